@@ -1,0 +1,1 @@
+"""Answers over a company's own documents, with citations. Nothing is imported or read until it is used."""

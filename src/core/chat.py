@@ -1,0 +1,107 @@
+"""Messages, citations and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from .search import Filter, Mode
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the provider counted them; zero for local models."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """One numbered reference of an answer. ``quote`` stands verbatim in the cited chunk."""
+
+    n: int
+    chunk_id: str
+    document_id: str
+    title: str
+    source: str
+    quote: str
+    score: float
+    page: int | None = None
+    section: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The whole response of one turn; the answer's text marks each claim with ``[n]``."""
+
+    thread_id: str
+    message_id: str
+    answer: str
+    citations: tuple[Citation, ...] = ()
+    refused: bool = False
+    degraded: tuple[str, ...] = ()
+    usage: Usage = field(default_factory=Usage)
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One question to the agent. Without a ``thread_id`` a new thread begins; ``mode`` and ``filters`` narrow retrieval."""
+
+    message: str
+    thread_id: str | None = None
+    mode: Mode | None = None
+    filters: tuple[Filter, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TokenEvent:
+    """The next checked sentence of an answer, with its ``[n]`` marks."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CitationsEvent:
+    citations: tuple[Citation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DoneEvent:
+    answer: Answer
+
+
+ChatEvent = TokenEvent | CitationsEvent | DoneEvent
+"""A stream is any number of tokens, then the citations, then done; an error is raised, not an event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One question of a thread and its answer, as history shows it. ``created_at`` is ISO 8601, UTC."""
+
+    message_id: str
+    question: str
+    answer: str
+    citations: tuple[Citation, ...]
+    refused: bool
+    degraded: tuple[str, ...]
+    created_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadSummary:
+    thread_id: str
+    title: str
+    created_at: str
+    updated_at: str
+    turns: int

@@ -1,0 +1,163 @@
+"""One exception tree. Each message says what failed, with which setting or hop, and what to do.
+
+    RagError
+    ├── ConfigurationError            exit 2: the configuration cannot be used
+    │   ├── MissingExtraError         an optional package is not installed; names the extra
+    │   └── UnsupportedFeatureError   asked for by the configuration, not part of this release
+    ├── InputError                    400: the caller's input cannot be used
+    │   ├── QueryError                a query, page size, cursor or vector
+    │   ├── FilterError               a metadata filter
+    │   └── PayloadTooLargeError      413: over a configured limit
+    ├── AuthenticationError           401
+    ├── PermissionDeniedError         403
+    ├── NotFoundError                 404
+    ├── ConflictError                 409
+    ├── DocumentError                 one document cannot be read; `reason` is a stable word
+    ├── IndexMismatchError            the index was made with another model or format
+    ├── StorageError                  the data folder
+    │   ├── StorageReadOnlyError
+    │   ├── StorageFullError
+    │   ├── StorageCorruptError
+    │   └── StorageLockedError        another process holds the write lock; names it
+    ├── ServiceUnavailableError       503: a service did not answer; never an empty result
+    │   └── DeadlineExceededError     504: it did not answer in time
+    ├── ModelError                    502: a model answered, but not usably
+    │   ├── ContentFilteredError      the provider's content filter refused
+    │   └── StreamInterruptedError    a stream ended without its finish reason
+    └── ResourceClosedError           used after close
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+
+class RagError(Exception):
+    """Base of every error that this package raises on purpose.
+
+    Args:
+        message: what failed, in one sentence.
+        hint: what to do about it.
+        setting: the configuration key responsible, as ``section.key``.
+        hop: the outside system that failed, as ``scheme://host:port`` or a name; never with credentials.
+    """
+
+    code: ClassVar[str] = "error"
+    """Stable word for machines: the last part of a problem document's ``type``, and ``error.code`` in ``--json``."""
+
+    def __init__(self, message: str, *, hint: str = "", setting: str = "", hop: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.setting = setting
+        self.hop = hop
+
+    def __str__(self) -> str:
+        where = ", ".join(part for part in (self.hop and f"hop {self.hop}", self.setting and f"setting {self.setting}") if part)
+        text = f"{self.message} ({where})" if where else self.message
+        return f"{text} {self.hint}" if self.hint else text
+
+
+class ConfigurationError(RagError):
+    code = "configuration"
+
+
+class MissingExtraError(ConfigurationError):
+    code = "missing-extra"
+
+
+class UnsupportedFeatureError(ConfigurationError):
+    code = "unsupported-feature"
+
+
+class InputError(RagError):
+    code = "bad-input"
+
+
+class QueryError(InputError):
+    code = "bad-query"
+
+
+class FilterError(InputError):
+    code = "bad-filter"
+
+
+class PayloadTooLargeError(InputError):
+    code = "too-large"
+
+
+class AuthenticationError(RagError):
+    code = "unauthenticated"
+
+
+class PermissionDeniedError(RagError):
+    code = "forbidden"
+
+
+class NotFoundError(RagError):
+    code = "not-found"
+
+
+class ConflictError(RagError):
+    code = "conflict"
+
+
+DocumentReason = Literal["unsupported", "encrypted", "empty", "no-text-layer", "oversized", "broken", "unreadable"]
+
+
+class DocumentError(RagError):
+    """One document cannot be read; the rest of the ingestion goes on."""
+
+    code = "document"
+
+    def __init__(self, message: str, *, reason: DocumentReason, hint: str = "", setting: str = "") -> None:
+        super().__init__(message, hint=hint, setting=setting)
+        self.reason: DocumentReason = reason
+
+
+class IndexMismatchError(RagError):
+    code = "index-mismatch"
+
+
+class StorageError(RagError):
+    code = "storage"
+
+
+class StorageReadOnlyError(StorageError):
+    code = "storage-read-only"
+
+
+class StorageFullError(StorageError):
+    code = "storage-full"
+
+
+class StorageCorruptError(StorageError):
+    code = "storage-corrupt"
+
+
+class StorageLockedError(StorageError):
+    code = "storage-locked"
+
+
+class ServiceUnavailableError(RagError):
+    code = "unavailable"
+
+
+class DeadlineExceededError(ServiceUnavailableError):
+    code = "deadline"
+
+
+class ModelError(RagError):
+    code = "model"
+
+
+class ContentFilteredError(ModelError):
+    code = "content-filtered"
+
+
+class StreamInterruptedError(ModelError):
+    code = "stream-interrupted"
+
+
+class ResourceClosedError(RagError):
+    code = "closed"

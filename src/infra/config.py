@@ -1,0 +1,210 @@
+"""Shapes of the configuration: frozen, validated, documented. A class is a section; loading is `settings.py`.
+
+The description of each field is its documentation: `rag config explain` and `docs/configuration.md` print it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from ..retrieval.config import RetrievalCfg
+
+
+class Section(BaseModel):
+    """A section of the configuration: immutable, and unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class SearchCfg(Section):
+    """`[search]`: the search engine."""
+
+    engine: Literal["embedded", "opensearch"] | None = Field(
+        None, description="`embedded`, or `opensearch` once a `host` is given; unset follows from `host`."
+    )
+    host: str | None = Field(None, description="OpenSearch address, such as https://opensearch.company.com.")
+    index_alias: str = Field("rag-documents", description="Alias that searches go to.")
+    username: str | None = Field(None, description="User for basic authentication.")
+    password: SecretStr | None = Field(None, description="Password for basic authentication.")
+    bearer_token: SecretStr | None = Field(None, description="Bearer token sent instead of user and password.")
+    timeout_s: float = Field(10.0, gt=0, description="Seconds a search may take.")
+    use_aws_auth: bool = Field(False, description="Sign requests with AWS SigV4.")
+    aws_region: str | None = Field(None, description="Region to sign for.")
+    aws_service: Literal["es", "aoss"] = Field("es", description="Service name to sign for.")
+    aws_profile: str | None = Field(None, description="Named AWS profile.")
+    aws_role_arn: str | None = Field(None, description="Role to assume before signing.")
+
+    @property
+    def chosen_engine(self) -> Literal["embedded", "opensearch"]:
+        return self.engine or ("opensearch" if self.host else "embedded")
+
+
+class ChatCfg(Section):
+    """`[chat]`: the model that writes answers."""
+
+    provider: Literal["local", "openai", "azure"] = Field("local", description="`local` answers by extraction, without a model server.")
+    model: str = Field("extractive", description="Model, or Azure deployment, name.")
+    api_base: str | None = Field(None, description="Address of the model's API.")
+    api_version: str | None = Field(None, description="Azure OpenAI API version.")
+    api_key: SecretStr | None = Field(None, description="API key; Azure may use an identity instead.")
+    timeout_s: float = Field(60.0, gt=0, description="Seconds a whole answer may take.")
+    max_retries: int = Field(2, ge=0, le=10, description="Repeats after a connection error, 429 or 5xx.")
+    temperature: float = Field(0.0, ge=0, le=2, description="Sampling temperature.")
+    max_output_tokens: int = Field(1024, ge=1, description="Longest answer in tokens.")
+
+
+class EmbedCfg(Section):
+    """`[embed]`: the model that turns text into vectors."""
+
+    provider: Literal["local", "openai", "azure"] = Field("local", description="`local` is all-MiniLM-L6-v2, int8 ONNX, on this machine.")
+    model: str = Field("all-MiniLM-L6-v2", description="Model, or Azure deployment, name.")
+    dims: int = Field(384, ge=1, le=65536, description="Length of its vectors.")
+    api_base: str | None = Field(None, description="Address of the model's API; empty means `[chat] api_base`.")
+    api_version: str | None = Field(None, description="Azure OpenAI API version; empty means `[chat] api_version`.")
+    api_key: SecretStr | None = Field(None, description="API key; empty means the chat model's.")
+    timeout_s: float = Field(30.0, gt=0, description="Seconds one batch may take.")
+    max_retries: int = Field(2, ge=0, le=10, description="Repeats after a connection error, 429 or 5xx.")
+    batch_size: int = Field(64, ge=1, le=2048, description="Texts in one call of a remote model.")
+    threads: int = Field(0, ge=0, description="Processor threads of the local model; 0 takes the machine's cores, 4 at most.")
+    cache_entries: int = Field(100_000, ge=0, description="Vectors kept in the embedding cache, keyed by model and text; 0 switches it off.")
+
+
+class AzureOpenAICfg(Section):
+    """`[azure_openai]`: credentials shared by Azure chat and embeddings."""
+
+    api_key: SecretStr | None = Field(None, description="API key of the Azure OpenAI resource.")
+
+
+class AzureCfg(Section):
+    """`[azure]`: the Entra ID identity."""
+
+    credential: Literal["certificate", "secret", "managed", "workload", "cli", "chain"] | None = Field(
+        None, description="Kind of identity; unset follows from the keys present."
+    )
+    tenant_id: str | None = Field(None, description="Entra tenant.")
+    client_id: str | None = Field(None, description="Application (client) id.")
+    certificate_path: Path | None = Field(None, description="PEM or PFX file with certificate and key.")
+    certificate_password: SecretStr | None = Field(None, description="Password of the certificate file.")
+    client_secret: SecretStr | None = Field(None, description="Client secret.")
+    authority_host: str | None = Field(None, description="Authority, for sovereign clouds and private authorities.")
+    send_certificate_chain: bool = Field(False, description="Send x5c for subject-name/issuer authentication.")
+    scope: str = Field("https://cognitiveservices.azure.com/.default", description="Scope that tokens are asked for.")
+    allow_api_key_fallback: bool = Field(False, description="Fall back to an API key when the identity fails; logged and shown as degraded.")
+
+
+class NetworkCfg(Section):
+    """`[network]`: the one policy of every outbound hop."""
+
+    proxy: SecretStr | None = Field(None, description="Proxy address; may hold user and password.")
+    proxy_username: str | None = Field(None, description="Proxy user.")
+    proxy_password: SecretStr | None = Field(None, description="Proxy password.")
+    no_proxy: tuple[str, ...] = Field((), description="Hosts reached directly, comma separated.")
+    ca_bundle: Path | None = Field(None, description="PEM file of certificate authorities, added to the system's.")
+    client_certificate: Path | None = Field(None, description="Client certificate (PEM).")
+    client_key: Path | None = Field(None, description="Its key, where the certificate's file does not hold it.")
+    client_key_password: SecretStr | None = Field(None, description="Password of the key.")
+    trust_env: bool = Field(False, description="Also use HTTP_PROXY, SSL_CERT_FILE and their kin from the environment.")
+
+
+class StorageCfg(Section):
+    """`[storage]`: the data folder."""
+
+    path: Path = Field(Path(".rag"), description="Data folder: index, threads, caches of this deployment.")
+
+
+class ApiCfg(Section):
+    """`[api]`: the HTTP server."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on; `auth = none` allows loopback only.")
+    port: int = Field(8000, ge=0, le=65535, description="Port; 0 takes a free one.")
+    auth: Literal["none", "tokens"] = Field("none", description="`none`: one local user; `tokens`: bearer tokens from `tokens_file`.")
+    token: SecretStr | None = Field(None, description="One bearer token of the user `api`, beside those of `tokens_file`.")
+    tokens_file: Path | None = Field(None, description="JSON file of hashed bearer tokens and their identities.")
+    cors_origins: tuple[str, ...] = Field((), description="Origins that browsers may call from, comma separated.")
+    max_request_bytes: int = Field(1_000_000, ge=1_000, description="Largest request body, uploads apart.")
+    max_upload_bytes: int = Field(50_000_000, ge=1_000, description="Largest uploaded file.")
+    request_timeout_s: float = Field(120.0, gt=0, description="Seconds a request may take.")
+
+
+class PersistenceCfg(Section):
+    """`[persistence]`: LangGraph checkpointer and store."""
+
+    backend: Literal["memory", "sqlite", "postgres"] = Field("sqlite", description="Where threads live.")
+    dsn: SecretStr | None = Field(None, description="Connection string for postgres.")
+
+
+class TelemetryCfg(Section):
+    """`[telemetry]`"""
+
+    enabled: bool = Field(False, description="Export traces and metrics.")
+    endpoint: str | None = Field(None, description="OTLP endpoint.")
+    capture_content: bool = Field(False, description="Let prompts, answers and document text into telemetry.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least severe message that is logged.")
+    log_format: Literal["auto", "json", "text"] = Field("auto", description="`auto`: text on a terminal, JSON lines otherwise.")
+
+
+class CacheCfg(Section):
+    """`[cache]`"""
+
+    path: Path | None = Field(
+        None, description="Folder for what can be made again (the prepared model, evaluation indices); default ~/.cache/founders-rag."
+    )
+    ttl_s: float = Field(300.0, gt=0, description="Seconds a cached answer of a service stays.")
+    max_entries: int = Field(1000, ge=1, description="Entries of an in-memory cache.")
+
+
+class IngestionCfg(Section):
+    """`[ingestion]`"""
+
+    chunk_tokens: int = Field(180, ge=32, le=250, description="Largest chunk, in tokens of the embedding model.")
+    chunk_overlap: int = Field(0, ge=0, le=100, description="Tokens of the chunk before that are repeated.")
+    max_file_bytes: int = Field(100_000_000, ge=1, description="Larger files are reported as oversized.")
+    batch_chunks: int = Field(256, ge=1, description="Chunks written together at most; a document is never split over batches.")
+
+
+class AgentCfg(Section):
+    """`[agent]`"""
+
+    verify: Literal["sentence", "after", "off"] = Field("sentence", description="When citations are checked: before each sentence leaves, at the end, never.")
+    history_turns: int = Field(6, ge=0, le=100, description="Turns of a thread that condensing a follow-up may read.")
+    refuse_below: float | None = Field(None, ge=0, le=1, description="Evidence below which extraction refuses; unset takes the calibrated value.")
+
+
+class EnvironmentCfg(Section):
+    """`[environment]`"""
+
+    name: Literal["development", "staging", "production", "testing"] = Field("development", description="Kind of deployment.")
+    cloud_profile: str = Field("local", description="Named set of defaults: local, azure, aws, jpmc_azure, or a `[profile:NAME]` of your own.")
+    jpmc_user_sid: str | None = Field(None, description="User SID sent with requests by the jpmc_azure profile.")
+
+
+class FeaturesCfg(Section):
+    """`[features]`: switches, typed booleans."""
+
+    chat_page: bool = Field(True, description="Serve the chat page at /.")
+    upload: bool = Field(True, description="Accept documents at POST /v1/documents.")
+    openapi: bool = Field(True, description="Serve the API description at /docs and /openapi.json.")
+
+
+class Settings(Section):
+    """The whole configuration. Made by `load_settings`; where each value came from: `settings.source_of`."""
+
+    environment: EnvironmentCfg = Field(default_factory=EnvironmentCfg)
+    search: SearchCfg = Field(default_factory=SearchCfg)
+    chat: ChatCfg = Field(default_factory=ChatCfg)
+    embed: EmbedCfg = Field(default_factory=EmbedCfg)
+    azure_openai: AzureOpenAICfg = Field(default_factory=AzureOpenAICfg)
+    azure: AzureCfg = Field(default_factory=AzureCfg)
+    network: NetworkCfg = Field(default_factory=NetworkCfg)
+    storage: StorageCfg = Field(default_factory=StorageCfg)
+    cache: CacheCfg = Field(default_factory=CacheCfg)
+    persistence: PersistenceCfg = Field(default_factory=PersistenceCfg)
+    retrieval: RetrievalCfg = Field(default_factory=RetrievalCfg)
+    ingestion: IngestionCfg = Field(default_factory=IngestionCfg)
+    agent: AgentCfg = Field(default_factory=AgentCfg)
+    api: ApiCfg = Field(default_factory=ApiCfg)
+    telemetry: TelemetryCfg = Field(default_factory=TelemetryCfg)
+    features: FeaturesCfg = Field(default_factory=FeaturesCfg)

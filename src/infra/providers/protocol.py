@@ -1,0 +1,77 @@
+"""What every chat model and every embedding model does."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from ...core.chat import Message, Usage
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+FinishReason = Literal["stop", "length", "content_filter", "tool_calls"]
+
+
+@dataclass(frozen=True, slots=True)
+class ChatResult:
+    content: str
+    finish_reason: FinishReason = "stop"
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatDelta:
+    """A piece of a streamed answer; the last one carries ``finish_reason`` and, where the provider counts, ``usage``."""
+
+    text: str = ""
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+
+
+class ChatModel(Protocol):
+    """A chat model. A stream that ends without a finish reason raises ``StreamInterruptedError``: never a short answer."""
+
+    @property
+    def model(self) -> str:
+        """Name for people and telemetry."""
+        ...
+
+    @property
+    def extractive(self) -> bool:
+        """True for the local model, which only quotes passages; the agent then gates on its calibrated evidence."""
+        ...
+
+    async def generate(self, messages: Sequence[Message] | str) -> ChatResult: ...
+
+    def stream(self, messages: Sequence[Message] | str) -> AsyncIterator[ChatDelta]: ...
+
+    async def aclose(self) -> None: ...
+
+
+class Embedder(Protocol):
+    """An embedding model."""
+
+    @property
+    def model(self) -> str:
+        """Identity of the vectors: model name with revision and quantisation. Indices store it and refuse another."""
+        ...
+
+    @property
+    def dims(self) -> int: ...
+
+    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Shape (len(texts), dims), rows L2-normalised, order kept. Empty input gives shape (0, dims)."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+class TokenSpans(Protocol):
+    """The embedding model's tokenizer, as chunking needs it."""
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Character offsets (start, end) of each token of ``text``, special tokens left out, never truncated."""
+        ...
