@@ -1,0 +1,57 @@
+"""The one place that knows all parts: how the floors above infrastructure are put together.
+
+`pyproject.toml` announces each function here as an entry point of the group ``founders_rag.resources``; the
+ResourceManager calls it when its name is first asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from .agent.runtime import Agent
+    from .infra.persistence.threads import ThreadService
+    from .infra.providers.protocol import TokenSpans
+    from .infra.resource_manager import ResourceManager
+    from .ingestion.pipeline import Ingestor
+    from .retrieval.retriever import Retriever
+
+
+def build_tokenizer(resources: ResourceManager) -> TokenSpans:
+    """The embedding model's own tokenizer, which sizes chunks; for remote models the local one stands in."""
+    from .infra.factories import cache_folder  # noqa: PLC0415 - built on use, as everything here
+    from .infra.providers.tokenizer import ModelTokenizer  # noqa: PLC0415 - as above
+
+    return ModelTokenizer(cache_folder(resources.settings))
+
+
+def build_retriever(resources: ResourceManager) -> Retriever:
+    from .retrieval.retriever import Retriever  # noqa: PLC0415 - as above
+
+    return Retriever(resources.search, resources.embedder, resources.settings.retrieval)
+
+
+def build_ingestor(resources: ResourceManager) -> Ingestor:
+    from .ingestion.pipeline import Ingestor  # noqa: PLC0415 - as above
+
+    tokenizer = cast("TokenSpans", resources.get("tokenizer"))
+    return Ingestor(resources.search, resources.embedder, tokenizer, resources.settings.ingestion)
+
+
+def build_threads(resources: ResourceManager) -> ThreadService:
+    from .infra.persistence.threads import ThreadService  # noqa: PLC0415 - as above
+
+    return ThreadService(resources.settings, resources.checkpointer)
+
+
+def build_agent(resources: ResourceManager) -> Agent:
+    from .agent.runtime import Agent  # noqa: PLC0415 - as above
+
+    return Agent(
+        chat=resources.chat,
+        retriever=resources.get("retriever"),
+        tokenizer=resources.get("tokenizer"),
+        checkpointer=resources.checkpointer,
+        threads=resources.get("threads"),
+        settings=resources.settings,
+    )
