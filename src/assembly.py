@@ -19,33 +19,33 @@ if TYPE_CHECKING:
 
 def build_tokenizer(resources: ResourceManager) -> TokenSpans:
     """The embedding model's own tokenizer, which sizes chunks; for remote models the local one stands in."""
-    from .infra.factories import cache_folder  # noqa: PLC0415 - built on use, as everything here
-    from .infra.providers.tokenizer import ModelTokenizer  # noqa: PLC0415 - as above
+    from .infra.factories import cache_folder
+    from .infra.providers.tokenizer import ModelTokenizer
 
     return ModelTokenizer(cache_folder(resources.settings))
 
 
 def build_retriever(resources: ResourceManager) -> Retriever:
-    from .retrieval.retriever import Retriever  # noqa: PLC0415 - as above
+    from .retrieval.retriever import Retriever
 
     return Retriever(resources.search, resources.embedder, resources.settings.retrieval)
 
 
 def build_ingestor(resources: ResourceManager) -> Ingestor:
-    from .ingestion.pipeline import Ingestor  # noqa: PLC0415 - as above
+    from .ingestion.pipeline import Ingestor
 
     tokenizer = cast("TokenSpans", resources.get("tokenizer"))
     return Ingestor(resources.search, resources.embedder, tokenizer, resources.settings.ingestion)
 
 
 def build_threads(resources: ResourceManager) -> ThreadService:
-    from .infra.persistence.threads import ThreadService  # noqa: PLC0415 - as above
+    from .infra.persistence.threads import ThreadService
 
     return ThreadService(resources.settings, resources.checkpointer)
 
 
 def build_agent(resources: ResourceManager) -> Agent:
-    from .agent.runtime import Agent  # noqa: PLC0415 - as above
+    from .agent.runtime import Agent
 
     return Agent(
         chat=resources.chat,

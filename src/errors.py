@@ -1,30 +1,30 @@
 """One exception tree. Each message says what failed, with which setting or hop, and what to do.
 
-    RagError
-    ├── ConfigurationError            exit 2: the configuration cannot be used
-    │   ├── MissingExtraError         an optional package is not installed; names the extra
-    │   └── UnsupportedFeatureError   asked for by the configuration, not part of this release
-    ├── InputError                    400: the caller's input cannot be used
-    │   ├── QueryError                a query, page size, cursor or vector
-    │   ├── FilterError               a metadata filter
-    │   └── PayloadTooLargeError      413: over a configured limit
-    ├── AuthenticationError           401
-    ├── PermissionDeniedError         403
-    ├── NotFoundError                 404
-    ├── ConflictError                 409
-    ├── DocumentError                 one document cannot be read; `reason` is a stable word
-    ├── IndexMismatchError            the index was made with another model or format
-    ├── StorageError                  the data folder
-    │   ├── StorageReadOnlyError
-    │   ├── StorageFullError
-    │   ├── StorageCorruptError
-    │   └── StorageLockedError        another process holds the write lock; names it
-    ├── ServiceUnavailableError       503: a service did not answer; never an empty result
-    │   └── DeadlineExceededError     504: it did not answer in time
-    ├── ModelError                    502: a model answered, but not usably
-    │   ├── ContentFilteredError      the provider's content filter refused
-    │   └── StreamInterruptedError    a stream ended without its finish reason
-    └── ResourceClosedError           used after close
+RagError
+├── ConfigurationError            exit 2: the configuration cannot be used
+│   ├── MissingExtraError         an optional package is not installed; names the extra
+│   └── UnsupportedFeatureError   asked for by the configuration, not part of this release
+├── InputError                    400: the caller's input cannot be used
+│   ├── QueryError                a query, page size, cursor or vector
+│   ├── FilterError               a metadata filter
+│   └── PayloadTooLargeError      413: over a configured limit
+├── AuthenticationError           401
+├── PermissionDeniedError         403
+├── NotFoundError                 404
+├── ConflictError                 409
+├── DocumentError                 one document cannot be read; `reason` is a stable word
+├── IndexMismatchError            the index was made with another model or format
+├── StorageError                  the data folder
+│   ├── StorageReadOnlyError
+│   ├── StorageFullError
+│   ├── StorageCorruptError
+│   └── StorageLockedError        another process holds the write lock; names it
+├── ServiceUnavailableError       503: a service did not answer; never an empty result
+│   └── DeadlineExceededError     504: it did not answer in time
+├── ModelError                    502: a model answered, but not usably
+│   ├── ContentFilteredError      the provider's content filter refused
+│   └── StreamInterruptedError    a stream ended without its finish reason
+└── ResourceClosedError           used after close
 """
 
 from __future__ import annotations

@@ -49,8 +49,8 @@ class CommandContext:
 
     @cached_property
     def settings(self) -> Settings:
-        from ..infra.settings import load_settings  # noqa: PLC0415 - `--help` must not load pydantic
-        from ..telemetry.logger import setup_logging  # noqa: PLC0415 - as above
+        from ..infra.settings import load_settings
+        from ..telemetry.logger import setup_logging
 
         settings = load_settings(list(self.config) or None)
         formats = {"json": True, "text": False}
@@ -60,7 +60,7 @@ class CommandContext:
     @asynccontextmanager
     async def resources(self) -> AsyncIterator[ResourceManager]:
         """A resource manager over the settings, closed at the end."""
-        from ..infra.resource_manager import ResourceManager  # noqa: PLC0415 - as above
+        from ..infra.resource_manager import ResourceManager
 
         manager = ResourceManager(self.settings)
         try:

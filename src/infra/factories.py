@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import UnsupportedFeatureError
 from .resource_manager import REGISTRY, ResourceManager
@@ -49,7 +49,7 @@ def effective_embed(settings: Settings) -> EmbedCfg:
 
 
 def build_network(resources: ResourceManager) -> NetworkPolicy:
-    from .network import NetworkPolicy  # noqa: PLC0415 - built on use, as everything here
+    from .network import NetworkPolicy
 
     return NetworkPolicy(resources.settings.network)
 
@@ -70,18 +70,18 @@ def build_tokens(resources: ResourceManager) -> None:
 def build_chat(resources: ResourceManager) -> ChatModel:
     cfg = effective_chat(resources.settings)
     if cfg.provider == "local":
-        from .providers.local_chat import LocalChatModel  # noqa: PLC0415 - as above
+        from .providers.local_chat import LocalChatModel
 
         return LocalChatModel(resources.embedder)
-    from .clients import make_chat_client  # noqa: PLC0415 - as above
-    from .providers.openai_chat import OpenAIChatModel  # noqa: PLC0415 - as above
+    from .clients import make_chat_client
+    from .providers.openai_chat import OpenAIChatModel
 
     tokens = None if cfg.api_key else resources.tokens
     return OpenAIChatModel(lambda: make_chat_client(cfg, tokens, network=resources.network), cfg)
 
 
 def build_embedder(resources: ResourceManager) -> Embedder:
-    from .providers.embedding_cache import CachedEmbedder  # noqa: PLC0415 - as above
+    from .providers.embedding_cache import CachedEmbedder
 
     cfg = effective_embed(resources.settings)
     inner = _bare_embedder(resources, cfg)
@@ -92,11 +92,11 @@ def build_embedder(resources: ResourceManager) -> Embedder:
 
 def _bare_embedder(resources: ResourceManager, cfg: EmbedCfg) -> Embedder:
     if cfg.provider == "local":
-        from .providers.local_embedder import LocalEmbedder  # noqa: PLC0415 - as above
+        from .providers.local_embedder import LocalEmbedder
 
         return LocalEmbedder(cache_folder(resources.settings), threads=cfg.threads)
-    from .clients import make_embed_client  # noqa: PLC0415 - as above
-    from .providers.openai_embedder import OpenAIEmbedder  # noqa: PLC0415 - as above
+    from .clients import make_embed_client
+    from .providers.openai_embedder import OpenAIEmbedder
 
     tokens = None if cfg.api_key else resources.tokens
     return OpenAIEmbedder(lambda: make_embed_client(cfg, tokens, network=resources.network), cfg)
@@ -105,30 +105,30 @@ def _bare_embedder(resources: ResourceManager, cfg: EmbedCfg) -> Embedder:
 def build_search(resources: ResourceManager) -> SearchClient:
     settings = resources.settings
     if settings.search.chosen_engine == "opensearch":
-        from .opensearch_client import OpenSearchClient  # noqa: PLC0415 - as above
+        from .opensearch_client import OpenSearchClient
 
-        return OpenSearchClient(settings.search)
-    from .search.embedded import EmbeddedSearch  # noqa: PLC0415 - as above
+        return cast("SearchClient", OpenSearchClient(settings.search))
+    from .search.embedded import EmbeddedSearch
 
     embedder = resources.embedder
     return EmbeddedSearch(settings.storage.path / INDEX_FOLDER, embedder=embedder.model, dims=embedder.dims)
 
 
 def build_checkpointer(resources: ResourceManager) -> BaseCheckpointSaver[Any]:
-    from .persistence import build_checkpointer as build  # noqa: PLC0415 - as above
+    from .persistence import build_checkpointer as build
 
     return build(resources.settings)
 
 
 def build_store(resources: ResourceManager) -> BaseStore:
-    from .persistence import build_store as build  # noqa: PLC0415 - as above
+    from .persistence import build_store as build
 
     return build(resources.settings)
 
 
 def build_health(resources: ResourceManager) -> HealthChecker:
     """Checks of what an answer needs: the index, and the model that embeds questions."""
-    from .health import HealthChecker  # noqa: PLC0415 - as above
+    from .health import HealthChecker
 
     async def embedder() -> None:
         await resources.embedder.embed(["ready?"])

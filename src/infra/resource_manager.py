@@ -74,7 +74,7 @@ class ResourceManager:
         with self._lock:
             self._check_open("settings")
             if self._settings is None:
-                from .settings import load_settings  # noqa: PLC0415 - importing this module loads no pydantic
+                from .settings import load_settings
 
                 self._settings = load_settings()
             return self._settings
@@ -143,7 +143,7 @@ class ResourceManager:
         for name, resource in reversed(built):
             try:
                 await _close(resource)
-            except Exception as error:  # noqa: BLE001 - the rest must still be closed
+            except Exception as error:
                 log.error("a resource did not close", resource=name, error=type(error).__name__, exc_info=error)
 
     def close(self) -> None:
@@ -163,7 +163,7 @@ class ResourceManager:
         self.close()
 
     def _build(self, name: str) -> object:
-        from . import factories  # noqa: F401, PLC0415 - registers infrastructure's own; here, so that importing stays light
+        from . import factories  # noqa: F401 - registers infrastructure's own; here, so that importing stays light
 
         if name in self._building:
             raise ConfigurationError(f"Resource {name!r} needs itself: {' -> '.join([*self._building, name])}.")

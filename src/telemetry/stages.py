@@ -60,7 +60,7 @@ class stage:  # noqa: N801 - reads as a statement at the call site
 def _span(name: str, attributes: dict[str, str | int | float | bool]) -> AbstractContextManager[Any]:
     if "opentelemetry.sdk.trace" not in sys.modules:
         return nullcontext()
-    from opentelemetry import trace  # noqa: PLC0415 - only where an SDK has been set up
+    from opentelemetry import trace
 
     # The exception's text may hold content; its type is enough for a span.
     return trace.get_tracer("founders-rag").start_as_current_span(

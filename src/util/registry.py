@@ -39,12 +39,12 @@ class Registry(Generic[F]):
 
     def names(self) -> tuple[str, ...]:
         """All names, registered and announced, sorted."""
-        from importlib.metadata import entry_points  # noqa: PLC0415 - 40 ms, and needed only when a name is unknown
+        from importlib.metadata import entry_points
 
         return tuple(sorted({*self._factories, *(entry.name for entry in entry_points(group=self._group))}))
 
     def _load(self, name: str) -> F:
-        from importlib.metadata import entry_points  # noqa: PLC0415 - as above
+        from importlib.metadata import entry_points
 
         for entry in entry_points(group=self._group, name=name):
             factory: F = entry.load()

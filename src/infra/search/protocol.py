@@ -72,9 +72,7 @@ class SearchClient(Protocol):
         """All chunks of one document in order; empty where the scope may not see it."""
         ...
 
-    async def list_documents(
-        self, scope: AccessScope, *, filters: Sequence[Filter] = (), limit: int = 100, cursor: str | None = None
-    ) -> DocumentPage:
+    async def list_documents(self, scope: AccessScope, *, filters: Sequence[Filter] = (), limit: int = 100, cursor: str | None = None) -> DocumentPage:
         """Documents by id, a page at a time."""
         ...
 

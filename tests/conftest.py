@@ -1,0 +1,50 @@
+"""Fixtures that every kind of test shares."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def skip_or_fail(reason: str) -> None:
+    """Skip where an optional part is missing; in CI, where everything promised must run, fail."""
+    if os.environ.get("CI"):
+        pytest.fail(f"CI may not skip this: {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of the real evaluation data: `RAG_TEST_DATA`, else `../shared/data` beside the checkout."""
+    folder = Path(os.environ.get("RAG_TEST_DATA") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip(f"evaluation data is not at {folder}; RAG_TEST_DATA names another folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of Debian's Chromium."""
+    path = shutil.which("chromium")
+    if path is None:
+        skip_or_fail("chromium is not installed (apt-get install chromium)")
+    return str(path)
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests see the configuration that they make, never the developer's own."""
+    for name in list(os.environ):
+        if (name.startswith("RAG_") and not name.startswith("RAG_TEST_")) or name in {"CLOUD_PROFILE", "JPMC_USER_SID"}:
+            monkeypatch.delenv(name)
