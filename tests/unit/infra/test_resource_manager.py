@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
-
 import pytest
 
 from src.errors import ConfigurationError, ConflictError, ResourceClosedError
@@ -29,7 +27,7 @@ def closed() -> list[str]:
 
 
 @pytest.fixture
-def manager(closed: list[str]) -> Iterator[ResourceManager]:
+def manager(closed: list[str]) -> ResourceManager:
     def upper(resources: ResourceManager) -> Part:
         resources.get("lower")
         return Part("upper", closed)
@@ -38,7 +36,7 @@ def manager(closed: list[str]) -> Iterator[ResourceManager]:
     REGISTRY.register("upper", upper)
     REGISTRY.register("broken", lambda _: Part("broken", closed, broken=True))
     REGISTRY.register("loop", lambda resources: resources.get("loop"))
-    yield ResourceManager(Settings())
+    return ResourceManager(Settings())
 
 
 def test_nothing_is_built_before_it_is_asked_for(manager: ResourceManager) -> None:
@@ -130,7 +128,7 @@ def test_a_resource_that_needs_itself_says_so(manager: ResourceManager) -> None:
 
 
 def test_an_unknown_name_lists_what_there_is(manager: ResourceManager) -> None:
-    with pytest.raises(ConfigurationError, match="agent.*retriever"):
+    with pytest.raises(ConfigurationError, match=r"agent.*retriever"):
         manager.get("agnt")
 
 
