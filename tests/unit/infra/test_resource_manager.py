@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+
 import pytest
 
 from src.errors import ConfigurationError, ConflictError, ResourceClosedError

@@ -14,5 +14,5 @@ def test_metrics_work_without_an_sdk() -> None:
 
 
 def test_asking_for_exporters_says_that_they_are_not_there() -> None:
-    with pytest.raises(UnsupportedFeatureError, match="telemetry.endpoint"):
+    with pytest.raises(UnsupportedFeatureError, match=r"telemetry\.endpoint"):
         setup_telemetry(service_name="utilities-assistant", endpoint="https://jaeger.company.com")
