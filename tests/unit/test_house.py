@@ -32,8 +32,6 @@ MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 40
 HEAVY_LIBRARIES = "numpy onnxruntime onnx tantivy langgraph langchain_core openai fastapi uvicorn pypdfium2 docx lxml rich requests"
 HEAVY = tuple(HEAVY_LIBRARIES.split(" "))
-    ["numpy", "onnxruntime", "onnx", "tantivy", "langgraph", "langchain_core", "openai", "fastapi", "uvicorn", "pypdfium2", "docx", "lxml", "rich", "requests"]
-)
 
 
 def module_of(path: Path) -> str:
