@@ -1,0 +1,176 @@
+"""Numbers of a text as values that compare: "1,000", "1000" and "one thousand" are one quantity, "5%" and "5 kg" are not."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["", "percent", "money", "ordinal", "time", "month"]
+
+_UNITS = {
+    word: value
+    for value, word in enumerate(
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split()
+    )
+}
+_TENS = {word: (i + 2) * 10 for i, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split())}
+_SCALES = {"hundred": 100.0, "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12, "dozen": 12.0}
+_SUFFIX = {"k": 1e3, "m": 1e6, "mn": 1e6, "bn": 1e9, "b": 1e9} | {word: value for word, value in _SCALES.items() if value > 12}
+_ORDINALS = {
+    word: value
+    for value, word in enumerate("first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth".split(), 1)
+}
+_MODAL = ("May",)
+_MONTHS = {
+    name: value
+    for value, names in enumerate(
+        [
+            "january jan januar",
+            "february feb februar",
+            "march mar märz",
+            "april apr",
+            "may mai",
+            "june jun juni",
+            "july jul juli",
+            "august aug",
+            "september sept sep",
+            "october oct oktober",
+            "november nov",
+            "december dec dezember",
+        ],
+        1,
+    )
+    for name in names.split()
+}
+_WORD_NUMBER = "|".join(sorted([*_UNITS, *_TENS, *_SCALES], key=len, reverse=True))
+
+_ISO = re.compile(r"(?<![\w.-])(\d{4})-(\d{2})-(\d{2})(?![\w-])")
+_TIME = re.compile(r"(?<![\w.:])(\d{1,2})(?:[:.](\d{2}))?\s?([ap])\.?m\b\.?|(?<![\w.:])([01]?\d|2[0-3]):([0-5]\d)(?::[0-5]\d)?(?![\w:])", re.IGNORECASE)
+_DIGITS = re.compile(
+    r"(?<![\w])(?<!\w\.)(?P<sign>[-−])?(?P<currency>[$€£¥]|USD|EUR|GBP|US\$)?\s?(?P<number>\d{1,3}(?:[,\u00a0\u202f]\d{3})+(?:\.\d+)?|\d+(?:\.\d+)*)"
+    r"(?P<ordinal>(?:st|nd|rd|th)\b)?(?:\s?(?P<suffix>thousand|million|billion|trillion|bn|mn|[kK]|[mMbB](?=\b))\b)?"
+    r"\s?(?P<unit>%|percent\b|per cent\b|percentage points?\b|dollars?\b|euros?\b|pounds? sterling\b|USD\b|EUR\b|GBP\b|[€£](?!\d))?",
+)
+_WORDS = re.compile(
+    rf"\b(?:(?:a|an)(?=\s+(?:hundred|thousand|million|billion|dozen)\b)\s+)?(?:{_WORD_NUMBER})(?:(?:[\s-]+|\s+and\s+)(?:{_WORD_NUMBER}))*\b"
+    r"(?:\s(?P<unit>percent\b|per cent\b|dollars?\b|euros?\b))?",
+    re.IGNORECASE,
+)
+_ORDINAL = re.compile(rf"\b(?:{'|'.join(_ORDINALS)})\b", re.IGNORECASE)
+_MONTH = re.compile(rf"\b(?:{'|'.join(name.capitalize() for name in sorted(_MONTHS, key=len, reverse=True))})\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A number and where it stands.
+
+    ``value`` is text in one normal form, so that versions ("4.2.1") compare too; times are minutes after midnight.
+    ``weak`` marks words that often are no number ("one", "first", "second"): their absence elsewhere proves nothing.
+    """
+
+    value: str
+    kind: Kind
+    start: int
+    end: int
+    weak: bool = False
+
+    def same(self, other: Quantity) -> bool:
+        """Equal values of kinds that agree; a bare number agrees with every kind."""
+        return self.value == other.value and (self.kind == other.kind or "" in (self.kind, other.kind))
+
+
+def quantities(text: str) -> list[Quantity]:
+    """The numbers of ``text`` in order; a number inside a code such as "F-204" is part of the code and not listed."""
+    taken: list[tuple[int, int]] = []
+    found: list[Quantity] = []
+    for finder in (_dates, _times, _months, _digits, _number_words, _ordinal_words):
+        for quantity in finder(text):
+            if all(quantity.end <= start or quantity.start >= end for start, end in taken):
+                found.append(quantity)
+        taken = [(quantity.start, quantity.end) for quantity in found]
+    return sorted(found, key=lambda quantity: quantity.start)
+
+
+def _dates(text: str) -> list[Quantity]:
+    found: list[Quantity] = []
+    for match in _ISO.finditer(text):
+        kinds: tuple[Kind, ...] = ("", "month", "")
+        found += [Quantity(_plain(float(match[i])), kind, match.start(i), match.end(i)) for i, kind in enumerate(kinds, 1)]
+    return found
+
+
+def _times(text: str) -> list[Quantity]:
+    found = []
+    for match in _TIME.finditer(text):
+        if match[3]:
+            hour = int(match[1]) % 12 + (12 if match[3].lower() == "p" else 0)
+            minutes = hour * 60 + int(match[2] or 0)
+        else:
+            minutes = int(match[4]) * 60 + int(match[5])
+        found.append(Quantity(str(minutes), "time", match.start(), match.end()))
+    return found
+
+
+def _months(text: str) -> list[Quantity]:
+    """Months by name. Case matters, "may" and "march" are verbs; "May" opens questions, so it is weak."""
+    return [
+        Quantity(str(_MONTHS[match.group().casefold()]), "month", match.start(), match.end(), weak=match.group() in _MODAL) for match in _MONTH.finditer(text)
+    ]
+
+
+def _digits(text: str) -> list[Quantity]:
+    found = []
+    for match in _DIGITS.finditer(text):
+        if _inside_code(text, match.start("number"), match.end("number")):
+            continue
+        raw = re.sub(r"[,\u00a0\u202f]", "", match["number"])
+        value = raw if raw.count(".") > 1 else _plain(float(raw) * _SUFFIX.get((match["suffix"] or "").lower(), 1.0))
+        sign = "-" if match["sign"] and not text[: match.start("sign")].rstrip()[-1:].isdigit() else ""
+        found.append(Quantity(sign + value, _kind(match["currency"], match["unit"], match["ordinal"]), match.start(), match.end()))
+    return found
+
+
+def _inside_code(text: str, start: int, end: int) -> bool:
+    """Whether letters are joined to the digits: "F-204", "v2.1", "A4", but not "30-day" or "5kg"."""
+    before = text[max(0, start - 2) : start]
+    return bool(re.search(r"[A-Za-z][-_/]?$", before)) and not re.search(r"\b(?:USD|EUR|GBP|US)[\s$]?$", text[max(0, start - 4) : start]) and end > start
+
+
+def _number_words(text: str) -> list[Quantity]:
+    found = []
+    for match in _WORDS.finditer(text):
+        words = re.findall(r"[a-z]+", match.group().lower())
+        parts = [word for word in words if word in _UNITS or word in _TENS or word in _SCALES]
+        weak = parts == ["one"]
+        found.append(Quantity(_plain(_spelled(parts)), _kind(None, match["unit"], None), match.start(), match.end(), weak=weak))
+    return found
+
+
+def _spelled(parts: list[str]) -> float:
+    total = group = 0.0
+    for word in parts:
+        if word in _SCALES:
+            group = max(group, 1.0) * _SCALES[word]
+            if _SCALES[word] >= 1000:
+                total, group = total + group, 0.0
+        else:
+            group += _UNITS.get(word, 0) + _TENS.get(word, 0)
+    return total + group
+
+
+def _ordinal_words(text: str) -> list[Quantity]:
+    return [Quantity(str(_ORDINALS[match.group().lower()]), "ordinal", match.start(), match.end(), weak=True) for match in _ORDINAL.finditer(text)]
+
+
+def _kind(currency: str | None, unit: str | None, ordinal: str | None) -> Kind:
+    if ordinal:
+        return "ordinal"
+    word = (unit or "").lower()
+    if word.startswith(("%", "per")):
+        return "percent"
+    return "money" if currency or word else ""
+
+
+def _plain(value: float) -> str:
+    return str(int(value)) if value == int(value) else repr(round(value, 10))
