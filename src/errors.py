@@ -2,6 +2,7 @@
 
 RagError
 ├── ConfigurationError            exit 2: the configuration cannot be used
+│   ├── InvalidSettingsError      lists every problem of files, environment and secrets at once
 │   ├── MissingExtraError         an optional package is not installed; names the extra
 │   └── UnsupportedFeatureError   asked for by the configuration, not part of this release
 ├── InputError                    400: the caller's input cannot be used
@@ -29,6 +30,8 @@ RagError
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 
@@ -60,6 +63,44 @@ class RagError(Exception):
 
 class ConfigurationError(RagError):
     code = "configuration"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with the configuration. Never holds the value of a secret."""
+
+    message: str
+    key: str = ""
+    """``section.key``, or ``section`` alone; empty where no key is at fault."""
+    where: str = ""
+    """File, environment variable or secret file that holds it."""
+    line: int | None = None
+    """Line in that file, from 1."""
+    nearest: str = ""
+    """What was probably meant."""
+    allowed: tuple[str, ...] = ()
+    """Keys or values that would be right."""
+
+    def __str__(self) -> str:
+        place = f"{self.where}:{self.line}" if self.where and self.line else self.where
+        section, _, key = self.key.partition(".")
+        name = f"[{section}] {key}".rstrip() if section else ""
+        text = ": ".join(part for part in (place, name, self.message) if part)
+        text += f" Did you mean `{self.nearest}`?" if self.nearest else ""
+        return text + (f" Allowed: {', '.join(self.allowed)}." if self.allowed else "")
+
+
+class InvalidSettingsError(ConfigurationError):
+    """Files, environment, secret files and overrides do not make a configuration; `problems` lists all reasons."""
+
+    def __init__(self, problems: Sequence[Problem], *, hint: str = "") -> None:
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        head = "The configuration has a problem:" if count == 1 else f"The configuration has {count} problems:"
+        super().__init__("\n".join([head, *(f"  {problem}" for problem in self.problems)]), hint=hint)
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
 
 
 class MissingExtraError(ConfigurationError):

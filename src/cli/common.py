@@ -82,6 +82,7 @@ def fail(error: RagError, as_json: bool) -> NoReturn:
     code = EXIT_USAGE if isinstance(error, ConfigurationError) else EXIT_FAILED
     if as_json:
         body = {"code": error.code, "message": error.message, "hint": error.hint, "setting": error.setting, "hop": error.hop}
+        body["problems"] = to_json(getattr(error, "problems", ()))
         click.echo(json.dumps({"error": {key: value for key, value in body.items() if value}}, ensure_ascii=False), err=True)
     else:
         click.secho(f"error: {error}", fg="red", err=True)

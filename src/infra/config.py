@@ -6,25 +6,26 @@ The description of each field is its documentation: `rag config explain` and `do
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr
 
 from ..retrieval.config import RetrievalCfg
+from .provenance import Provenance
 
 
 class Section(BaseModel):
     """A section of the configuration: immutable, and unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    # defer_build: the sections' own validators are built when first used; at import all 17 took 35 ms of processor time,
+    # and loading needs that of `Settings` alone.
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True, defer_build=True)
 
 
 class SearchCfg(Section):
     """`[search]`: the search engine."""
 
-    engine: Literal["embedded", "opensearch"] | None = Field(
-        None, description="`embedded`, or `opensearch` once a `host` is given; unset follows from `host`."
-    )
+    engine: Literal["embedded", "opensearch"] | None = Field(None, description="`embedded`, or `opensearch` once a `host` is given; unset follows from `host`.")
     host: str | None = Field(None, description="OpenSearch address, such as https://opensearch.company.com.")
     index_alias: str = Field("rag-documents", description="Alias that searches go to.")
     username: str | None = Field(None, description="User for basic authentication.")
@@ -137,7 +138,7 @@ class PersistenceCfg(Section):
 
 
 class TelemetryCfg(Section):
-    """`[telemetry]`"""
+    """`[telemetry]`: logs, traces and metrics."""
 
     enabled: bool = Field(False, description="Export traces and metrics.")
     endpoint: str | None = Field(None, description="OTLP endpoint.")
@@ -147,17 +148,15 @@ class TelemetryCfg(Section):
 
 
 class CacheCfg(Section):
-    """`[cache]`"""
+    """`[cache]`: what is kept to save work, and can be made again."""
 
-    path: Path | None = Field(
-        None, description="Folder for what can be made again (the prepared model, evaluation indices); default ~/.cache/founders-rag."
-    )
+    path: Path | None = Field(None, description="Folder for what can be made again (the prepared model, evaluation indices); default ~/.cache/founders-rag.")
     ttl_s: float = Field(300.0, gt=0, description="Seconds a cached answer of a service stays.")
     max_entries: int = Field(1000, ge=1, description="Entries of an in-memory cache.")
 
 
 class IngestionCfg(Section):
-    """`[ingestion]`"""
+    """`[ingestion]`: reading documents into the index."""
 
     chunk_tokens: int = Field(180, ge=32, le=250, description="Largest chunk, in tokens of the embedding model.")
     chunk_overlap: int = Field(0, ge=0, le=100, description="Tokens of the chunk before that are repeated.")
@@ -166,7 +165,7 @@ class IngestionCfg(Section):
 
 
 class AgentCfg(Section):
-    """`[agent]`"""
+    """`[agent]`: from a question to a cited answer."""
 
     verify: Literal["sentence", "after", "off"] = Field("sentence", description="When citations are checked: before each sentence leaves, at the end, never.")
     history_turns: int = Field(6, ge=0, le=100, description="Turns of a thread that condensing a follow-up may read.")
@@ -174,7 +173,7 @@ class AgentCfg(Section):
 
 
 class EnvironmentCfg(Section):
-    """`[environment]`"""
+    """`[environment]`: where this runs."""
 
     name: Literal["development", "staging", "production", "testing"] = Field("development", description="Kind of deployment.")
     cloud_profile: str = Field("local", description="Named set of defaults: local, azure, aws, jpmc_azure, or a `[profile:NAME]` of your own.")
@@ -208,3 +207,16 @@ class Settings(Section):
     api: ApiCfg = Field(default_factory=ApiCfg)
     telemetry: TelemetryCfg = Field(default_factory=TelemetryCfg)
     features: FeaturesCfg = Field(default_factory=FeaturesCfg)
+
+    _provenance: Provenance = PrivateAttr(default_factory=Provenance)
+
+    @property
+    def provenance(self) -> Provenance:
+        """Where the values came from; empty for settings that were built by hand."""
+        return self._provenance
+
+    def with_provenance(self, provenance: Provenance) -> Self:
+        """The same settings, remembering where their values came from."""
+        copy = self.model_copy()
+        copy._provenance = provenance  # noqa: SLF001 - a copy of its own class
+        return copy

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class RetrievalCfg(BaseModel):
-    """`[retrieval]`"""
+    """`[retrieval]`: how much is searched, and how results are fused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

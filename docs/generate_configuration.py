@@ -1,0 +1,120 @@
+"""Writes docs/configuration.md from the settings models: ``.venv/bin/python docs/generate_configuration.py [--check]``.
+
+With ``--check`` nothing is written, and the exit code is 1 where the committed page is not current.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "configuration.md"
+sys.path.insert(0, str(ROOT))
+
+from src.infra.config import Settings  # noqa: E402 - found through the path above, from any folder
+from src.infra.profiles import PROFILES  # noqa: E402 - as above
+from src.infra.settings_schema import FieldSpec, display, schema  # noqa: E402 - as above
+
+INTRODUCTION = """\
+<!-- Written by docs/generate_configuration.py from src/infra/config.py. Do not edit; run the script. -->
+# Configuration
+
+Nothing needs to be configured: the packaged `config.ini` runs everything embedded. `rag config show` prints what is in force
+and where each value came from, `rag config explain SECTION.KEY` all about one key, `rag config validate` everything that is
+wrong, all at once.
+
+## Where values come from
+
+The first of these that sets a key wins:
+
+1. **Overrides** of the program: `load_settings(overrides={"search.host": "..."})`.
+2. **Environment**: `RAG_SECTION__KEY`, such as `RAG_SEARCH__HOST`, in any case. `CLOUD_PROFILE` also sets
+   `[environment] cloud_profile`; `RAG_ENVIRONMENT__CLOUD_PROFILE` wins over it.
+3. **Secret files**: the folder that `RAG_SECRETS_DIR` names holds one file a key, `search__password` or
+   `RAG_SEARCH__PASSWORD`, as Docker and Kubernetes mount secrets. No folder is read unless it is named. Hidden files and files
+   without `__` in their name are left alone; white space around the content is cut off.
+4. **Files**: `--config` (may be repeated), else `RAG_CONFIG` (several with `:` between them), else `./config.ini`, else the
+   packaged default. Later files win over earlier ones. Of a folder the `.ini`, `.yaml`, `.yml` and `.json` files are read, in
+   the order of their names. A file of any other name is read as INI.
+5. The **profile** that `[environment] cloud_profile` names.
+6. The **default** of the key.
+
+## How values are written
+
+- Truth values: `true`, `false`, `yes`, `no`, `on`, `off`, `1`, `0`. Lists: separated by commas (in YAML and JSON also lists).
+  An empty value unsets an optional key and empties a list; for any other key it is an error.
+- `${VAR}` in a file takes an environment variable, `${VAR:default}` has a default, which may be empty and holds no braces. A
+  variable that is missing is an error, unless a higher layer sets the key. `$${` is a plain `${`; any other `$` is itself.
+- INI is read as Python's `configparser` does with interpolation off: `key = value` or `key: value`, deeper indented lines
+  continue a value, `#` and `;` start a comment **at the start of a line only**, because passwords and addresses may hold them.
+- YAML scalars stay as they are written: `api_version: 2024-06-01` is that text, not a date.
+- Files are UTF-8, with or without a byte order mark. A section or a key that stands twice in a file is an error.
+- Unknown sections and keys, also of `RAG_SECTION__KEY` variables and secret files, are errors that name the nearest known key.
+- Keys of type *secret text* are shown as `**********`, and never stand in an error.
+"""
+
+PROFILE_INTRODUCTION = """
+## Profiles
+
+A profile is a named set of defaults. Add your own, or add to these, with a section `[profile:NAME]` in a configuration file;
+its keys are written `section.key = value`.
+
+```ini
+[environment]
+cloud_profile = acme
+[profile:acme]
+chat.provider = azure
+chat.api_base = https://openai.acme.example
+network.proxy = http://proxy.acme.example:8080
+```
+"""
+
+
+def render() -> str:
+    """The page."""
+    lines = [INTRODUCTION, "## Sections and keys", ""]
+    for section, specs in schema().items():
+        lines += [f"### `[{section}]`", "", *_about(section), "| Key | Type | Default | Meaning |", "|---|---|---|---|"]
+        lines += [_row(spec) for spec in specs.values()]
+        lines.append("")
+    return "\n".join(lines).rstrip() + "\n" + PROFILE_INTRODUCTION + "\n".join(_profiles()) + "\n"
+
+
+def _about(section: str) -> Iterator[str]:
+    text = (Settings.model_fields[section].annotation.__doc__ or "").strip()  # type: ignore[union-attr]  # a section's model
+    _, _, words = text.partition(":")
+    if words.strip():
+        yield words.strip()[:1].upper() + words.strip()[1:]
+        yield ""
+
+
+def _row(spec: FieldSpec) -> str:
+    default = f"`{display(spec.default)}`" if display(spec.default) else "–"
+    cells = (f"`{spec.key}`", spec.type_words, default, spec.description)
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _profiles() -> Iterator[str]:
+    for name, values in PROFILES.items():
+        yield f"\n### `{name}`\n"
+        yield "The defaults as they are." if not values else "```ini"
+        yield from (f"{key} = {value}" for key, value in values.items())
+        if values:
+            yield "```"
+
+
+def main(arguments: list[str]) -> int:
+    page = render()
+    if "--check" in arguments:
+        current = PAGE.is_file() and PAGE.read_text(encoding="utf-8") == page
+        print(f"{PAGE.relative_to(ROOT)} is {'current' if current else 'not current: run docs/generate_configuration.py'}")
+        return 0 if current else 1
+    PAGE.write_text(page, encoding="utf-8")
+    print(f"wrote {PAGE.relative_to(ROOT)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,54 @@
+"""``${VAR}`` and ``${VAR:default}`` in the values of configuration files.
+
+The default starts after the first colon, may be empty, and holds no braces. A variable that is set, also to nothing, wins
+over the default. ``$${`` stands for a plain ``${``; any other ``$`` stands for itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+_REFERENCE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::([^{}]*))?\}|\$\{")
+
+
+@dataclass(frozen=True, slots=True)
+class Interpolated:
+    """The outcome: the text, and what it needed."""
+
+    text: str
+    variables: tuple[str, ...] = ()
+    """Variables that the value names."""
+    missing: tuple[str, ...] = ()
+    """Those of them that are not set and have no default."""
+    malformed: bool = False
+    """A ``${`` begins no reference."""
+
+
+def interpolate(text: str, environ: Mapping[str, str]) -> Interpolated:
+    """Replace the references of a value by variables of `environ`. What a variable holds is not looked through again."""
+    variables: list[str] = []
+    missing: list[str] = []
+    malformed = False
+
+    def replace(match: re.Match[str]) -> str:
+        nonlocal malformed
+        name, default = match.group(1), match.group(2)
+        if name is None:
+            malformed = malformed or match.group() == "${"
+            return "${"
+        variables.append(name)
+        if name in environ:
+            return environ[name]
+        if default is None:
+            missing.append(name)
+        return default or ""
+
+    result = _REFERENCE.sub(replace, text)
+    return Interpolated(result, tuple(dict.fromkeys(variables)), tuple(dict.fromkeys(missing)), malformed)
+
+
+def escape(text: str) -> str:
+    """The text that `interpolate` turns into this one."""
+    return text.replace("${", "$${")

@@ -1,0 +1,51 @@
+"""Where the values of the configuration came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+SourceKind = Literal["override", "environment", "secret", "file", "profile", "default"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The place that gave one value.
+
+    Args:
+        kind: the layer; see the order of precedence in `settings.py`.
+        where: the file, environment variable, secret file or profile.
+        line: line in that file, from 1.
+        shadowed: the places that also set it and lost, the nearest first.
+        variables: environment variables that ``${…}`` in the value names.
+    """
+
+    kind: SourceKind
+    where: str
+    line: int | None = None
+    shadowed: tuple[Source, ...] = ()
+    variables: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        place = f"{self.where}:{self.line}" if self.line else self.where
+        if self.kind == "default":
+            return "default"
+        return f"{self.kind} {place}" + "".join(f" ${{{name}}}" for name in self.variables)
+
+
+DEFAULT = Source("default", "default")
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What `load_settings` remembers beside the values. All are equal, so settings compare by their values alone."""
+
+    sources: Mapping[str, Source] = field(default_factory=dict, compare=False)
+    """``section.key`` to its source; keys at their default are absent."""
+    files: tuple[Path, ...] = field(default=(), compare=False)
+    """The files read, in the order in which they were merged."""
+    found_by: str = field(default="", compare=False)
+    """Why these files: ``argument``, ``RAG_CONFIG``, ``./config.ini`` or ``packaged default``."""
+    secrets_dir: Path | None = field(default=None, compare=False)

@@ -1,0 +1,176 @@
+"""Loading: files, environment and secret files become `Settings`, each value with its source.
+
+Precedence, highest first: overrides given by the program > environment (``RAG_SEARCH__HOST``) > secret files > configuration
+files, later ones first > the profile > the models' defaults.
+
+The only module that reads the process environment. Nothing ever writes to it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..errors import ConfigurationError, InvalidSettingsError, Problem
+from .config import Settings
+from .provenance import DEFAULT, Provenance, Source
+from .settings_files import PROFILE_PREFIX, SUFFIXES, ParsedFile, parse_file
+from .settings_schema import all_names, display, find, nearest, schema
+from .settings_sources import EnvironmentLayer, FileLayer, Layer, Layers, OverrideLayer, ProfileLayer, SecretLayer, shown_text, trace
+
+CONFIG_VARIABLE = "RAG_CONFIG"
+SECRETS_VARIABLE = "RAG_SECRETS_DIR"
+LOCAL_FILE = "./config.ini"
+
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The outcome of `load`: settings, or the problems that stand in their way."""
+
+    settings: Settings | None
+    problems: tuple[Problem, ...]
+    files: tuple[Path, ...]
+    found_by: str
+    hint: str = ""
+
+
+def load_settings(
+    path: PathLike | Sequence[PathLike] | None = None,
+    overrides: Mapping[str, object] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    secrets_dir: PathLike | None = None,
+) -> Settings:
+    """The configuration.
+
+    Args:
+        path: a file or folder, or several, merged in order. Left out: the ones that ``RAG_CONFIG`` names (separated as in
+            ``PATH``), else ``./config.ini``, else the packaged default. Of a folder the INI, YAML and JSON files count,
+            in the order of their names.
+        overrides: values that win over everything, ``{"section.key": value}`` or ``{section: {key: value}}``.
+        environ: variables to use in place of the process environment.
+        secrets_dir: folder with one file a key; left out: the one that ``RAG_SECRETS_DIR`` names, if any.
+
+    Raises:
+        InvalidSettingsError: the configuration is wrong; lists everything that is.
+    """
+    loaded = load(path, overrides, environ=environ, secrets_dir=secrets_dir)
+    if loaded.settings is None:
+        raise InvalidSettingsError(loaded.problems, hint=loaded.hint)
+    return loaded.settings
+
+
+def load(
+    path: PathLike | Sequence[PathLike] | None = None,
+    overrides: Mapping[str, object] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    secrets_dir: PathLike | None = None,
+) -> Loaded:
+    """As `load_settings`, but returns the problems instead of raising them."""
+    environ = os.environ if environ is None else environ
+    paths, found_by = find_files(path, environ)
+    files = tuple(parse_file(file) for file in paths)
+    if found_by == LOCAL_FILE and _is_foreign(files[0]):
+        return Loaded(None, (_foreign(files[0]),), tuple(paths), found_by)
+    named = secrets_dir or environ.get(SECRETS_VARIABLE)
+    secrets = Path(named).expanduser() if named else None
+    above: tuple[Layer, ...] = (OverrideLayer(overrides or {}), EnvironmentLayer(environ), SecretLayer(secrets), FileLayer(files, environ))
+    layers = (*above, ProfileLayer(above, files, environ))
+    merged = Layers(layers).merged
+    problems = [problem for layer in layers for problem in layer.problems]
+    settings, invalid = _validate(merged, layers)
+    problems = sorted(problems + invalid, key=lambda problem: (problem.where, problem.line or 0))
+    if problems or settings is None:
+        hint = f"If {paths[0]} is not meant for this program, name another file with --config or {CONFIG_VARIABLE}." if found_by == LOCAL_FILE else ""
+        return Loaded(None, tuple(problems), tuple(paths), found_by, hint)
+    provenance = Provenance(trace(layers), tuple(paths), found_by, secrets)
+    return Loaded(settings.with_provenance(provenance), (), tuple(paths), found_by)
+
+
+def source_of(settings: Settings, name: str) -> Source:
+    """Where the value of ``section.key`` came from, and what it shadows.
+
+    Raises:
+        ConfigurationError: there is no such key; names the nearest.
+    """
+    if find(name) is None:
+        raise ConfigurationError(f"There is no configuration key {name!r}.", hint=_meant(name))
+    return settings.provenance.sources.get(name, DEFAULT)
+
+
+def _meant(name: str) -> str:
+    if name in schema():
+        return f"It is a section; its keys are {', '.join(spec.name for spec in schema()[name].values())}."
+    near = nearest(name, all_names())
+    return f"Did you mean `{near}`?" if near else "Keys are written section.key; `rag config show` lists them."
+
+
+def find_files(path: PathLike | Sequence[PathLike] | None, environ: Mapping[str, str]) -> tuple[list[Path], str]:
+    """The files to read, folders replaced by theirs, and what named them."""
+    if path is not None:
+        names = [path] if isinstance(path, str | os.PathLike) else list(path)
+        return [file for name in names for file in _expand(name)], "argument"
+    if environ.get(CONFIG_VARIABLE):
+        named = [name for name in environ[CONFIG_VARIABLE].split(os.pathsep) if name]
+        return [file for name in named for file in _expand(name)], CONFIG_VARIABLE
+    if Path(LOCAL_FILE).is_file():
+        return [Path(LOCAL_FILE).absolute()], LOCAL_FILE
+    # A wheel carries the file inside the package; a checkout has it beside the package.
+    here = Path(__file__).resolve().parents[1]
+    packaged = next((file for file in (here / "config.ini", here.parent / "config.ini") if file.is_file()), None)
+    return [packaged] if packaged else [], "packaged default"
+
+
+def _expand(name: PathLike) -> list[Path]:
+    path = Path(name).expanduser().absolute()
+    if not path.is_dir():
+        return [path]
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file())
+    return files or [path]  # reading the folder itself then reports that it holds none
+
+
+def _is_foreign(parsed: ParsedFile) -> bool:
+    """Whether a ``./config.ini`` that nobody named belongs to another program: nothing in it is ours."""
+    ours = any(section in schema() or section.startswith(PROFILE_PREFIX) for section in parsed.sections)
+    return not ours and bool(parsed.sections or parsed.problems)
+
+
+def _foreign(parsed: ParsedFile) -> Problem:
+    sections = ", ".join(f"[{name}]" for name in list(parsed.sections)[:5])
+    found = f"it has {sections}" if sections else "it has no section that is known"
+    advice = f"Name your configuration with --config FILE or {CONFIG_VARIABLE}, or start the command in another folder."
+    return Problem(f"this file in the current folder does not look like a configuration of this program: {found}. {advice}", where=str(parsed.path))
+
+
+def _validate(merged: Mapping[str, Any], layers: Sequence[Layer]) -> tuple[Settings | None, list[Problem]]:
+    """The typed settings. Pydantic's own error is dropped: its context holds the values, secrets among them."""
+    try:
+        # Absent sections are given as empty ones: built from their defaults, each would first build its own validator.
+        return Settings.model_validate({section: {} for section in schema()} | merged), []
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_input=False, include_context=False)
+    sources = trace(layers)
+    named = {".".join(str(part) for part in detail["loc"][:2]): detail["msg"] for detail in reversed(details)}
+    return None, [_problem(name, message, sources.get(name, DEFAULT), layers) for name, message in reversed(named.items())]
+
+
+def _problem(name: str, message: str, source: Source, layers: Sequence[Layer]) -> Problem:
+    spec = find(name)
+    where = "" if source.kind == "default" else source.where
+    if spec is None:
+        return Problem(f"{message}.", name, where, source.line)
+    written = display(shown_text(layers, name))
+    shown = f"{written[:60]!r} " if written else ""
+    comment = " A comment needs a line of its own." if " #" in written or " ;" in written else ""
+    near = nearest(written, spec.choices)
+    if spec.choices:
+        return Problem(f"{shown}is not allowed.{comment}", name, where, source.line, near, spec.choices)
+    return Problem(f"{shown}is not {spec.type_words}.{comment}", name, where, source.line)

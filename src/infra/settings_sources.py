@@ -1,0 +1,295 @@
+"""The layers of the configuration as pydantic-settings sources, highest precedence first in `Layers`.
+
+Each source hands pydantic-settings plain ``{section: {key: value}}`` and remembers, per value, where it stood. Problems are
+collected, not raised, so that one error can list those of all layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from ..errors import Problem
+from .interpolation import interpolate
+from .profiles import PROFILES
+from .provenance import Source
+from .settings_files import PROFILE_PREFIX, FileEntry, ParsedFile
+from .settings_schema import ENV_DELIMITER, ENV_PREFIX, BadValueError, FieldSpec, all_names, find, nearest, nearest_key, schema
+
+PROFILE_KEY = "environment.cloud_profile"
+PROFILE_VARIABLE = "CLOUD_PROFILE"
+# Kubernetes allows 1 MiB for a whole secret; a larger file is a mistake.
+MAX_SECRET_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One value of a layer, before its type is known."""
+
+    spec: FieldSpec
+    value: object
+    source: Source
+
+
+class Layer(PydanticBaseSettingsSource):
+    """A layer: entries in the order in which they were met, of which the last of a key counts."""
+
+    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
+        """`environ` is given to layers whose text may hold ``${VAR}``."""
+        super().__init__(Layers)
+        self.environ = environ
+        self.entries: list[Entry] = []
+        self.problems: list[Problem] = []
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return None, field_name, False  # the interface asks for it; the layers hand over whole sections
+
+    def __call__(self) -> dict[str, Any]:
+        state: dict[str, Any] = {}
+        for entry in {entry.spec.name: entry for entry in self.entries}.values():
+            # A value that a higher layer shadows need not be usable here: its variables may be missing.
+            if entry.spec.key in self.current_state.get(entry.spec.section, ()):
+                continue
+            try:
+                state.setdefault(entry.spec.section, {})[entry.spec.key] = self._read(entry)
+            except BadValueError as error:
+                self.report(str(error), entry.spec.name, entry.source)
+        return state
+
+    def report(self, message: str, key: str, source: Source, nearest: str = "", allowed: Iterable[str] = ()) -> None:
+        self.problems.append(Problem(message, key, source.where, source.line, nearest, tuple(allowed)))
+
+    def add(self, section: str, key: str, value: object, source: Source) -> None:
+        """Take a value in, or report that its section or key is not known."""
+        keys = schema().get(section)
+        if keys is None:
+            self.report("unknown section.", section, source, nearest(section, schema()), schema())
+        elif key not in keys:
+            self.report("unknown key.", f"{section}.{key}", source, nearest_key(section, key), keys)
+        else:
+            self.entries.append(Entry(keys[key], value, source))
+
+    def _read(self, entry: Entry) -> object:
+        if entry.value is None or isinstance(entry.value, str):
+            return entry.spec.read(self._interpolate(entry.value))
+        if isinstance(entry.value, tuple) and self.environ is not None:
+            return self._read_list(entry.spec, tuple(self._interpolate(item) for item in entry.value))
+        return entry.value
+
+    @staticmethod
+    def _read_list(spec: FieldSpec, items: tuple[str | None, ...]) -> object:
+        if not spec.is_list:
+            raise BadValueError(f"is a list, but must be {spec.type_words}.")
+        return tuple(item for item in items if item)
+
+    def _interpolate(self, text: str | None) -> str | None:
+        if text is None or self.environ is None:
+            return text
+        result = interpolate(text, self.environ)
+        if result.missing:
+            names = ", ".join(result.missing)
+            raise BadValueError(f"environment variable {names} is not set. Set it, or write ${{{result.missing[0]}:default}}.")
+        if result.malformed:
+            raise BadValueError("`${` must begin ${VAR} or ${VAR:default}, with no braces in the default; write $${ for a plain ${.")
+        return result.text
+
+
+class OverrideLayer(Layer):
+    """Values given by the program: ``{"section.key": value}`` or ``{section: {key: value}}``. Text is read as a file's is."""
+
+    def __init__(self, overrides: Mapping[str, object]) -> None:
+        super().__init__()
+        source = Source("override", "overrides")
+        for name, value in overrides.items():
+            section, dot, key = name.partition(".")
+            if dot:
+                self.add(section, key, value, source)
+            elif isinstance(value, Mapping):
+                for inner, item in value.items():
+                    self.add(name, str(inner), item, source)
+            else:
+                self.report("must be `section.key`, or a section with a mapping of its keys.", name, source, nearest(name, all_names()))
+
+
+class EnvironmentLayer(Layer):
+    """``RAG_SECTION__KEY``, in any case, and ``CLOUD_PROFILE``."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__()
+        profile = find(PROFILE_KEY)
+        if environ.get(PROFILE_VARIABLE) and profile is not None:
+            self.entries.append(Entry(profile, environ[PROFILE_VARIABLE], Source("environment", PROFILE_VARIABLE)))
+        for variable in sorted(environ):
+            if variable.upper().startswith(ENV_PREFIX):
+                self._take(variable, environ[variable])
+
+    def _take(self, variable: str, value: str) -> None:
+        section, delimiter, key = variable[len(ENV_PREFIX) :].lower().partition(ENV_DELIMITER)
+        source = Source("environment", variable)
+        if delimiter and looks_ours(section):
+            self.add(section, key, value, source)
+        elif not delimiter:
+            meant = _single_underscore(section)
+            if meant is not None:
+                self.report("two underscores part section and key.", meant.name, source, meant.variable)
+
+
+def looks_ours(section: str) -> bool:
+    """Whether a variable or secret file of this section is meant for us: it is one of ours, or one misspelt."""
+    return section in schema() or bool(nearest(section, schema(), 0.8))
+
+
+def _single_underscore(name: str) -> FieldSpec | None:
+    """The key that ``search_host`` was meant to be. Other variables that begin with RAG_ are not ours."""
+    return next((spec for keys in schema().values() for spec in keys.values() if f"{spec.section}_{spec.key}" == name), None)
+
+
+class SecretLayer(Layer):
+    """A folder with one file a key, as Docker and Kubernetes mount secrets: ``search__password`` or ``RAG_SEARCH__PASSWORD``.
+
+    Hidden files, and files whose names hold no ``__``, belong to others and are not read. White space around a secret is cut off.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        super().__init__()
+        if folder is None:
+            return
+        try:
+            files = sorted(folder.iterdir())
+        except OSError as error:
+            self.report(f"the folder of secrets cannot be read: {error.strerror or type(error).__name__}.", "", Source("secret", str(folder)))
+            return
+        for path in files:
+            section, delimiter, key = path.name.lower().removeprefix(ENV_PREFIX.lower()).partition(ENV_DELIMITER)
+            if delimiter and looks_ours(section) and not path.name.startswith("."):
+                self._take(path, section, key)
+
+    def _take(self, path: Path, section: str, key: str) -> None:
+        source = Source("secret", str(path))
+        try:
+            if path.stat().st_size > MAX_SECRET_BYTES:
+                self.report(f"is larger than {MAX_SECRET_BYTES} bytes.", f"{section}.{key}", source)
+                return
+            self.add(section, key, path.read_text(encoding="utf-8-sig").strip(), source)
+        except OSError as error:
+            self.report(f"cannot be read: {error.strerror or type(error).__name__}.", f"{section}.{key}", source)
+        except UnicodeDecodeError:
+            self.report("is not UTF-8 text.", f"{section}.{key}", source)
+
+
+class FileLayer(Layer):
+    """Configuration files in the order of merging; their `[profile:NAME]` sections are the profile layer's."""
+
+    def __init__(self, files: Iterable[ParsedFile], environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        for parsed in files:
+            self.problems.extend(parsed.problems)
+            for section, line in parsed.sections.items():
+                if section not in schema() and not section.startswith(PROFILE_PREFIX):
+                    self.report("unknown section.", section, Source("file", str(parsed.path), line), nearest(section, schema()), schema())
+            for entry in parsed.entries:
+                if entry.section in schema():
+                    self.add(entry.section, entry.key, entry.value, self._source(parsed.path, entry, environ))
+
+    @staticmethod
+    def _source(path: Path, entry: FileEntry, environ: Mapping[str, str]) -> Source:
+        texts = entry.value if isinstance(entry.value, tuple) else (entry.value,)
+        names = dict.fromkeys(name for text in texts if text for name in interpolate(text, environ).variables)
+        return Source("file", str(path), entry.line, variables=tuple(names))
+
+
+class ProfileLayer(Layer):
+    """The profile that the layers above chose: the built-in values, then `[profile:NAME]` of each file."""
+
+    def __init__(self, above: Sequence[Layer], files: Iterable[ParsedFile], environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._above = above
+        self._own: dict[str, list[Entry]] = {}
+        for parsed in files:
+            for section in parsed.sections:
+                if section.startswith(PROFILE_PREFIX):
+                    self._own.setdefault(section.removeprefix(PROFILE_PREFIX), [])
+            for entry in parsed.entries:
+                if entry.section.startswith(PROFILE_PREFIX):
+                    self._take(entry.section.removeprefix(PROFILE_PREFIX), entry, parsed.path)
+
+    def __call__(self) -> dict[str, Any]:
+        chosen = self.current_state.get("environment", {}).get("cloud_profile", "local")
+        if isinstance(chosen, str) and (chosen in PROFILES or chosen in self._own):
+            for name, value in PROFILES.get(chosen, {}).items():
+                section, _, key = name.partition(".")
+                self.add(section, key, value, self._source(chosen, value))
+            self.entries.extend(self._own.get(chosen, ()))
+        elif isinstance(chosen, str):
+            known = (*PROFILES, *self._own)
+            self.report(f"no profile is called {chosen!r}.", PROFILE_KEY, trace(self._above)[PROFILE_KEY], nearest(chosen, known), known)
+        return super().__call__()
+
+    def _source(self, where: str, value: object, line: int | None = None) -> Source:
+        names = interpolate(value, self.environ or {}).variables if isinstance(value, str) else ()
+        return Source("profile", where, line, variables=names)
+
+    def _take(self, profile: str, entry: FileEntry, path: Path) -> None:
+        section, _, key = entry.key.partition(".")
+        source = self._source(str(path), entry.value, entry.line)
+        before = len(self.entries)
+        if entry.key == PROFILE_KEY:
+            self.report("a profile cannot choose a profile.", entry.key, source)
+            return
+        self.add(section, key, entry.value, source)
+        # `add` checked the key; whether the value counts is known once a profile is chosen.
+        self._own[profile].extend(self.entries[before:])
+        del self.entries[before:]
+
+
+class Layers(BaseSettings):
+    """What pydantic-settings merges from the layers, highest first: values by section, in `merged`.
+
+    The settings models check their types afterwards, so this one allows anything.
+    """
+
+    model_config = SettingsConfigDict(extra="allow", hide_input_in_errors=True)
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        super().__init__(layers=layers)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        if not isinstance(init_settings, InitSettingsSource):
+            raise TypeError(f"pydantic-settings passed {type(init_settings).__name__} as the source of the constructor's arguments")
+        return tuple(init_settings.init_kwargs["layers"])
+
+    @property
+    def merged(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+def trace(layers: Iterable[Layer]) -> dict[str, Source]:
+    """``section.key`` to its winning source, which carries the ones it shadows."""
+    found: dict[str, list[Source]] = {}
+    for layer in layers:
+        for entry in reversed(layer.entries):
+            found.setdefault(entry.spec.name, []).append(entry.source)
+    return {name: replace(sources[0], shadowed=tuple(sources[1:])) for name, sources in found.items()}
+
+
+def shown_text(layers: Iterable[Layer], name: str) -> str:
+    """The winning value of a key as it was written, for an error; empty for secrets and for what is not text."""
+    for layer in layers:
+        for entry in reversed(layer.entries):
+            if entry.spec.name == name:
+                return "" if entry.spec.secret or isinstance(entry.value, SecretStr) or not isinstance(entry.value, str) else entry.value
+    return ""
