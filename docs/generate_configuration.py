@@ -83,10 +83,10 @@ def render() -> str:
 
 
 def _about(section: str) -> Iterator[str]:
-    text = (Settings.model_fields[section].annotation.__doc__ or "").strip()  # type: ignore[union-attr]  # a section's model
-    _, _, words = text.partition(":")
-    if words.strip():
-        yield words.strip()[:1].upper() + words.strip()[1:]
+    _, _, text = (Settings.model_fields[section].annotation.__doc__ or "").partition(":")
+    words = " ".join(text.split())
+    if words:
+        yield words[0].upper() + words[1:]
         yield ""
 
 

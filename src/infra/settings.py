@@ -53,7 +53,7 @@ def load_settings(
     Args:
         path: a file or folder, or several, merged in order. Left out: the ones that ``RAG_CONFIG`` names (separated as in
             ``PATH``), else ``./config.ini``, else the packaged default. Of a folder the INI, YAML and JSON files count,
-            in the order of their names.
+            in the order of their names. An empty list reads no file.
         overrides: values that win over everything, ``{"section.key": value}`` or ``{section: {key: value}}``.
         environ: variables to use in place of the process environment.
         secrets_dir: folder with one file a key; left out: the one that ``RAG_SECRETS_DIR`` names, if any.
@@ -154,7 +154,7 @@ def _validate(merged: Mapping[str, Any], layers: Sequence[Layer]) -> tuple[Setti
     """The typed settings. Pydantic's own error is dropped: its context holds the values, secrets among them."""
     try:
         # Absent sections are given as empty ones: built from their defaults, each would first build its own validator.
-        return Settings.model_validate({section: {} for section in schema()} | merged), []
+        return Settings.model_validate({section: {} for section in schema()} | dict(merged)), []
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False, include_context=False)
     sources = trace(layers)

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -291,5 +290,5 @@ def shown_text(layers: Iterable[Layer], name: str) -> str:
     for layer in layers:
         for entry in reversed(layer.entries):
             if entry.spec.name == name:
-                return "" if entry.spec.secret or isinstance(entry.value, SecretStr) or not isinstance(entry.value, str) else entry.value
+                return entry.value if isinstance(entry.value, str) and not entry.spec.secret else ""
     return ""

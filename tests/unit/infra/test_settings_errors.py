@@ -1,0 +1,153 @@
+"""One error lists every problem, and no secret stands in it."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.errors import InvalidSettingsError, Problem
+from src.infra.settings import load, load_settings
+from src.infra.settings_schema import display, schema
+
+BROKEN = """\
+[serach]
+host = x
+[search]
+hosst = a
+timeout_s = -4
+use_aws_auth = perhaps
+api_key = canary-secret
+index_alias =
+[chat]
+provider = azur
+temperature = ${NO_SUCH}
+model = ${broken
+[embed]
+dims = 12 ; a comment
+[environment]
+cloud_profile = jpmc_asure
+[profile:own]
+chat.modle = 3
+environment.cloud_profile = own
+"""
+
+
+def problems(tmp_path: Path, text: str, name: str = "rag.ini", environ: dict[str, str] | None = None) -> tuple[Problem, ...]:
+    path = tmp_path / name
+    path.write_text(text)
+    return load(path, environ=environ or {}).problems
+
+
+def test_everything_that_is_wrong_is_listed_at_once_with_its_line(tmp_path: Path) -> None:
+    environ = {"RAG_API__PROT": "1", "RAG_SEARCH_HOST": "x", "RAG_SERACH__HOST": "x", "RAG_OTHERTOOL__KEY": "x", "RAG_TEST_DATA": "x", "RAG_CHAT__MODEL": " "}
+    path = tmp_path / "rag.ini"
+    path.write_text(BROKEN)
+    with pytest.raises(InvalidSettingsError) as caught:
+        load_settings(path, {"api.port": "abc", "foo": 3}, environ=environ)
+    found = {(problem.where.removeprefix(str(tmp_path) + "/"), problem.line, problem.key, problem.nearest) for problem in caught.value.problems}
+    assert found == {
+        ("rag.ini", 1, "serach", "search"),
+        ("rag.ini", 4, "search.hosst", "host"),
+        ("rag.ini", 5, "search.timeout_s", ""),
+        ("rag.ini", 6, "search.use_aws_auth", ""),
+        ("rag.ini", 7, "search.api_key", "[chat] api_key"),
+        ("rag.ini", 8, "search.index_alias", ""),
+        ("rag.ini", 10, "chat.provider", "azure"),
+        ("rag.ini", 11, "chat.temperature", ""),
+        ("rag.ini", 12, "chat.model", ""),
+        ("rag.ini", 14, "embed.dims", ""),
+        ("rag.ini", 16, "environment.cloud_profile", "jpmc_azure"),
+        ("rag.ini", 18, "chat.modle", "model"),
+        ("rag.ini", 19, "environment.cloud_profile", ""),
+        ("RAG_API__PROT", None, "api.prot", "port"),
+        ("RAG_CHAT__MODEL", None, "chat.model", ""),
+        ("RAG_SEARCH_HOST", None, "search.host", "RAG_SEARCH__HOST"),
+        ("RAG_SERACH__HOST", None, "serach", "search"),
+        ("overrides", None, "api.port", ""),
+        ("overrides", None, "foo", ""),
+    }
+    text = str(caught.value)
+    assert "canary-secret" not in text
+    assert "NO_SUCH" in text
+    assert "A comment needs a line of its own" in text
+    assert "local, openai, azure" in text
+
+
+def test_every_problem_says_what_is_allowed(tmp_path: Path) -> None:
+    found = {problem.key: problem for problem in problems(tmp_path, BROKEN)}
+    assert "host" in found["search.hosst"].allowed
+    assert "features" in found["serach"].allowed
+    assert found["chat.provider"].allowed == ("local", "openai", "azure")
+    assert "own" in found["environment.cloud_profile"].allowed or found["environment.cloud_profile"].line == 19
+    assert "more than 0" in found["search.timeout_s"].message
+
+
+CANARY = "c4n4ry-s3cr3t"
+SECRETS = [spec for keys in schema().values() for spec in keys.values() if spec.secret]
+# What makes YAML, JSON, INI or an interpolation stumble over the secret.
+DISTURBANCES = ["", "${", "${X", "${X}", "*", "&", "!", "!a!", "%", "@", '"', "'", "{", "[", "|", ": ", " #", "\t", "\n", "\\", "}", "\n - "]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    spec=st.sampled_from(SECRETS),
+    before=st.sampled_from(DISTURBANCES),
+    after=st.sampled_from(DISTURBANCES),
+    form=st.sampled_from([".ini", ".yaml", ".json", "environment", "override", "secret"]),
+    broken=st.booleans(),
+)
+def test_a_secret_never_stands_in_an_error_or_in_what_is_shown(
+    tmp_path_factory: pytest.TempPathFactory, spec: object, before: str, after: str, form: str, broken: bool
+) -> None:
+    section, key = spec.section, spec.key  # type: ignore[attr-defined]  # a FieldSpec, sampled
+    value, folder, environ = before + CANARY + after, tmp_path_factory.mktemp("c"), {}
+    overrides: dict[str, object] = {"api.port": "wrong"} if broken else {}
+    texts = {
+        ".ini": f"[{section}]\n{key} = {value}\n",
+        ".yaml": f"{section}:\n  {key}: {value}\n",
+        ".json": f'{{"{section}": {{"{key}": "{value}"}}}}',
+    }
+    path = folder / f"f{form}"
+    if form in texts:
+        path.write_text(texts[form])
+    elif form == "environment":
+        environ[f"RAG_{section}__{key}".upper()] = value
+    elif form == "override":
+        overrides[f"{section}.{key}"] = value if not broken else [value]
+    else:
+        (folder / f"{section}__{key}").write_text(value)
+    try:
+        loaded = load_settings(path if form in texts else [], overrides, environ=environ, secrets_dir=folder)
+    except InvalidSettingsError as error:
+        # The formatted traceback holds the causes and contexts too: pydantic's own error repeats its input.
+        said = "".join(traceback.format_exception(error)) + repr(error) + repr(error.problems)
+    else:
+        said = repr(loaded) + str(loaded) + loaded.model_dump_json() + repr(loaded.provenance) + display(getattr(getattr(loaded, section), key))
+    assert CANARY not in said
+
+
+def test_pydantic_settings_own_debug_log_holds_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setenv("PYDANTIC_SETTINGS_DEBUG", "1")
+    (tmp_path / "rag.ini").write_text(f"[search]\npassword = {CANARY}\n")
+    with caplog.at_level("DEBUG", "pydantic_settings"):
+        load_settings(tmp_path / "rag.ini", {"chat.api_key": CANARY}, environ={"RAG_API__TOKEN": CANARY})
+    assert "password" in caplog.text
+    assert CANARY not in caplog.text
+
+
+def test_a_model_that_is_built_by_hand_hides_its_input_too() -> None:
+    from src.infra.config import ChatCfg
+
+    with pytest.raises(ValueError, match="api_key") as caught:
+        ChatCfg(api_key=[CANARY])  # type: ignore[arg-type]  # the point of the test
+    assert CANARY not in str(caught.value)
+
+
+def test_credentials_in_an_address_are_not_shown(tmp_path: Path) -> None:
+    assert display("https://user:pass@host:9200/x") == "https://**********@host:9200/x"
+    (problem,) = problems(tmp_path, "[chat]\nprovider = https://user:pass@host")
+    assert "pass" not in str(problem)
