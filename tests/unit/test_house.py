@@ -152,3 +152,11 @@ def test_importing_the_package_reads_no_environment() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "requirements").glob("*.txt")), ids=lambda path: path.name)
+def test_pins_are_exact_hashed_and_name_no_index(path: Path) -> None:
+    text = re.sub(r"\\\n\s*", " ", path.read_text(encoding="utf-8"))
+    requirements = [line for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
+    assert requirements
+    assert [line for line in requirements if not re.match(r"[\w.\-\[\]]+==\S+ .*--hash=sha256:[0-9a-f]{64}", line)] == []
