@@ -1,0 +1,264 @@
+"""The lexical view: BM25 (k1 1.2, b 0.75) over title, section and text of each chunk, by tantivy.
+
+Access lists are indexed as ``tenant\\x1fprincipal`` terms and restrict inside the query. The number of the truth that a
+commit holds stands in the position file; a killed writer can leave a commit that is ahead of it, which the next writer
+recognises by tantivy's own stamp and makes good.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import struct
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tantivy
+from tantivy import Occur, Query
+
+from ....telemetry.logger import get_logger
+from .analysis import ANALYSIS_VERSION, analyzer, document_text
+from .records import to_sql
+from .truth import Entry
+from .viewfile import Position, generation_folder, read_position, remove_other_generations, write_position
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Found = tuple[NDArray[np.int64], NDArray[np.float64]]
+
+log = get_logger(__name__)
+
+VERSION = 100 + ANALYSIS_VERSION
+_ANALYZER = "body"
+_HEAP_BYTES = 64_000_000
+_FOOTER_MAGIC = 1337
+_MAX_TERM_BYTES = 1000
+_DELETE_BATCH = 1000
+IN_QUERY = 5000
+"""Up to this many chosen rows are named in the query (1.2 ms for 1,000); more are picked out of a longer ranking."""
+
+
+def principal_term(tenant: str, principal: str) -> str:
+    """How one entry of an access list is indexed: two different entries never give the same term."""
+    term = f"{len(tenant)}:{tenant}\x1f{principal}"
+    data = term.encode("utf-8", "surrogatepass")
+    if len(data) <= _MAX_TERM_BYTES and to_sql(term) is term:
+        return term
+    return f"#{hashlib.blake2b(data).hexdigest()}"
+
+
+def _schema() -> tantivy.Schema:
+    builder = tantivy.SchemaBuilder()
+    builder.add_text_field("body", tokenizer_name=_ANALYZER, index_option="freq")
+    builder.add_text_field("allow", tokenizer_name="raw", index_option="basic")
+    builder.add_unsigned_field("row", indexed=True, fast=True)
+    return builder.build()
+
+
+@dataclass(frozen=True, slots=True)
+class Postings:
+    """The lexical view as it stands at one number of the truth."""
+
+    searcher: tantivy.Searcher
+    schema: tantivy.Schema
+
+    def text_query(self, terms: Mapping[str, int]) -> Query:
+        """Any of the terms; one that the query repeats counts as often."""
+        parts = []
+        for term, count in terms.items():
+            query = Query.term_query(self.schema, "body", term, "freq")
+            parts.append((Occur.Should, query if count == 1 else Query.boost_query(query, float(count))))
+        return Query.boolean_query(parts)
+
+    def visible(self, allowed: Sequence[str] | None) -> Query:
+        """Chunks that carry one of the access terms (None: all), without weight in the score."""
+        if allowed is None:
+            return Query.const_score_query(Query.all_query(), 0.0)
+        if not allowed:
+            return Query.empty_query()
+        parts = [Query.term_query(self.schema, "allow", term, "basic") for term in allowed]
+        inner = parts[0] if len(parts) == 1 else Query.boolean_query([(Occur.Should, part) for part in parts])
+        return Query.const_score_query(inner, 0.0)
+
+    @staticmethod
+    def restrict(restriction: Query, text: Query) -> Query:
+        """``text`` within ``restriction``, which carries no score."""
+        return Query.boolean_query([(Occur.Must, restriction), (Occur.Must, text)])
+
+    def among(self, rows: NDArray[np.int64]) -> Query:
+        return Query.const_score_query(Query.term_set_query(self.schema, "row", rows.tolist()), 0.0)
+
+    def run(self, query: Query, limit: int) -> Found:
+        """Rows and scores of the best ``limit``, in tantivy's order."""
+        hits = self.searcher.search(query, limit, count=False).hits
+        rows = self.searcher.fast_field_values("row", [address for _, address in hits])
+        return np.array(rows, dtype=np.int64), np.array([score for score, _ in hits], dtype=np.float64)
+
+    def top(self, query: Query, limit: int) -> Found:
+        """The ``limit`` best by score, equal ones by row: the cut never falls inside a tie in tantivy's own order."""
+        depth = min(limit + 1, max(self.searcher.num_docs, 1))
+        while True:
+            rows, scores = self.run(query, depth)
+            if scores.size < depth or scores.size <= limit or scores[-1] < scores[limit - 1]:
+                order = np.lexsort((rows, -scores))[:limit]
+                return rows[order], scores[order]
+            depth *= 4
+
+    def score(self, text: Query, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """BM25 of each row; 0.0 where no term matches."""
+        if not rows.size:
+            return np.empty(0, np.float64)
+        found, scores = self.run(Query.boolean_query([(Occur.Must, self.among(rows)), (Occur.Should, text)]), rows.size)
+        order = np.argsort(found)
+        result: NDArray[np.float64] = scores[order][np.searchsorted(found[order], rows)]
+        return result
+
+
+class LexicalView:
+    """The files of the view in ``folder`` (None: in memory only). Not thread-safe; writing needs the view lock."""
+
+    name = "lexical"
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._schema = _schema()
+        self._index: tantivy.Index | None = None
+        self._position: Position | None = None
+        self._ahead = False
+
+    @property
+    def position(self) -> Position | None:
+        return self._position
+
+    # -- reading
+
+    def load(self, truth: str) -> bool:
+        """Take up what the files hold now; False where they are missing, of another index, or damaged."""
+        if self._folder is None:
+            return self._position is not None and self._position.truth == truth
+        position = read_position(self._folder)
+        if position is None or position.version != VERSION or position.truth != truth:
+            self._position = None
+            return False
+        if position == self._position:
+            return True
+        try:
+            self._take_up(generation_folder(self._folder, position.generation), position)
+        except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
+            log.warning("the lexical view is damaged and will be rebuilt", folder=str(self._folder), reason=str(error))
+            self._position, self._index = None, None
+            return False
+        return True
+
+    def _take_up(self, folder: Path, position: Position) -> None:
+        if self._index is None or self._position is None or self._position.generation != position.generation:
+            _verify(folder)
+            self._index = self._open(folder)
+        self._index.reload()
+        if json.loads((folder / "meta.json").read_bytes()).get("opstamp") != position.facts["opstamp"]:
+            self._ahead = True
+        self._position = position
+
+    def _open(self, folder: Path | None) -> tantivy.Index:
+        index = tantivy.Index(self._schema, path=str(folder)) if folder is not None else tantivy.Index(self._schema)
+        index.register_tokenizer(_ANALYZER, analyzer())
+        index.config_reader("manual")
+        return index
+
+    @property
+    def needs_repair(self) -> bool:
+        """True where a killed writer left a commit that no position tells of."""
+        return self._ahead
+
+    def snapshot(self) -> Postings:
+        assert self._index is not None
+        return Postings(self._index.searcher(), self._schema)
+
+    def count(self) -> int:
+        return self._index.searcher().num_docs if self._index is not None else 0
+
+    # -- writing
+
+    def reset(self, truth: str) -> None:
+        """Begin an empty generation."""
+        generation = 1
+        if self._folder is not None:
+            last = read_position(self._folder)
+            numbers = [int(path.name[1:]) for path in self._folder.glob("g??????") if path.name[1:].isdigit()]
+            generation = max([*numbers, last.generation if last is not None else 0]) + 1
+            generation_folder(self._folder, generation).mkdir(parents=True, exist_ok=True)
+            self._index = self._open(generation_folder(self._folder, generation))
+        else:
+            self._index = self._open(None)
+        self._ahead = False
+        self._position = Position(VERSION, truth, generation, 0)
+
+    def apply(self, removed: list[int], added: Iterable[Entry], seq: int) -> None:
+        """Add and delete chunks in one commit, then stand at ``seq``. Merging ends before this returns, so that scores
+        stay the same until the next change."""
+        assert self._index is not None
+        assert self._position is not None
+        old = self._position
+        writer = self._index.writer(_HEAP_BYTES, 1)
+        if self._ahead:
+            # What the unannounced commit added comes again below; taking it away first makes that harmless.
+            writer.delete_documents_by_query(_newer_than(self._schema, old.seq))
+        for start in range(0, len(removed), _DELETE_BATCH):
+            # By query: tantivy 0.27 silently deletes nothing by a term of an integer field.
+            writer.delete_documents_by_query(Query.term_set_query(self._schema, "row", removed[start : start + _DELETE_BATCH]))
+        for entry in added:
+            writer.add_document(_document(entry))
+        opstamp = writer.commit()
+        self._stand_at(Position(VERSION, old.truth, old.generation, seq, {"opstamp": opstamp}))
+        writer.wait_merging_threads()
+        self._index.reload()
+        self._ahead = False
+
+    def _stand_at(self, position: Position) -> None:
+        if self._folder is not None:
+            write_position(self._folder, position)
+            remove_other_generations(self._folder, position.generation)
+        self._position = position
+
+
+def _newer_than(schema: tantivy.Schema, row: int) -> Query:
+    return Query.range_query(schema, "row", tantivy.FieldType.Unsigned, lower_bound=row, include_lower=False)
+
+
+def _document(entry: Entry) -> tantivy.Document:
+    document = tantivy.Document()
+    document.add_unsigned("row", entry.row)
+    for principal in entry.principals:
+        document.add_text("allow", principal_term(entry.tenant, principal))
+    document.add_text("body", document_text("\n".join(part for part in (entry.title, entry.section, entry.text) if part)))
+    return document
+
+
+def _verify(folder: Path) -> None:
+    """Check every segment file against the checksum that tantivy wrote behind it (tantivy itself checks none on opening).
+
+    Raises:
+        ValueError, OSError: a file is damaged or missing.
+    """
+    meta: dict[str, Any] = json.loads((folder / "meta.json").read_bytes())
+    segments = {segment["segment_id"].replace("-", "") for segment in meta["segments"]}
+    for path in sorted(folder.iterdir()):
+        if path.name.split(".")[0] in segments:
+            _verify_file(path)
+
+
+def _verify_file(path: Path) -> None:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        size, magic = struct.unpack("<II", data[-8:])
+        if magic != _FOOTER_MAGIC or size > len(data) - 8:
+            raise ValueError(f"{path.name} has no footer")
+        footer = json.loads(data[-8 - size : -8])
+        with memoryview(data) as view, view[: -8 - size] as content:
+            if zlib.crc32(content) != footer["crc"]:
+                raise ValueError(f"{path.name} does not match its checksum")

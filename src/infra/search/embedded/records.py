@@ -1,0 +1,163 @@
+"""How documents and chunks are laid down in SQLite rows, and read back. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ....core.documents import Chunk, Document, Metadata, MetadataValue
+from ....core.search import Hit
+from ....errors import InputError
+from ..protocol import DocumentWrite
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+BOOLEAN, NUMBER, TEXT, OTHER = range(4)
+"""Kinds of a filterable value; a value only ever compares with its own kind."""
+
+_NORM_TOLERANCE = 1e-3
+
+
+def to_sql(text: str) -> str | bytes:
+    """SQLite's text must be UTF-8; a string with lone surrogates (a path that is not UTF-8) is kept as bytes."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
+    return text
+
+
+def from_sql(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode("utf-8", "surrogatepass")
+
+
+def dump_metadata(metadata: Metadata) -> str:
+    return json.dumps({key: list(value) if isinstance(value, tuple) else value for key, value in metadata.items()}, sort_keys=True)
+
+
+def load_metadata(text: str) -> Metadata:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(text).items()} if text != "{}" else {}
+
+
+def acl_key(acl: Sequence[str]) -> str:
+    """One spelling for one set of principals."""
+    return json.dumps(sorted(set(acl)))
+
+
+def chunk_crc(chunk_id: str, position: int, text: str, page: int | None, section: str, start: int, end: int) -> int:
+    """Guards the stored chunk: SQLite notices a broken page only where its own structure breaks."""
+    head = f"{chunk_id}\0{position}\0{page}\0{section}\0{start}\0{end}\0"
+    return zlib.crc32(text.encode("utf-8", "surrogatepass"), zlib.crc32(head.encode("utf-8", "surrogatepass")))
+
+
+def document_crc(values: Sequence[str]) -> int:
+    return zlib.crc32("\0".join(values).encode("utf-8", "surrogatepass"))
+
+
+def facet_value(value: MetadataValue) -> tuple[int, Any]:
+    """Kind and comparable value. Integers beyond 64 bits compare as floats; NaN is there but equals nothing."""
+    if isinstance(value, bool):
+        return BOOLEAN, int(value)
+    if isinstance(value, int):
+        return NUMBER, value if -(2**63) <= value < 2**63 else float(value) if abs(value) < 10**308 else math.copysign(math.inf, value)
+    if isinstance(value, float):
+        return (OTHER, "") if math.isnan(value) else (NUMBER, value)
+    return TEXT, to_sql(value)
+
+
+def facets(document: Document) -> Iterator[tuple[str | bytes, int, Any]]:
+    """(field, kind, value) of all that filters can ask about a document. An empty own field counts as absent."""
+    own = {"document_id": document.id, "title": document.title, "source": document.source, "content_type": document.content_type}
+    for field, value in own.items():
+        if value:
+            yield field, TEXT, to_sql(value)
+    for field, held in document.metadata.items():
+        if field in own or field in ("page", "section"):
+            continue
+        for one in dict.fromkeys(facet_value(item) for item in (held if isinstance(held, tuple) else (held,))):
+            yield to_sql(field), *one
+
+
+def checked_vectors(write: DocumentWrite, dims: int) -> NDArray[np.float32]:
+    """The vectors as they are stored: float32, finite, of length 1 (zero vectors stay zero).
+
+    Raises:
+        InputError: the shape is not (chunks, dims), a value is not finite, or chunks do not belong to the document.
+    """
+    document, chunks = write.document, write.chunks
+    vectors = np.ascontiguousarray(write.vectors, dtype=np.float32)
+    if not chunks and vectors.size == 0:
+        return np.zeros((0, dims), dtype=np.float32)
+    if vectors.shape != (len(chunks), dims):
+        raise InputError(f"Document {document.id!r}: vectors of shape {vectors.shape} for {len(chunks)} chunks of an index with {dims} dimensions.")
+    if not np.isfinite(vectors).all():
+        raise InputError(f"Document {document.id!r}: a vector holds NaN or infinity.")
+    if any(chunk.document_id != document.id or chunk.tenant != document.tenant for chunk in chunks):
+        raise InputError(f"Document {document.id!r}: a chunk belongs to another document or tenant.")
+    if len({chunk.id for chunk in chunks}) != len(chunks):
+        raise InputError(f"Document {document.id!r}: two chunks have the same id.")
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    off = (np.abs(norms - 1.0) > _NORM_TOLERANCE) & (norms > 0)
+    return np.where(off, vectors / np.where(norms > 0, norms, 1.0), vectors).astype(np.float32) if off.any() else vectors
+
+
+def digest(document: Document, chunks: Sequence[Chunk], vectors: NDArray[np.float32]) -> bytes:
+    """Of everything that a write stores, to recognise one that changes nothing."""
+    state = hashlib.blake2b(digest_size=16)
+    own = (document.title, document.source, document.content_type, document.content_hash, acl_key(document.acl), dump_metadata(document.metadata))
+    state.update(repr(own).encode("utf-8", "surrogatepass"))
+    for chunk in chunks:
+        state.update(repr((chunk.id, chunk.position, chunk.page, chunk.section, chunk.start, chunk.end, chunk.text)).encode("utf-8", "surrogatepass"))
+    state.update(vectors.tobytes())
+    return state.digest()
+
+
+def read_document(row: Sequence[Any]) -> Document | None:
+    """A document from its nine columns in `schema.SELECT_DOCUMENT`; None where its checksum disagrees."""
+    texts = [from_sql(value) for value in row[:8]]
+    if document_crc(texts) != row[8]:
+        return None
+    return Document(
+        id=texts[0],
+        tenant=texts[1],
+        title=texts[2],
+        source=texts[3],
+        content_type=texts[4],
+        content_hash=texts[5],
+        acl=tuple(json.loads(texts[6])),
+        metadata=load_metadata(texts[7]),
+    )
+
+
+def read_chunk(row: Sequence[Any], document: Document) -> Chunk | None:
+    """A chunk from the columns of `schema.SELECT_CHUNKS`; None where its checksum disagrees."""
+    chunk_id, text, section = from_sql(row[0]), from_sql(row[2]), from_sql(row[4])
+    _, position, _, page, _, start, end, crc = row
+    if chunk_crc(chunk_id, position, text, page, section, start, end) != crc:
+        return None
+    return Chunk(chunk_id, document.id, document.tenant, position, text, page, section, start, end)
+
+
+def make_hit(chunk: Chunk, document: Document, score: float, legs: dict[str, float]) -> Hit:
+    return Hit(
+        chunk_id=chunk.id,
+        document_id=document.id,
+        title=document.title,
+        text=chunk.text,
+        source=document.source,
+        score=score,
+        legs=legs,
+        page=chunk.page,
+        section=chunk.section,
+        start=chunk.start,
+        end=chunk.end,
+        position=chunk.position,
+        metadata=document.metadata,
+    )
