@@ -8,29 +8,31 @@ the line is a table row, a bullet follows, or the line was ended early on purpos
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 Span = tuple[int, int]
 
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
 # Never the end of a sentence: something has to follow.
-_ABBREVIATIONS = frozenset(
-    """
+_ABBREVIATIONS = _set("""
     mr mrs ms dr prof st mt vs cf viz fig figs eq eqs sec ch vol pp approx dept est ed eds gen col lt sgt capt rev hon
     e.g i.e z.b d.h u.a bzw ca evtl ggf inkl exkl vgl abs art mio mrd hr fr str tel zzgl bsp sog o.g o.ä s.o s.u v.a
-    """.split()
-)
+    """)
 # Followed by a number they abbreviate, otherwise they are words that end a sentence.
-_BEFORE_NUMBER = frozenset("no nos nr p s art abs jan feb mar apr jun jul aug sep sept oct nov dec ziff kap".split())
+_BEFORE_NUMBER = _set("no nos nr p s art abs jan feb mar apr jun jul aug sep sept oct nov dec ziff kap")
 # May stand at the end: only a word that usually opens a sentence proves it.
-_MAYBE_LAST = frozenset("inc ltd co corp llc plc jr sr etc usw al a.m p.m u.s u.k u.n e.u ph.d d.c gmbh".split())
-_OPENERS = frozenset(
-    """
+_MAYBE_LAST = _set("inc ltd co corp llc plc jr sr etc usw al a.m p.m u.s u.k u.n e.u ph.d d.c gmbh")
+_OPENERS = _set("""
     the this that these those it its in on at as we our he she they their there if when while for from by with to after before
     however such under during both each all no any you your who what where how an a
     der die das dies diese dieser dieses es er sie wir ihr ein eine im in am bei wenn für mit nach vor auf aus
-    """.split()
-)
-_MONTHS = frozenset(
-    "januar februar märz april mai juni juli august september oktober november dezember jänner january february march may june july october december".split()
+    """)
+_MONTHS = _set(
+    "januar februar märz april mai juni juli august september oktober november dezember jänner january february march may june july october december"
 )
 
 _END = re.compile(
@@ -39,6 +41,7 @@ _END = re.compile(
     re.VERBOSE,
 )
 _BULLET = re.compile(r"\s*(?:[•‣▪■●○◦·\uf0b7–—*-]\s|\(?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{1,4})[.)]\s)")
+_BLANK = re.compile(r"\n(?:[^\S\n]*\n)+")
 _LAST_WORD = re.compile(r"[^\s(\[„“\"'‘]+$")
 _NEXT_WORD = re.compile(r"[^\W\d_]+")
 _NUMBER = re.compile(r"[(\-–+]?[$€£]?[(\-–+]?\d[\d.,:/%]*\)?%?$")
@@ -80,7 +83,7 @@ def _segments(text: str) -> list[Span]:
         lines = _lines(text, *paragraph)
         widest = max(end - start for start, end in lines)
         begin = lines[0][0]
-        for (start, end), (next_start, next_end) in zip(lines, lines[1:], strict=False):
+        for (start, end), (next_start, next_end) in pairwise(lines):
             if _breaks(text[start:end], text[next_start:next_end], widest):
                 segments.append((begin, end))
                 begin = next_start
@@ -89,8 +92,11 @@ def _segments(text: str) -> list[Span]:
 
 
 def _paragraphs(text: str) -> list[Span]:
-    """Runs of lines that are not blank, with their white space trimmed; never empty."""
-    return [(match.start(), match.end()) for match in re.finditer(r"\S(?:[^\n]|\n(?![^\S\n]*(?:\n|$)))*", text)]
+    """Runs of lines that are not blank; none is empty."""
+    cuts = [(match.start(), match.end()) for match in _BLANK.finditer(text)]
+    starts = [0, *(end for _, end in cuts)]
+    ends = [*(start for start, _ in cuts), len(text)]
+    return [_trim(text, start, end) for start, end in zip(starts, ends, strict=True) if text[start:end].strip()]
 
 
 def _lines(text: str, start: int, end: int) -> list[Span]:
@@ -144,7 +150,7 @@ def _ends(text: str, begin: int, match: re.Match[str], end: int) -> bool:
     found = _LAST_WORD.search(text, max(begin, match.start() - 40), match.start())
     word = found.group().lower() if found else ""
     if word.isdigit():
-        return not _is_ordinal(text[begin : match.start()], word, after)
+        return not _is_ordinal(text[begin : match.start()] if match.start() - begin < 10 else "", word, after)
     return not _is_abbreviation(word, after)
 
 

@@ -1,0 +1,83 @@
+"""`rag ingest`: read documents into the index."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from ..core.identity import DEFAULT_TENANT, EVERYONE
+from ..errors import UnsupportedFeatureError
+from .common import EXIT_FAILED, CommandContext, common_options
+
+if TYPE_CHECKING:
+    from ..infra.search.protocol import SearchClient
+    from ..ingestion.pipeline import Ingestor
+    from ..ingestion.report import IngestReport
+
+_NAMED = ("user:", "group:")
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True)
+@click.option("--tenant", default=DEFAULT_TENANT, show_default=True, help="Tenant that the documents belong to.")
+@click.option("--allow", multiple=True, metavar="PRINCIPAL", help=f"Who may see them: user:ID, group:ID or {EVERYONE}; may be repeated. Default: {EVERYONE}.")
+@click.option("--rebuild", is_flag=True, help="Empty the whole index first, of all tenants; needed once the embedding model changes.")
+@common_options
+def command(ctx: CommandContext, paths: tuple[str, ...], tenant: str, allow: tuple[str, ...], rebuild: bool) -> None:
+    """Read documents into the index: PDF, DOCX, HTML, Markdown, text.
+
+    PATHS are files, folders (everything below them, hidden files left out) or globs such as 'docs/**/*.pdf'. Unchanged
+    documents are skipped, changed ones replaced. Documents whose file is gone stay in the index.
+
+    A file that cannot be ingested (broken, encrypted, empty, oversized, unreadable, without a text layer, or named but of
+    no known format) is reported with its reason and the rest goes on; the command then exits with 1. Files of other
+    formats inside folders are left out and counted.
+    """
+    acl = principals(allow)
+    if not tenant.strip():
+        raise click.BadParameter("must not be empty", param_hint="--tenant")
+    report = ctx.run(_ingest(ctx, paths, (tenant, acl), rebuild))
+    if report.failed:
+        raise SystemExit(EXIT_FAILED)
+
+
+def principals(allow: tuple[str, ...]) -> tuple[str, ...]:
+    """The access list that ``--allow`` means.
+
+    Raises:
+        click.BadParameter: not a principal.
+    """
+    for principal in allow:
+        named = principal.startswith(_NAMED) and principal.split(":", 1)[1].strip()
+        if principal != EVERYONE and not named:
+            raise click.BadParameter(f"{principal!r} is not a principal; write user:ID, group:ID or {EVERYONE}", param_hint="--allow")
+    return tuple(dict.fromkeys(allow)) or (EVERYONE,)
+
+
+async def _ingest(ctx: CommandContext, paths: tuple[str, ...], target: tuple[str, tuple[str, ...]], rebuild: bool) -> IngestReport:
+    """Ingest and print the summary, also of a run that an error or Ctrl-C ended early."""
+    from ..ingestion.sources.local_files import discover
+    from .ingest_view import make_view, summarise
+
+    found = discover(paths, exclude=[ctx.settings.storage.path])
+    tenant, acl = target
+    async with ctx.resources() as resources:
+        if rebuild:
+            await _reset(resources.search)
+        ingestor: Ingestor = resources.get("ingestor")
+        with make_view(found, as_json=ctx.json) as view:
+            try:
+                await ingestor.ingest(found.items, tenant=tenant, acl=acl, on_event=view)
+            finally:
+                view.close()
+                if view.ended:
+                    summarise(ctx, view.report, complete=view.complete)
+        return view.report
+
+
+async def _reset(search: SearchClient) -> None:
+    reset = getattr(search, "reset", None)
+    if reset is None:
+        raise UnsupportedFeatureError("This search engine cannot be emptied by `rag ingest --rebuild`.", setting="search.engine")
+    await reset()
