@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from src.errors import InvalidSettingsError, Problem
 from src.infra.settings import load, load_settings
-from src.infra.settings_schema import display, schema
+from src.infra.settings_schema import FieldSpec, display, schema
 
 BROKEN = """\
 [serach]
@@ -101,9 +101,9 @@ DISTURBANCES = ["", "${", "${X", "${X}", "*", "&", "!", "!a!", "%", "@", '"', "'
     broken=st.booleans(),
 )
 def test_a_secret_never_stands_in_an_error_or_in_what_is_shown(
-    tmp_path_factory: pytest.TempPathFactory, spec: object, before: str, after: str, form: str, broken: bool
+    tmp_path_factory: pytest.TempPathFactory, spec: FieldSpec, before: str, after: str, form: str, broken: bool
 ) -> None:
-    section, key = spec.section, spec.key  # type: ignore[attr-defined]  # a FieldSpec, sampled
+    section, key = spec.section, spec.key
     value, folder, environ = before + CANARY + after, tmp_path_factory.mktemp("c"), {}
     overrides: dict[str, object] = {"api.port": "wrong"} if broken else {}
     texts = {
@@ -143,7 +143,7 @@ def test_a_model_that_is_built_by_hand_hides_its_input_too() -> None:
     from src.infra.config import ChatCfg
 
     with pytest.raises(ValueError, match="api_key") as caught:
-        ChatCfg(api_key=[CANARY])  # type: ignore[arg-type]  # the point of the test
+        ChatCfg(api_key=[CANARY])
     assert CANARY not in str(caught.value)
 
 

@@ -53,7 +53,7 @@ def test_ini_is_read_as_configparser_reads_it(folder: Path, text: str) -> None:
         return
     parsed = parse(folder, text)
     assert not parsed.problems
-    found = {section: {} for section in parsed.sections}
+    found: dict[str, dict[str, object]] = {section: {} for section in parsed.sections}
     for entry in parsed.entries:
         found[entry.section][entry.key] = entry.value
     assert found == {section: dict(reference[section]) for section in reference.sections()}
