@@ -1,0 +1,120 @@
+"""The application: `create_app(resources)` puts routers and middlewares together. Nothing is global."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import Scope
+
+from ..infra.config import ApiCfg, Settings
+from ..infra.resource_manager import ResourceManager
+from ..telemetry.logger import get_logger
+from . import chat, documents, health, page, problems, search, threads
+from .auth import LocalOnly, RequireIdentity, make_authenticator
+from .deps import Parts
+from .limits import BodyLimit, Deadline
+from .middleware import REQUEST_ID_HEADER, RequestContext, SecurityHeaders
+
+log = get_logger(__name__)
+
+DESCRIPTION = "Cited answers over a company's own documents. Every error is an RFC 9457 problem document."
+
+
+def create_app(resources: ResourceManager) -> FastAPI:
+    """The HTTP API and the chat page over these resources, which are closed when the server stops.
+
+    Raises:
+        ConfigurationError: `[api]` cannot be served as it is.
+    """
+    settings = resources.settings
+    features = settings.features
+    app = FastAPI(
+        title="Founders RAG",
+        description=DESCRIPTION,
+        version=_version(),
+        lifespan=_lifespan(resources),
+        openapi_url="/openapi.json" if features.openapi else None,
+        docs_url=None,  # the framework's own page loads scripts from elsewhere; `page` serves ours
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.parts = Parts(resources)
+    problems.install(app)
+    for router in (chat.router, threads.router, search.router, documents.make_router(upload=features.upload), health.router):
+        app.include_router(router)
+    page.install(app, features)
+    _add_middlewares(app, settings)
+    return app
+
+
+def _add_middlewares(app: FastAPI, settings: Settings) -> None:
+    """Innermost first: each one added wraps those before it."""
+    cfg = settings.api
+    authenticator = make_authenticator(settings)
+    app.add_middleware(Deadline, seconds=cfg.request_timeout_s)
+    app.add_middleware(BodyLimit, limit_of=_limit_of(cfg))
+    app.add_middleware(RequireIdentity, authenticator=authenticator)
+    if cfg.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=cfg.cors_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", REQUEST_ID_HEADER],
+            expose_headers=[REQUEST_ID_HEADER],
+        )
+    if cfg.auth == "none":
+        app.add_middleware(LocalOnly, allowed_origins=cfg.cors_origins)
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(RequestContext)
+
+
+def _limit_of(cfg: ApiCfg) -> Callable[[Scope], tuple[int, str]]:
+    def limit_of(scope: Scope) -> tuple[int, str]:
+        if scope["method"] == "POST" and scope["path"] == "/v1/documents":
+            # The files of one request together; the other fields and the framing come on top.
+            return cfg.max_upload_bytes + cfg.max_request_bytes, "api.max_upload_bytes"
+        return cfg.max_request_bytes, "api.max_request_bytes"
+
+    return limit_of
+
+
+def _lifespan(resources: ResourceManager) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        warming = asyncio.create_task(warm_up(resources))
+        try:
+            yield
+        finally:
+            warming.cancel()
+            with suppress(asyncio.CancelledError):
+                await warming
+            await resources.aclose()
+
+    return lifespan
+
+
+async def warm_up(resources: ResourceManager) -> None:
+    """Load what the first question needs, while the server already answers. A failure is logged and shows in `/health/ready`."""
+    try:
+        await asyncio.to_thread(import_module, "..agent.graph", __package__)
+        await asyncio.to_thread(resources.get, "agent")
+        found = await (await asyncio.to_thread(lambda: resources.health)).check_all()
+    except Exception as error:  # noqa: BLE001 - the server runs on, and the request that needs the part reports why it cannot
+        log.error("warming up failed", error=type(error).__name__, detail=str(error))
+        return
+    for component in found.components:
+        if component.status != "healthy":
+            log.error("not ready", component=component.name, detail=component.message)
+
+
+def _version() -> str:
+    try:
+        return version("founders-rag")
+    except PackageNotFoundError:  # run from a checkout that was never installed
+        return "0"

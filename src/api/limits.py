@@ -1,0 +1,81 @@
+"""How much a request may send and how long it may take."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..errors import DeadlineExceededError, PayloadTooLargeError
+from .problems import respond_to
+
+LimitOf = Callable[[Scope], tuple[int, str]]
+"""The largest body of a request in bytes, and the setting that says so."""
+
+
+class BodyLimit:
+    """Refuses bodies over the limit with 413: by their ``Content-Length`` at once, else as soon as the bytes counted pass it."""
+
+    def __init__(self, app: ASGIApp, limit_of: LimitOf) -> None:
+        self.app = app
+        self.limit_of = limit_of
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        limit, setting = self.limit_of(scope)
+        error = PayloadTooLargeError(f"The request is larger than {limit} bytes.", setting=setting, hint="Send less at once, or raise the setting.")
+        declared = Headers(scope=scope).get("content-length", "")
+        if declared.isascii() and declared.isdigit() and (len(declared) > 18 or int(declared) > limit):
+            await respond_to(error, scope)(scope, receive, send)
+            return
+        read = 0
+
+        async def counted() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > limit:
+                # Only this kind of exception passes through the framework's reading of a body; the handler looks at its cause.
+                raise HTTPException(413) from error
+            return message
+
+        await self.app(scope, counted, send)
+
+
+class Deadline:
+    """Ends a request that has not begun to answer in time with 504. Streams mind their deadline themselves once they run."""
+
+    def __init__(self, app: ASGIApp, seconds: float) -> None:
+        self.app = app
+        self.seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        timer = asyncio.timeout(self.seconds)
+
+        async def begun(message: Message) -> None:
+            if message["type"] == "http.response.start" and not timer.expired():
+                timer.reschedule(None)
+            await send(message)
+
+        try:
+            async with timer:
+                await self.app(scope, receive, begun)
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            await respond_to(deadline_error(self.seconds), scope)(scope, receive, send)
+
+
+def deadline_error(seconds: float) -> DeadlineExceededError:
+    """What a request that took too long is told."""
+    return DeadlineExceededError(
+        f"The request took longer than {seconds:g} seconds.", setting="api.request_timeout_s", hint="Ask for less at once, or raise the setting."
+    )

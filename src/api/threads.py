@@ -1,0 +1,39 @@
+"""`/v1/threads`: the caller's conversations. A foreign thread looks like one that does not exist."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from .deps import CallerDep, PartsDep
+from .schemas import HistoryOut, ThreadOut, ThreadsOut
+
+router = APIRouter(prefix="/v1/threads", tags=["threads"])
+
+
+@router.get("", response_model_exclude_none=True)
+async def list_threads(
+    parts: PartsDep, identity: CallerDep, limit: Annotated[int, Query(ge=1, le=200)] = 50, cursor: Annotated[str | None, Query(max_length=4000)] = None
+) -> ThreadsOut:
+    """The caller's threads, latest first."""
+    found = await (await parts.threads()).list(identity, limit, cursor)
+    return ThreadsOut(threads=tuple(ThreadOut.of(thread) for thread in found.threads), next_cursor=found.next_cursor)
+
+
+@router.get("/{thread_id}")
+async def get_thread(thread_id: str, parts: PartsDep, identity: CallerDep) -> ThreadOut:
+    return ThreadOut.of(await (await parts.threads()).get(thread_id, identity))
+
+
+@router.get("/{thread_id}/history", response_model_exclude_none=True)
+async def get_history(thread_id: str, parts: PartsDep, identity: CallerDep) -> HistoryOut:
+    """Questions and answers, oldest first."""
+    return HistoryOut.of(thread_id, await (await parts.threads()).history(thread_id, identity))
+
+
+@router.delete("/{thread_id}", status_code=204)
+async def delete_thread(thread_id: str, parts: PartsDep, identity: CallerDep) -> Response:
+    """Delete a thread with all its checkpoints."""
+    await (await parts.threads()).delete(thread_id, identity)
+    return Response(status_code=204)
