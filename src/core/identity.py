@@ -6,6 +6,7 @@ the tenants match and its access list meets the scope's principals; an empty acc
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 EVERYONE = "tenant:*"
@@ -21,6 +22,10 @@ class Identity:
     user: str
     tenant: str = DEFAULT_TENANT
     groups: tuple[str, ...] = ()
+
+
+current_identity: ContextVar[Identity | None] = ContextVar("rag_identity", default=None)
+"""The caller of the request that is running; set by `api/auth.py` or the command line, read by `extract_user_context`."""
 
 
 @dataclass(frozen=True, slots=True)
