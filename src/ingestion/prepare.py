@@ -81,7 +81,8 @@ def prepare(item: SourceItem, known: str | None, target: Target, cfg: IngestionC
         content_type=parsed.content_type,
         content_hash=content_hash,
         acl=target.acl,
-        metadata={**parsed.metadata, **item.metadata},
+        # The hash of the bytes themselves: the API serves an original only while it still is what was ingested.
+        metadata={**parsed.metadata, **item.metadata, "sha256": hashlib.sha256(data).hexdigest()},
     )
     return Prepared(item, document, _chunks(document, passages), texts, parsed.warnings, known is not None)
 
