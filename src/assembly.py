@@ -49,6 +49,7 @@ def build_agent(resources: ResourceManager) -> Agent:
 
     return Agent(
         chat=resources.chat,
+        embedder=resources.embedder,
         retriever=resources.get("retriever"),
         tokenizer=resources.get("tokenizer"),
         checkpointer=resources.checkpointer,

@@ -1,0 +1,117 @@
+"""Sentences of a model become sentences of an answer: marks checked against passages, numbered anew, quotes found. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..core.chat import Citation
+from ..core.retrieval import Passage
+from ..infra.providers.passages import NO_ANSWER
+from .sentences import marks_of
+from .support import Support, check_support
+
+_END = re.compile(r"[.!?…。！？:;]*[\"'”’)]*\s*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Backing:
+    """A passage that a sentence rests on, and where in it."""
+
+    passage: Passage
+    support: Support
+
+
+class CitationChecker:
+    """Checks the sentences of one answer in order and numbers what they cite.
+
+    A citation is a quote: two sentences that rest on the same sentence of a passage share a number, numbers run from 1 in
+    the order of first use.
+
+    Args:
+        passages: what the model was given; its marks name their numbers.
+        strict: leave out sentences that no passage supports; otherwise believe the model's marks.
+    """
+
+    def __init__(self, passages: Sequence[Passage], *, strict: bool = True) -> None:
+        self._passages = {passage.n: passage for passage in passages}
+        self._strict = strict
+        self._citations: dict[tuple[str, int, int], Citation] = {}
+        self.dropped = 0
+        """Sentences left out because no passage supports them."""
+
+    @property
+    def citations(self) -> tuple[Citation, ...]:
+        return tuple(self._citations.values())
+
+    def check(self, raw: str) -> str | None:
+        """A model's sentence as the answer says it, with its marks as ``[n]``; None where it is left out."""
+        text, numbers = marks_of(raw)
+        body = text.strip()
+        if not body or NO_ANSWER in body:
+            return None
+        marked = [self._passages[number] for number in numbers if number in self._passages]
+        backing = self._backing(body, marked)
+        if not backing and self._strict:
+            self.dropped += not _says_nothing(body)
+            return None
+        marks = "".join(f"[{n}]" for n in dict.fromkeys(self._number(item) for item in backing))
+        lead = text[: len(text) - len(text.lstrip())]
+        return f"{lead}{_with_marks(body, marks)}"
+
+    def _backing(self, claim: str, marked: Sequence[Passage]) -> list[Backing]:
+        """The passages that support a claim: those it names, those taken together, else the best of all others."""
+        named = [_back(claim, passage) for passage in marked]
+        good = [item for item in named if item.support.supported]
+        if good or (not self._strict and named):
+            return good or named
+        if len(named) > 1 and _together(claim, marked):
+            return named
+        others = [_back(claim, passage) for passage in self._passages.values() if passage not in marked]
+        good = [item for item in others if item.support.supported]
+        return sorted(good, key=lambda item: -item.support.coverage)[:1]
+
+    def _number(self, backing: Backing) -> int:
+        hit, (start, end) = backing.passage.hit, backing.support.span
+        key = (hit.chunk_id, start, end)
+        if key not in self._citations:
+            self._citations[key] = Citation(
+                n=len(self._citations) + 1,
+                chunk_id=hit.chunk_id,
+                document_id=hit.document_id,
+                title=hit.title,
+                source=hit.source,
+                quote=hit.text[start:end],
+                score=hit.score,
+                page=hit.page,
+                section=hit.section,
+            )
+        return self._citations[key].n
+
+
+def heading_of(passage: Passage) -> str:
+    """Title and section on one line, as prompts show them."""
+    return " — ".join(part for part in (passage.hit.title, passage.hit.section) if part)
+
+
+def _back(claim: str, passage: Passage) -> Backing:
+    return Backing(passage, check_support(claim, passage.hit.text, heading_of(passage)))
+
+
+def _together(claim: str, passages: Sequence[Passage]) -> bool:
+    text = "\n\n".join(passage.hit.text for passage in passages)
+    return check_support(claim, text, " ".join(heading_of(passage) for passage in passages)).supported
+
+
+def _says_nothing(body: str) -> bool:
+    return check_support(body, body).reasons == ("empty",)
+
+
+def _with_marks(body: str, marks: str) -> str:
+    """ "Due in 14 days." and "[1]" become "Due in 14 days [1]."."""
+    if not marks:
+        return body
+    end = _END.search(body)
+    at = end.start() if end else len(body)
+    return f"{body[:at]} {marks}{body[at:].rstrip()}"

@@ -1,0 +1,28 @@
+"""Whether the passages hold an answer at all, decided before a word of it leaves."""
+
+from __future__ import annotations
+
+from ...infra.providers.protocol import Embedder
+from ...telemetry.logger import get_logger
+from ...telemetry.stages import stage
+from ..evidence import gather, score
+from ..state import AgentState
+
+log = get_logger(__name__)
+
+
+async def assess(state: AgentState, *, embedder: Embedder, threshold: float | None) -> AgentState:
+    """Refuse where nothing was found, or where the evidence lies below ``threshold``.
+
+    Args:
+        threshold: None for a model that judges for itself whether the passages answer.
+    """
+    context = state["context"]
+    if not context.passages:
+        return {"refused": True}
+    if threshold is None:
+        return {"refused": False}
+    with stage("assess"):
+        evidence = score(await gather(state["standalone"], context.passages, state["hits"], embedder))
+    log.debug("evidence", evidence=round(evidence, 3), threshold=threshold)
+    return {"refused": evidence < threshold}

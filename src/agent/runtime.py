@@ -1,0 +1,156 @@
+"""The agent as the floors above use it: a question in, events out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
+
+from ..core.chat import Answer, ChatEvent, ChatRequest, CitationsEvent, DoneEvent, TokenEvent
+from ..core.identity import Identity
+from ..errors import InputError, RagError
+from ..infra.persistence.user_context import create_langgraph_config
+from ..telemetry.stages import collect_timings, record_timing
+from .evidence import default_threshold
+
+if TYPE_CHECKING:
+    from langgraph.checkpoint.base import BaseCheckpointSaver
+    from langgraph.graph.state import CompiledStateGraph
+
+    from ..infra.config import Settings
+    from ..infra.persistence.threads import ThreadService
+    from ..infra.providers.protocol import ChatModel, Embedder, TokenSpans
+    from ..retrieval.retriever import Retriever
+    from .state import AgentState, Outcome
+
+MAX_MESSAGE_CHARS = 10_000
+"""Longer messages are refused: they are documents, not questions."""
+
+
+class Agent:
+    """Answers questions of identities from the documents they may see. Owns none of its parts."""
+
+    def __init__(
+        self,
+        *,
+        chat: ChatModel,
+        embedder: Embedder,
+        retriever: Retriever,
+        tokenizer: TokenSpans,
+        checkpointer: BaseCheckpointSaver[Any],
+        threads: ThreadService,
+        settings: Settings,
+    ) -> None:
+        self._chat = chat
+        self._embedder = embedder
+        self._retriever = retriever
+        self._tokenizer = tokenizer
+        self._checkpointer = checkpointer
+        self._threads = threads
+        self._settings = settings
+
+    async def ask(self, request: ChatRequest, identity: Identity) -> Answer:
+        """The whole answer of one turn. Raises what `stream` raises."""
+        async with aclosing(self.stream(request, identity)) as events:
+            async for event in events:
+                if isinstance(event, DoneEvent):
+                    return event.answer
+        raise RagError("The agent ended without an answer.")
+
+    async def stream(self, request: ChatRequest, identity: Identity) -> AsyncGenerator[ChatEvent, None]:
+        """One turn as it happens: sentences, then the citations, then the whole answer.
+
+        With ``[agent] verify = sentence`` each sentence comes once its citations are checked, and whether to refuse is
+        decided before the first. Closing the iterator stops the model; a turn that did not end leaves no trace in its
+        thread. Turns of one thread run one after the other.
+
+        Raises:
+            InputError: the message is empty or too long; a filter or mode that the engine does not take.
+            NotFoundError: the thread is unknown, or another user's.
+            ServiceUnavailableError, ModelError, StorageError: engine, model or threads failed; their kinds.
+        """
+        _check(request)
+        queue: asyncio.Queue[ChatEvent | None] = asyncio.Queue()
+        # A task of its own: it has its own context for timings, and being cancelled ends whatever it waits for.
+        task = asyncio.create_task(self._turn(request, identity, queue))
+        task.add_done_callback(lambda _: queue.put_nowait(None))
+        try:
+            while (event := await queue.get()) is not None:
+                yield event
+            await task
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _turn(self, request: ChatRequest, identity: Identity, queue: asyncio.Queue[ChatEvent | None]) -> None:
+        started = time.perf_counter()
+        message_id = uuid.uuid4().hex
+        with collect_timings() as timings:
+            async with self._threads.turn(request.thread_id, identity, request.message) as thread_id:
+                outcome = await self._run(request, identity, thread_id, message_id, started, queue)
+                ended = time.perf_counter()
+                await self._threads.finished(thread_id, outcome["turns"])
+                record_timing("persist", (time.perf_counter() - ended) * 1000)
+        timings["total"] = (time.perf_counter() - started) * 1000
+        turn = outcome["turn"]
+        answer = Answer(
+            thread_id=thread_id,
+            message_id=message_id,
+            answer=turn.answer,
+            citations=turn.citations,
+            refused=turn.refused,
+            degraded=turn.degraded,
+            usage=outcome["usage"],
+            timings_ms={name: round(milliseconds, 2) for name, milliseconds in timings.items()},
+        )
+        queue.put_nowait(CitationsEvent(answer.citations))
+        queue.put_nowait(DoneEvent(answer))
+
+    async def _run(
+        self, request: ChatRequest, identity: Identity, thread_id: str, message_id: str, started: float, queue: asyncio.Queue[ChatEvent | None]
+    ) -> Outcome:
+        """Run the graph, pass its sentences on, and return what its last node handed over."""
+        state: AgentState = {"request": request, "identity": identity, "message_id": message_id, "started": started}
+        config = create_langgraph_config({"user_id": identity.user, "tenant": identity.tenant}, thread_id)
+        outcome: Outcome | None = None
+        stream = self._graph.astream(state, config, stream_mode="custom", durability="sync")
+        async with aclosing(cast("AsyncGenerator[Any, None]", stream)) as items:
+            async for item in items:
+                if isinstance(item, TokenEvent):
+                    queue.put_nowait(item)
+                else:
+                    outcome = item
+                    ended = time.perf_counter()
+        if outcome is None:
+            raise RagError("The agent ended without an answer.")
+        record_timing("persist", (time.perf_counter() - ended) * 1000)
+        return outcome
+
+    @cached_property
+    def _graph(self) -> CompiledStateGraph[AgentState, None, AgentState, AgentState]:
+        from .graph import Parts, build_graph
+
+        agent = self._settings.agent
+        threshold = default_threshold() if agent.refuse_below is None else agent.refuse_below
+        parts = Parts(
+            chat=self._chat,
+            embedder=self._embedder,
+            retriever=self._retriever,
+            tokenizer=self._tokenizer,
+            retrieval=self._settings.retrieval,
+            verify=agent.verify,
+            history_turns=agent.history_turns,
+            threshold=threshold if self._chat.extractive else None,
+        )
+        return build_graph(parts, self._checkpointer)
+
+
+def _check(request: ChatRequest) -> None:
+    if not request.message.strip():
+        raise InputError("The message is empty.", hint="Ask with at least one word.")
+    if len(request.message) > MAX_MESSAGE_CHARS:
+        raise InputError(f"The message has {len(request.message)} characters; {MAX_MESSAGE_CHARS} at most.", hint="Ingest long texts as documents.")

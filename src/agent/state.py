@@ -1,0 +1,55 @@
+"""What a turn works on. Only finished turns are kept; what a turn reads and makes on its way lives as long as the turn."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypedDict
+
+from langgraph.channels import UntrackedValue
+
+from ..core.chat import ChatRequest, TokenEvent, Turn, Usage
+from ..core.identity import Identity
+from ..core.retrieval import Context
+from ..core.search import Hit
+
+Verify = Literal["sentence", "after", "off"]
+
+
+class Outcome(TypedDict):
+    """What the last node hands to the runtime, beside the state that is saved."""
+
+    turn: Turn
+    usage: Usage
+    turns: int
+
+
+Emit = Callable[[TokenEvent | Outcome], None]
+"""Where nodes put what the caller should see at once."""
+
+
+class AgentState(TypedDict, total=False):
+    """The state of the graph.
+
+    ``turns`` is the thread: plain data, saved with every step and only ever added to by the last node, so that a turn which
+    is cut short leaves nothing of itself. All other channels are never written to a checkpoint: passages of documents
+    stay out of the threads' file, and a new turn begins with none of them.
+    """
+
+    turns: Annotated[list[dict[str, Any]], operator.add]
+    request: Annotated[ChatRequest, UntrackedValue]
+    identity: Annotated[Identity, UntrackedValue]
+    message_id: Annotated[str, UntrackedValue]
+    started: Annotated[float, UntrackedValue]
+    """`time.perf_counter()` when the question came."""
+    standalone: Annotated[str, UntrackedValue]
+    """The question as it reads without its thread: what is searched for and answered."""
+    hits: Annotated[tuple[Hit, ...], UntrackedValue]
+    context: Annotated[Context, UntrackedValue]
+    degraded: Annotated[tuple[str, ...], UntrackedValue]
+    refused: Annotated[bool, UntrackedValue]
+    sentences: Annotated[tuple[str, ...], UntrackedValue]
+    """What the model wrote, cut into sentences, marks as the model set them."""
+    answer: Annotated[str, UntrackedValue]
+    citations: Annotated[tuple[Any, ...], UntrackedValue]
+    usage: Annotated[Usage, UntrackedValue]

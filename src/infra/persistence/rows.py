@@ -1,0 +1,42 @@
+"""What is kept of a thread beside its checkpoints: whose it is, its title, its dates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadRow:
+    """One thread. Dates are ISO 8601 in UTC; ``turns`` counts finished ones, a thread without any is not listed."""
+
+    thread_id: str
+    tenant: str
+    user: str
+    title: str
+    created_at: str
+    updated_at: str
+    turns: int = 0
+
+    def touched(self, updated_at: str, turns: int) -> ThreadRow:
+        return replace(self, updated_at=updated_at, turns=turns)
+
+
+class ThreadRows(Protocol):
+    """Where thread rows are kept. Raises ``StorageError`` kinds."""
+
+    async def get(self, thread_id: str) -> ThreadRow | None: ...
+
+    async def page(self, tenant: str, user: str, limit: int, before: tuple[str, str] | None) -> list[ThreadRow]:
+        """Threads of one user with at least one turn, the latest first; ``before`` is (updated_at, thread_id) of the last one seen."""
+        ...
+
+    async def add(self, row: ThreadRow) -> None:
+        """Keep a new thread; one that is there stays as it is."""
+        ...
+
+    async def touch(self, thread_id: str, updated_at: str, turns: int) -> bool:
+        """Record a finished turn; False where the thread is gone."""
+        ...
+
+    async def delete(self, thread_id: str) -> None: ...

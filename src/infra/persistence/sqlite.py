@@ -1,0 +1,303 @@
+"""Threads in one SQLite file: LangGraph's checkpoints, its store, and our thread rows.
+
+LangGraph's own SQLite classes serve either synchronous or asynchronous callers, want an open connection, and commit what
+was written before an error. These serve both, open on first use, and write a whole step or nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from langgraph.checkpoint.base import BaseCheckpointSaver, ChannelVersions, Checkpoint, CheckpointMetadata, CheckpointTuple, DeltaChannelHistory
+from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.store.base import BaseStore, Op, Result
+from langgraph.store.sqlite import SqliteStore
+
+from ...errors import ResourceClosedError, StorageCorruptError, StorageError, StorageFullError, StorageLockedError, StorageReadOnlyError
+from .memory import strict_serializer
+from .rows import ThreadRow
+
+if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
+
+T = TypeVar("T")
+
+BUSY_S = 10.0
+"""Seconds to wait for another process's write."""
+
+_ROWS = """
+CREATE TABLE IF NOT EXISTS rag_threads (
+    thread_id TEXT PRIMARY KEY, tenant TEXT NOT NULL, user TEXT NOT NULL, title TEXT NOT NULL,
+    created_at TEXT NOT NULL, updated_at TEXT NOT NULL, turns INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS rag_threads_mine ON rag_threads (tenant, user, updated_at DESC, thread_id DESC);
+"""
+
+
+class SqliteFile:
+    """One SQLite file behind one connection and one lock, opened on first use.
+
+    Asynchronous callers share one thread, so their operations keep the order in which they were asked for, also when a
+    caller is cancelled while its write is under way.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._executor: ThreadPoolExecutor | None = None
+        self._closed = False
+
+    @contextmanager
+    def connection(self, *, write: bool) -> Iterator[sqlite3.Connection]:
+        """The connection, for this thread alone; with ``write`` inside a transaction that is undone on any error.
+
+        Raises:
+            StorageError: kinds of it, for what SQLite and the operating system raise.
+            ResourceClosedError: after `close`.
+        """
+        with self._lock, _storage_errors(self.path):
+            connection = self._open()
+            if not write:
+                yield connection
+                return
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.rollback()
+                raise
+            connection.commit()
+
+    async def run(self, work: Callable[..., T], *args: Any) -> T:
+        """Run blocking work on the file's thread."""
+        with self._lock:
+            self._check_open()
+            if self._executor is None:
+                self._executor = ThreadPoolExecutor(1, thread_name_prefix="rag-threads")
+            executor = self._executor
+        return await asyncio.get_running_loop().run_in_executor(executor, work, *args)
+
+    async def aclose(self) -> None:
+        """Finish what is under way and close. Again is harmless."""
+        await asyncio.to_thread(self.close)
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            executor, self._executor = self._executor, None
+        if executor is not None:
+            executor.shutdown(wait=True)
+        with self._lock:
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._check_open()
+            self._connection = _connect(self.path)
+        return self._connection
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ResourceClosedError("The threads' file was used after it was closed.")
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        # Conversations are private: only this user may read the file; SQLite gives its -wal and -shm files the same mode.
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    connection = sqlite3.connect(path, timeout=BUSY_S, check_same_thread=False, isolation_level=None)
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("PRAGMA secure_delete=ON")
+        connection.executescript(_ROWS)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+@contextmanager
+def _storage_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _from_sqlite(error, path) from error
+    except PermissionError as error:
+        raise _read_only(path) from error
+    except OSError as error:
+        raise StorageError(f"Threads cannot be kept at {path}: {error.strerror or error}.", setting="storage.path") from error
+
+
+def _read_only(path: Path) -> StorageReadOnlyError:
+    return StorageReadOnlyError(f"Threads cannot be written to {path}.", setting="storage.path", hint="Give this user write permission to file and folder.")
+
+
+def _from_sqlite(error: sqlite3.Error, path: Path) -> StorageError:
+    extended: int = getattr(error, "sqlite_errorcode", 0) or 0
+    code = extended & 0xFF  # the primary result code is the low byte
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return StorageCorruptError(
+            f"The threads' file {path} is damaged: {error}.", setting="storage.path", hint="Nothing was overwritten. Restore it, or move it away to begin anew."
+        )
+    if code == sqlite3.SQLITE_FULL or extended == sqlite3.SQLITE_IOERR_WRITE:
+        return StorageFullError(f"No space is left for the threads' file {path}.", setting="storage.path", hint="Free space and ask again.")
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
+        return _read_only(path)
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return StorageLockedError(f"Another process has held the threads' file {path} for {BUSY_S:.0f} s.", setting="storage.path", hint="Try again.")
+    return StorageError(f"The threads' file {path} failed: {error}.", setting="storage.path")
+
+
+class LazySqliteSaver(SqliteSaver):
+    """LangGraph's SQLite checkpointer over a `SqliteFile`, for synchronous and asynchronous graphs alike."""
+
+    def __init__(self, file: SqliteFile) -> None:
+        # Not SqliteSaver's own constructor: it wants an open connection.
+        BaseCheckpointSaver.__init__(self, serde=strict_serializer())
+        self.file = file
+        self.is_setup = False
+
+    @contextmanager
+    def cursor(self, transaction: bool = True) -> Iterator[sqlite3.Cursor]:
+        with self.file.connection(write=False) as connection:
+            self.conn = connection
+            self.setup()
+        with self.file.connection(write=transaction) as connection:
+            cursor = connection.cursor()
+            try:
+                yield cursor
+            finally:
+                cursor.close()
+
+    def list(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,  # noqa: A002 - LangGraph names it so
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> Iterator[CheckpointTuple]:
+        # Read to the end first: the lock must not be held while the caller looks at each.
+        yield from [*super().list(config, filter=filter, before=before, limit=limit)]
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        return await self.file.run(self.get_tuple, config)
+
+    async def alist(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,  # noqa: A002 - LangGraph names it so
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[CheckpointTuple]:
+        for item in await self.file.run(lambda: [*self.list(config, filter=filter, before=before, limit=limit)]):
+            yield item
+
+    async def aput(self, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata, new_versions: ChannelVersions) -> RunnableConfig:
+        return await self.file.run(self.put, config, checkpoint, metadata, new_versions)
+
+    async def aput_writes(self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = "") -> None:
+        await self.file.run(self.put_writes, config, writes, task_id, task_path)
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        await self.file.run(self.delete_thread, thread_id)
+
+    async def aget_delta_channel_history(self, *, config: RunnableConfig, channels: Sequence[str]) -> Mapping[str, DeltaChannelHistory]:
+        return await self.file.run(lambda: self.get_delta_channel_history(config=config, channels=channels))
+
+    async def aclose(self) -> None:
+        await self.file.aclose()
+
+    def close(self) -> None:
+        self.file.close()
+
+
+class _TransactionalStore(SqliteStore):
+    """LangGraph's SQLite store whose batches are undone on an error instead of committed half."""
+
+    file: SqliteFile
+
+    @contextmanager
+    def _cursor(self, *, transaction: bool = True) -> Iterator[sqlite3.Cursor]:
+        self.setup()
+        with self.file.connection(write=transaction) as connection:
+            cursor = connection.cursor()
+            try:
+                yield cursor
+            finally:
+                cursor.close()
+
+
+class LazySqliteStore(BaseStore):
+    """LangGraph's SQLite store over a `SqliteFile`, for synchronous and asynchronous callers alike."""
+
+    def __init__(self, file: SqliteFile) -> None:
+        self.file = file
+        self._inner: _TransactionalStore | None = None
+
+    def batch(self, ops: Iterable[Op]) -> list[Result]:
+        with self.file.connection(write=False) as connection:
+            if self._inner is None:
+                self._inner = _TransactionalStore(connection)
+                self._inner.file = self.file
+            return self._inner.batch(ops)
+
+    async def abatch(self, ops: Iterable[Op]) -> list[Result]:
+        return await self.file.run(self.batch, [*ops])
+
+    async def aclose(self) -> None:
+        await self.file.aclose()
+
+    def close(self) -> None:
+        self.file.close()
+
+
+class SqliteThreadRows:
+    """`ThreadRows` in the same file as the checkpoints."""
+
+    def __init__(self, file: SqliteFile) -> None:
+        self._file = file
+
+    async def get(self, thread_id: str) -> ThreadRow | None:
+        rows = await self._file.run(self._read, "SELECT * FROM rag_threads WHERE thread_id = ?", (thread_id,))
+        return rows[0] if rows else None
+
+    async def page(self, tenant: str, user: str, limit: int, before: tuple[str, str] | None) -> list[ThreadRow]:
+        query = "SELECT * FROM rag_threads WHERE tenant = ? AND user = ? AND turns > 0"
+        values: tuple[str | int, ...] = (tenant, user)
+        if before is not None:
+            query, values = f"{query} AND (updated_at, thread_id) < (?, ?)", (*values, *before)
+        return await self._file.run(self._read, f"{query} ORDER BY updated_at DESC, thread_id DESC LIMIT ?", (*values, limit))
+
+    async def add(self, row: ThreadRow) -> None:
+        values = (row.thread_id, row.tenant, row.user, row.title, row.created_at, row.updated_at, row.turns)
+        await self._file.run(self._write, "INSERT OR IGNORE INTO rag_threads VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+
+    async def touch(self, thread_id: str, updated_at: str, turns: int) -> bool:
+        query = "UPDATE rag_threads SET updated_at = ?, turns = ? WHERE thread_id = ?"
+        return await self._file.run(self._write, query, (updated_at, turns, thread_id)) > 0
+
+    async def delete(self, thread_id: str) -> None:
+        await self._file.run(self._write, "DELETE FROM rag_threads WHERE thread_id = ?", (thread_id,))
+
+    def _read(self, query: str, values: tuple[str | int, ...]) -> list[ThreadRow]:
+        with self._file.connection(write=False) as connection:
+            return [ThreadRow(*row) for row in connection.execute(query, values)]
+
+    def _write(self, query: str, values: tuple[str | int, ...]) -> int:
+        with self._file.connection(write=True) as connection:
+            return connection.execute(query, values).rowcount

@@ -1,0 +1,44 @@
+"""Who a graph runs for, and under which thread."""
+
+from __future__ import annotations
+
+import secrets
+import time
+import uuid
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ...core.identity import Identity, current_identity
+
+if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
+
+    from ..resource_manager import ResourceManager
+
+LOCAL_USER = "local"
+"""The user where no request and no configuration names one."""
+
+
+def extract_user_context(resources: ResourceManager) -> dict[str, Any]:
+    """``user_id``, ``tenant`` and ``groups`` of the caller.
+
+    The identity of the running request comes first, then ``[environment] jpmc_user_sid``, then the local user.
+    """
+    identity = current_identity.get() or Identity(user=resources.settings.environment.jpmc_user_sid or LOCAL_USER)
+    return {"user_id": identity.user, "tenant": identity.tenant, "groups": list(identity.groups)}
+
+
+def generate_thread_id(user_id: str) -> str:
+    """A new thread's id: a version 7 UUID (RFC 9562), which sorts by time and carries 74 random bits.
+
+    The user stays out of it: ids stand in URLs and logs. Whose a thread is, `ThreadService` knows.
+    """
+    if not user_id:
+        raise ValueError("a thread needs a user")
+    value = (time.time_ns() // 1_000_000 & (1 << 48) - 1) << 80 | 0x7 << 76 | secrets.randbits(12) << 64 | 0b10 << 62 | secrets.randbits(62)
+    return str(uuid.UUID(int=value))
+
+
+def create_langgraph_config(ctx: Mapping[str, Any], thread_id: str) -> RunnableConfig:
+    """What LangGraph's ``config`` argument takes, for one user's thread."""
+    return {"configurable": {"thread_id": thread_id, "user_id": ctx["user_id"], "tenant": ctx.get("tenant", "")}}
