@@ -1,0 +1,229 @@
+"""Client factories: each returns the provider's own client, cached by everything that matters to its connection.
+
+Importing this file is light; a provider's library is imported when its client is made.
+
+An evicted client that is still in use keeps working: what it has in flight ends undisturbed, later calls are served too,
+and from then on no connection is kept open between them. So nothing has to know who still holds it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
+
+from ..errors import ConfigurationError, UnsupportedFeatureError
+from .config import ChatCfg, EmbedCfg, NetworkCfg, SearchCfg
+from .network import NetworkPolicy
+
+if TYPE_CHECKING:
+    import openai
+    import requests
+
+    from .providers.protocol import ChatModel, Embedder
+
+Client = TypeVar("Client")
+TokenProvider = Callable[[], Any]
+"""Returns a bearer token, or an awaitable of one; called for every attempt."""
+
+CACHE_SIZE = 2
+OPENAI_API = "https://api.openai.com/v1"
+DEFAULT_CACHE_FOLDER = Path("~/.cache/founders-rag")
+
+
+class ClientCache(Generic[Client]):
+    """Least recently used out first; ``retire`` is told of what leaves. Safe between threads."""
+
+    def __init__(self, retire: Callable[[Client], None], size: int = CACHE_SIZE) -> None:
+        self._retire = retire
+        self._size = size
+        self._lock = threading.Lock()
+        self._clients: OrderedDict[Hashable, Client] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], Client]) -> Client:
+        """The client of a key; one is made, under the lock, if there is none: making connects to nothing."""
+        evicted: list[Client] = []
+        with self._lock:
+            if key not in self._clients:
+                self._clients[key] = make()
+            self._clients.move_to_end(key)
+            while len(self._clients) > self._size:
+                evicted.append(self._clients.popitem(last=False)[1])
+            client = self._clients[key]
+        for old in evicted:
+            self._retire(old)
+        return client
+
+    def release(self, client: object) -> bool:
+        """Let a client go as if it had been evicted; False if it is not here."""
+        with self._lock:
+            keys = [key for key, value in self._clients.items() if value is client]
+            found = [self._clients.pop(key) for key in keys]
+        for old in found:
+            self._retire(old)
+        return bool(found)
+
+    def resize(self, size: int) -> None:
+        """Room for as many clients as there are configured sections, and never less than two."""
+        with self._lock:
+            self._size = max(CACHE_SIZE, size)
+
+    def clear(self) -> None:
+        """Let all go."""
+        with self._lock:
+            found = list(self._clients.values())
+            self._clients.clear()
+        for old in found:
+            self._retire(old)
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._clients)
+
+
+def make_chat_client(
+    cfg: ChatCfg, token_provider: TokenProvider | None = None, *, network: NetworkPolicy | None = None
+) -> openai.AsyncAzureOpenAI | openai.AsyncOpenAI | ChatModel:
+    """The client that `[chat]` means: `openai.AsyncAzureOpenAI`, `openai.AsyncOpenAI`, or the local model itself.
+
+    Connects to nothing. Pass ``model=cfg.model`` with each call.
+
+    Raises:
+        ConfigurationError: an address, a version or a credential is missing; names the keys.
+    """
+    if cfg.provider == "local":
+        from .providers.local_chat import LocalChatModel
+
+        return LocalChatModel(_local_embedder(0, DEFAULT_CACHE_FOLDER))
+    return _openai_client("chat", cfg, token_provider, network)
+
+
+def make_embed_client(
+    cfg: EmbedCfg, token_provider: TokenProvider | None = None, *, network: NetworkPolicy | None = None
+) -> openai.AsyncAzureOpenAI | openai.AsyncOpenAI | Embedder:
+    """As `make_chat_client`, for `[embed]`; for ``local`` the local embedder."""
+    if cfg.provider == "local":
+        return _local_embedder(cfg.threads, DEFAULT_CACHE_FOLDER)
+    return _openai_client("embed", cfg, token_provider, network)
+
+
+def make_search_session(cfg: SearchCfg, *, network: NetworkPolicy | None = None) -> requests.Session:
+    """A `requests.Session` for OpenSearch: credentials, timeouts and the outbound policy built in. Connects to nothing.
+
+    Raises:
+        UnsupportedFeatureError: `search.use_aws_auth` is on.
+        ConfigurationError: a user without a password, or the reverse.
+    """
+    if cfg.use_aws_auth:
+        raise UnsupportedFeatureError(
+            "Signing OpenSearch requests with AWS SigV4 is not part of this release.",
+            setting="search.use_aws_auth",
+            hint="It comes with the OpenSearch engine; use [search] username and password, or bearer_token, until then.",
+        )
+    if not cfg.bearer_token and bool(cfg.username) != bool(cfg.password):
+        missing = "search.username" if cfg.password else "search.password"
+        raise ConfigurationError("Basic authentication needs user and password.", setting=missing)
+    policy = network or _default_network()
+    key = (cfg.host, cfg.username, cfg.password, cfg.bearer_token, cfg.timeout_s, policy)
+
+    def make() -> requests.Session:
+        from .search_session import open_session
+
+        return open_session(cfg, policy)
+
+    return _sessions.get(key, make)
+
+
+def release_client(client: object) -> None:
+    """Let go of a client of these factories: its idle connections close, and what it has in flight ends undisturbed."""
+    for cache in (_chat_clients, _embed_clients, _sessions):
+        if cast("ClientCache[Any]", cache).release(client):
+            return
+
+
+def release_all() -> None:
+    """Let go of every cached client, at shutdown."""
+    for cache in (_chat_clients, _embed_clients, _sessions):
+        cast("ClientCache[Any]", cache).clear()
+
+
+@overload
+def _openai_client(
+    section: Literal["chat"], cfg: ChatCfg, tokens: TokenProvider | None, network: NetworkPolicy | None
+) -> openai.AsyncAzureOpenAI | openai.AsyncOpenAI: ...
+@overload
+def _openai_client(
+    section: Literal["embed"], cfg: EmbedCfg, tokens: TokenProvider | None, network: NetworkPolicy | None
+) -> openai.AsyncAzureOpenAI | openai.AsyncOpenAI: ...
+def _openai_client(
+    section: Literal["chat", "embed"], cfg: ChatCfg | EmbedCfg, tokens: TokenProvider | None, network: NetworkPolicy | None
+) -> openai.AsyncAzureOpenAI | openai.AsyncOpenAI:
+    base = _checked_address(section, cfg, tokens)
+    policy = network or _default_network()
+    tokens = None if cfg.api_key else tokens
+    cache = _chat_clients if section == "chat" else _embed_clients
+    key = (cfg.provider, base, cfg.api_version, cfg.api_key, tokens, cfg.max_retries, cfg.timeout_s, policy)
+
+    def make() -> openai.AsyncAzureOpenAI | openai.AsyncOpenAI:
+        from .providers.openai_client import open_azure, open_openai
+
+        if cfg.provider == "azure":
+            return open_azure(base, cast("str", cfg.api_version), cfg, tokens, policy)
+        return open_openai(base, cfg, tokens, policy)
+
+    return cache.get(key, make)
+
+
+def _checked_address(section: str, cfg: ChatCfg | EmbedCfg, tokens: TokenProvider | None) -> str:
+    azure = cfg.provider == "azure"
+    if azure and not cfg.api_base:
+        raise ConfigurationError(f"[{section}] provider = azure needs the address of the resource.", setting=f"{section}.api_base")
+    if azure and not cfg.api_version:
+        raise ConfigurationError(f"[{section}] provider = azure needs an API version.", setting=f"{section}.api_version", hint="Such as 2024-06-01.")
+    if cfg.api_key is None and tokens is None:
+        keys = "azure_openai.api_key or azure.certificate_path" if azure else f"{section}.api_key"
+        raise ConfigurationError(
+            f"[{section}] provider = {cfg.provider} has no credential.", setting=keys, hint=f"Set {keys}." if azure else "Set it, best in a secret file."
+        )
+    base = (cfg.api_base or OPENAI_API).strip()
+    if not base.startswith(("https://", "http://")):
+        raise ConfigurationError(f"[{section}] api_base must begin with https:// or http://.", setting=f"{section}.api_base")
+    return base
+
+
+def _local_embedder(threads: int, cache_folder: Path) -> Embedder:
+    from .providers.local_embedder import LocalEmbedder
+
+    key = (threads, cache_folder)
+    with _local_lock:
+        if key not in _local:
+            _local[key] = LocalEmbedder(cache_folder.expanduser(), threads=threads)
+        return _local[key]
+
+
+def _default_network() -> NetworkPolicy:
+    global _network  # noqa: PLW0603 - one policy of callers that bring none, so that they share clients
+    with _local_lock:
+        if _network is None:
+            _network = NetworkPolicy(NetworkCfg())
+        return _network
+
+
+def _retire_openai(client: openai.AsyncAzureOpenAI | openai.AsyncOpenAI) -> None:
+    from .providers.openai_client import retire
+
+    retire(client)
+
+
+def _retire_session(session: requests.Session) -> None:
+    session.close()  # closes idle connections; a session still held opens new ones
+
+
+_local_lock = threading.Lock()
+_local: dict[Hashable, Embedder] = {}
+_network: NetworkPolicy | None = None
+_chat_clients: ClientCache[openai.AsyncAzureOpenAI | openai.AsyncOpenAI] = ClientCache(_retire_openai)
+_embed_clients: ClientCache[openai.AsyncAzureOpenAI | openai.AsyncOpenAI] = ClientCache(_retire_openai)
+_sessions: ClientCache[requests.Session] = ClientCache(_retire_session)

@@ -1,0 +1,156 @@
+"""httpx2 under the outbound policy: connections of each event loop kept apart, the proxy chosen host by host.
+
+A connection belongs to the event loop that opened it. Clients here are shared by whoever asks for the same one, from the
+server's loop, the background loop of synchronous callers, or a new loop for each command; so the pools lie one loop apart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+import httpx2
+
+if TYPE_CHECKING:
+    from .network import NetworkPolicy, ProxySettings
+
+CONNECT_TIMEOUT_S = 10.0
+LIMITS = httpx2.Limits(max_connections=100, max_keepalive_connections=20)
+_PoolKey = tuple[asyncio.AbstractEventLoop, bool]
+
+
+class PolicyTransport(httpx2.AsyncBaseTransport):
+    """Sends each request through the pool of its loop, by the proxy that the policy names.
+
+    After `retire` requests are still served, but no connection is kept: pools close whenever nothing is in flight.
+    """
+
+    def __init__(self, policy: NetworkPolicy) -> None:
+        self._policy = policy
+        self._lock = threading.Lock()
+        self._pools: dict[_PoolKey, httpx2.AsyncHTTPTransport] = {}
+        self._in_flight: dict[asyncio.AbstractEventLoop, int] = {}
+        self._retired = False
+        self._closing: set[asyncio.Task[None]] = set()
+
+    @property
+    def in_flight(self) -> int:
+        """Requests whose response is not finished."""
+        with self._lock:
+            return sum(self._in_flight.values())
+
+    @property
+    def pools(self) -> int:
+        """Open pools."""
+        with self._lock:
+            return len(self._pools)
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        loop = asyncio.get_running_loop()
+        if not self._pools:
+            await asyncio.to_thread(lambda: self._policy.ssl_context)  # reads files: not on the loop
+        pool = self._enter(loop, self._policy.proxy_for(request.url.host, request.url.port or (443 if request.url.scheme == "https" else 80)))
+        try:
+            response = await pool.handle_async_request(request)
+        except BaseException:
+            await self._leave(loop)
+            raise
+        stream = _Counted(response.stream, self, loop)
+        return httpx2.Response(response.status_code, headers=response.headers, stream=stream, extensions=response.extensions)
+
+    def retire(self) -> None:
+        """Keep no idle connection from now on; from any thread. What is in flight ends undisturbed."""
+        with self._lock:
+            self._retired = True
+            loops = {loop for loop, _ in self._pools}
+        for loop in loops:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._close_idle, loop)
+
+    async def aclose(self) -> None:
+        """Close the running loop's pools now, and let those of other loops go when nothing is in flight."""
+        self.retire()
+        await self._close_pools(self._take(asyncio.get_running_loop(), idle_only=False))
+
+    def _enter(self, loop: asyncio.AbstractEventLoop, proxy: ProxySettings | None) -> httpx2.AsyncHTTPTransport:
+        key = (loop, proxy is not None)
+        with self._lock:
+            self._in_flight[loop] = self._in_flight.get(loop, 0) + 1
+            if key in self._pools:
+                return self._pools[key]
+            for old in [old for old in self._pools if old[0].is_closed()]:  # their sockets went with their loop
+                del self._pools[old]
+                self._in_flight.pop(old[0], None)
+        try:
+            pool = self._new_pool(proxy)
+        except BaseException:
+            with self._lock:
+                self._in_flight[loop] -= 1
+            raise
+        with self._lock:
+            return self._pools.setdefault(key, pool)
+
+    def _new_pool(self, proxy: ProxySettings | None) -> httpx2.AsyncHTTPTransport:
+        context = self._policy.ssl_context
+        hop = None
+        if proxy is not None:
+            auth = (proxy.username, proxy.password.get_secret_value()) if proxy.username else None
+            hop = httpx2.Proxy(proxy.url, auth=auth, ssl_context=context if proxy.url.startswith("https") else None)
+        return httpx2.AsyncHTTPTransport(verify=context, trust_env=False, limits=LIMITS, proxy=hop)
+
+    async def _leave(self, loop: asyncio.AbstractEventLoop) -> None:
+        with self._lock:
+            self._in_flight[loop] = max(0, self._in_flight.get(loop, 0) - 1)
+            retired = self._retired
+        if retired:
+            await self._close_pools(self._take(loop, idle_only=True))
+
+    def _take(self, loop: asyncio.AbstractEventLoop, *, idle_only: bool) -> list[httpx2.AsyncHTTPTransport]:
+        with self._lock:
+            if idle_only and self._in_flight.get(loop, 0):
+                return []
+            self._in_flight.pop(loop, None)
+            return [self._pools.pop(key) for key in list(self._pools) if key[0] is loop]
+
+    def _close_idle(self, loop: asyncio.AbstractEventLoop) -> None:
+        pools = self._take(loop, idle_only=True)
+        if pools:
+            task = loop.create_task(self._close_pools(pools))
+            self._closing.add(task)  # the loop itself keeps only a weak reference
+            task.add_done_callback(self._closing.discard)
+
+    async def _close_pools(self, pools: list[httpx2.AsyncHTTPTransport]) -> None:
+        for pool in pools:
+            await pool.aclose()
+
+
+class _Counted(httpx2.AsyncByteStream):
+    """A response's body; tells the transport once when it is done."""
+
+    def __init__(self, inner: httpx2.AsyncByteStream | httpx2.SyncByteStream | None, transport: PolicyTransport, loop: asyncio.AbstractEventLoop) -> None:
+        assert isinstance(inner, httpx2.AsyncByteStream)
+        self._inner = inner
+        self._transport = transport
+        self._loop = loop
+        self._done = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for part in self._inner:
+            yield part
+
+    async def aclose(self) -> None:
+        if self._done:
+            return
+        self._done = True
+        try:
+            await self._inner.aclose()
+        finally:
+            await self._transport._leave(self._loop)  # noqa: SLF001 - the other half of this file's pair
+
+
+def make_async_client(policy: NetworkPolicy, timeout_s: float) -> httpx2.AsyncClient:
+    """A client on a `PolicyTransport`. It follows no redirect: a prompt goes to the host that was named, or nowhere."""
+    timeout = httpx2.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s))
+    return httpx2.AsyncClient(transport=PolicyTransport(policy), timeout=timeout, trust_env=False, follow_redirects=False)

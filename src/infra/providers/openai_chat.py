@@ -1,0 +1,174 @@
+"""Chat through the `openai` package: Azure OpenAI, OpenAI, and servers that speak the same protocol."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from ...core.chat import Message, Usage
+from ...errors import ModelError, ResourceClosedError
+from .protocol import ChatDelta, ChatResult, FinishReason
+from .tokenizer import encodable
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+    from ..config import ChatCfg
+    from .openai_errors import ErrorMap
+
+_FINISH: dict[str, FinishReason] = {
+    "stop": "stop",
+    "length": "length",
+    "content_filter": "content_filter",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+}
+_OPTIONAL = frozenset({"max_tokens", "temperature", "stream_options"})
+
+
+class OpenAIChatModel:
+    """A `ChatModel` over HTTP.
+
+    Some models take no temperature, newer ones no ``max_tokens``, older API versions no ``stream_options``: what the
+    service does not know is left out, or put in its newer form, from the first refusal on.
+
+    Args:
+        client: gives the client, asked for with each call (`clients.make_chat_client` keeps it).
+        cfg: `[chat]`.
+    """
+
+    def __init__(self, client: Callable[[], Any], cfg: ChatCfg) -> None:
+        self._make_client = client
+        self._cfg = cfg
+        self._client: AsyncOpenAI | None = None
+        self._unknown: frozenset[str] = frozenset()
+        self._closed = False
+
+    @property
+    def model(self) -> str:
+        return self._cfg.model
+
+    @property
+    def extractive(self) -> bool:
+        return False
+
+    async def generate(self, messages: Sequence[Message] | str) -> ChatResult:
+        """The whole answer.
+
+        Raises:
+            ServiceUnavailableError, DeadlineExceededError: the service did not answer, or not within `chat.timeout_s`.
+            AuthenticationError, PermissionDeniedError, ConfigurationError: credential, access or deployment are wrong.
+            ContentFilteredError: the provider's filter stopped question or answer.
+            ModelError: the answer is not usable.
+        """
+        errors = self._errors()
+        try:
+            async with asyncio.timeout(self._cfg.timeout_s):
+                completion = await self._create(messages, stream=False)
+        except errors.failures as error:
+            raise errors.translate(error) from None
+        choice = completion.choices[0] if completion.choices else None
+        if choice is None or choice.message is None:
+            raise ModelError("The model gave no answer.", hop=errors.hop)
+        finish = _FINISH.get(choice.finish_reason or "", "stop")
+        if finish == "content_filter":
+            raise errors.filtered()
+        return ChatResult(choice.message.content or "", finish, _usage(completion.usage) or Usage())
+
+    async def stream(self, messages: Sequence[Message] | str) -> AsyncIterator[ChatDelta]:
+        """The answer piece by piece; the last piece carries finish reason and usage. `chat.timeout_s` holds for all of it.
+
+        Raises:
+            StreamInterruptedError: it broke off; what came before is not an answer. Else as `generate`.
+        """
+        errors = self._errors()
+        deadline = asyncio.get_running_loop().time() + self._cfg.timeout_s
+        try:
+            async with asyncio.timeout_at(deadline):
+                stream = await self._create(messages, stream=True)
+        except errors.failures as error:
+            raise errors.translate(error) from None
+        finish: str | None = None
+        usage: Usage | None = None
+        try:
+            async for chunk in _until(stream, deadline, errors):
+                usage = _usage(chunk.usage) or usage
+                if chunk.choices:  # Azure's first chunk has none, the one with the usage neither
+                    finish = chunk.choices[0].finish_reason or finish
+                    text = chunk.choices[0].delta.content if chunk.choices[0].delta else None
+                    if text:
+                        yield ChatDelta(text)
+        finally:
+            await stream.close()
+        if finish is None:
+            raise errors.interrupted()
+        if finish == "content_filter":
+            raise errors.filtered()
+        yield ChatDelta("", _FINISH.get(finish, "stop"), usage)
+
+    async def aclose(self) -> None:
+        """Let the connection go. Again is harmless."""
+        self._closed = True
+        client, self._client = self._client, None
+        if client is not None:
+            from ..clients import release_client
+
+            release_client(client)
+
+    async def _create(self, messages: Sequence[Message] | str, *, stream: bool) -> Any:
+        import openai
+
+        from .openai_errors import unsupported_option
+
+        if self._closed:
+            raise ResourceClosedError("The chat model was used after it was closed.")
+        client = self._client = cast("AsyncOpenAI", self._make_client())
+        while True:
+            unknown = self._unknown
+            try:
+                return await client.chat.completions.create(
+                    model=self._cfg.model, messages=cast("Any", _payload(messages)), stream=stream, **self._options(stream)
+                )
+            except openai.BadRequestError as error:
+                name = unsupported_option(error, _OPTIONAL)
+                if name is None or name in unknown:
+                    raise
+                self._unknown = self._unknown | {name}
+
+    def _options(self, stream: bool) -> dict[str, Any]:
+        options: dict[str, Any] = {"temperature": self._cfg.temperature, "max_tokens": self._cfg.max_output_tokens}
+        if stream:
+            options["stream_options"] = {"include_usage": True}
+        if "max_tokens" in self._unknown:
+            options["max_completion_tokens"] = options["max_tokens"]
+        return {name: value for name, value in options.items() if name not in self._unknown}
+
+    def _errors(self) -> ErrorMap:
+        from .openai_errors import ErrorMap
+
+        return ErrorMap("chat", self._cfg)
+
+
+async def _until(stream: Any, deadline: float, errors: ErrorMap) -> AsyncIterator[Any]:
+    """The stream's chunks. The deadline is set anew around each wait: a timeout must not span a ``yield``."""
+    chunks = aiter(stream)
+    while True:
+        try:
+            async with asyncio.timeout_at(deadline):
+                chunk = await anext(chunks)
+        except StopAsyncIteration:
+            return
+        except errors.failures as error:
+            raise errors.translate_stream(error) from None
+        yield chunk
+
+
+def _payload(messages: Sequence[Message] | str) -> list[dict[str, str]]:
+    if isinstance(messages, str):
+        messages = [Message("user", messages)]
+    return [{"role": message.role, "content": encodable(message.content)} for message in messages]
+
+
+def _usage(usage: Any) -> Usage | None:
+    return Usage(usage.prompt_tokens or 0, usage.completion_tokens or 0) if usage else None

@@ -1,0 +1,95 @@
+"""Making and retiring clients of the `openai` package, under the outbound policy and deaf to the environment."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import httpx2
+import openai
+
+from ...errors import AuthenticationError, RagError
+from ..http_transport import PolicyTransport
+
+if TYPE_CHECKING:
+    from ..config import ChatCfg, EmbedCfg
+    from ..network import NetworkPolicy
+
+AnyClient = openai.AsyncAzureOpenAI | openai.AsyncOpenAI
+Client = TypeVar("Client", openai.AsyncAzureOpenAI, openai.AsyncOpenAI)
+
+
+def open_azure(base: str, api_version: str, cfg: ChatCfg | EmbedCfg, tokens: Callable[[], Any] | None, policy: NetworkPolicy) -> openai.AsyncAzureOpenAI:
+    """A client of one Azure OpenAI resource; each call names its deployment as ``model``."""
+    client = openai.AsyncAzureOpenAI(
+        azure_endpoint=base.rstrip("/").removesuffix("/openai"),
+        api_version=api_version,
+        api_key=cfg.api_key.get_secret_value() if cfg.api_key else None,
+        azure_ad_token_provider=_token_source(tokens) if tokens else None,
+        organization="",  # empty, not None: None would be read from the environment
+        project="",
+        timeout=cfg.timeout_s,
+        max_retries=cfg.max_retries,
+        http_client=_http_client(cfg, policy),
+    )
+    return _deaf(client)
+
+
+def open_openai(base: str, cfg: ChatCfg | EmbedCfg, tokens: Callable[[], Any] | None, policy: NetworkPolicy) -> openai.AsyncOpenAI:
+    """A client of OpenAI, or of any server that speaks its protocol."""
+    client = openai.AsyncOpenAI(
+        base_url=base,
+        api_key=cfg.api_key.get_secret_value() if cfg.api_key else _token_source(tokens) if tokens else "",
+        admin_api_key="",
+        organization="",
+        project="",
+        timeout=cfg.timeout_s,
+        max_retries=cfg.max_retries,
+        http_client=_http_client(cfg, policy),
+    )
+    return _deaf(client)
+
+
+def retire(client: AnyClient) -> None:
+    """Let a client's connections go as soon as nothing is in flight; it can still be used."""
+    transport = client._client._transport  # noqa: SLF001 - the way to the transport that `_http_client` put there
+    if isinstance(transport, PolicyTransport):
+        transport.retire()
+
+
+def _http_client(cfg: ChatCfg | EmbedCfg, policy: NetworkPolicy) -> httpx2.AsyncClient:
+    client = policy.async_client(cfg.timeout_s)
+    client.event_hooks = {"request": [_drop_empty_headers], "response": []}
+    return client
+
+
+async def _drop_empty_headers(request: httpx2.Request) -> None:
+    for name in ("openai-organization", "openai-project"):
+        if not request.headers.get(name, "full"):
+            del request.headers[name]
+
+
+def _deaf(client: Client) -> Client:
+    """Take out what the constructor reads from `OPENAI_CUSTOM_HEADERS` whatever it is told; we pass no headers of our own."""
+    client._custom_headers = {}  # noqa: SLF001 - there is no public way; tested against the installed version
+    client._ambient_authorizations = frozenset()  # noqa: SLF001 - as above
+    return client
+
+
+def _token_source(tokens: Callable[[], Any]) -> Callable[[], Awaitable[str]]:
+    """An asynchronous provider of any token provider; a synchronous one may block, so it runs in a thread."""
+
+    async def source() -> str:
+        try:
+            token = await asyncio.to_thread(tokens)
+            return str(await token if inspect.isawaitable(token) else token)
+        except RagError:
+            raise
+        except Exception as error:
+            raise AuthenticationError(
+                f"No token could be obtained ({type(error).__name__}).", setting="azure.credential", hint="Check the [azure] identity."
+            ) from error
+
+    return source
