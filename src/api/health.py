@@ -14,7 +14,7 @@ from .schemas import ComponentOut, HealthOut
 router = APIRouter(prefix="/health", tags=["health"])
 
 
-@router.get("/live")
+@router.get("/live", response_model_exclude_none=True)
 async def live() -> HealthOut:
     """The process answers. Depends on nothing else, so that an outage elsewhere never restarts it."""
     return HealthOut(status="alive")

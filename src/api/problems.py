@@ -194,8 +194,8 @@ def _pointer(part: object) -> str:
 
 def _sentence(entry: Mapping[str, str]) -> str:
     name = (entry.get("pointer", "").removeprefix("#/") or entry.get("parameter", "")).strip("#")
-    text = entry["detail"].rstrip(".")
-    return f"{name}: {text}." if name else f"{text}."
+    text = f"{name}: {entry['detail']}" if name else entry["detail"]
+    return text if text.endswith((".", "?")) else f"{text}."
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -244,4 +244,4 @@ class ComponentOut(Out):
 
 class HealthOut(Out):
     status: str
-    components: dict[str, ComponentOut] = Field(default_factory=dict)
+    components: dict[str, ComponentOut] | None = None
