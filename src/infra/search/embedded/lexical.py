@@ -40,6 +40,8 @@ _HEAP_BYTES = 64_000_000
 _FOOTER_MAGIC = 1337
 _MAX_TERM_BYTES = 1000
 _DELETE_BATCH = 1000
+_OR_ROWS = 250
+"""Up to this many rows an OR of terms beats tantivy's term set (80 rows: 0.35 against 0.75 ms)."""
 IN_QUERY = 5000
 """Up to this many chosen rows are named in the query (1.2 ms for 1,000); more are picked out of a longer ranking."""
 
@@ -92,7 +94,12 @@ class Postings:
         return Query.boolean_query([(Occur.Must, restriction), (Occur.Must, text)])
 
     def among(self, rows: NDArray[np.int64]) -> Query:
-        return Query.const_score_query(Query.term_set_query(self.schema, "row", rows.tolist()), 0.0)
+        """Exactly these chunks, without weight in the score."""
+        numbers: list[int] = rows.tolist()
+        if len(numbers) > _OR_ROWS:
+            return Query.const_score_query(Query.term_set_query(self.schema, "row", numbers), 0.0)
+        parts = [(Occur.Should, Query.term_query(self.schema, "row", number, "basic")) for number in numbers]
+        return Query.const_score_query(Query.boolean_query(parts), 0.0)
 
     def run(self, query: Query, limit: int) -> Found:
         """Rows and scores of the best ``limit``, in tantivy's order."""

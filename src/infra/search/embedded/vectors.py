@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 VERSION = 1
-_BLOCK = 2048
 _BATCH = 4096
 _MIN_DEAD = 1000
 _GATHER_SHARE = 0.1
@@ -64,8 +63,7 @@ class Lines:
 
     def score(self, lines: NDArray[np.int64], query: NDArray[np.float32]) -> NDArray[np.float64]:
         """Cosine similarity of some lines with the query, shape (len(lines),)."""
-        scores: NDArray[np.float64] = (self.matrix[lines] @ query).astype(np.float64)
-        return scores
+        return _cosines(self.matrix[lines], query).astype(np.float64)
 
     def top(self, query: NDArray[np.float32], limit: int, mask: Mask | None) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """The ``limit`` best lines among ``mask`` (None: all that are alive), with their cosines; equal ones by row."""
@@ -75,22 +73,22 @@ class Lines:
             return np.empty(0, np.int64), np.empty(0, np.float64)
         if count < _GATHER_SHARE * self.rows.size:
             lines = np.flatnonzero(chosen)
-            scores = self.matrix[lines] @ query
+            scores = _cosines(self.matrix[lines], query)
         else:
-            lines, scores = self._scan(query, chosen, count)
+            scores = _cosines(self.matrix, query)
+            lines = np.arange(self.rows.size) if count == self.rows.size else np.flatnonzero(chosen)
+            scores = scores if count == self.rows.size else scores[lines]
         return _best(lines, scores, limit)
 
-    def _scan(self, query: NDArray[np.float32], chosen: Mask, count: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        size = self.rows.size
-        scores = np.empty(size, dtype=np.float32)
-        # In blocks that stay in the cache: one product over all 20,000 lines took 5.8 ms while another process was
-        # busy (its threads wait for each other), blocks 0.5 ms.
-        for start in range(0, size, _BLOCK):
-            np.dot(self.matrix[start : start + _BLOCK], query, out=scores[start : start + _BLOCK])
-        if count < size:
-            lines = np.flatnonzero(chosen)
-            return lines, scores[lines]
-        return np.arange(size, dtype=np.int64), scores
+
+def _cosines(matrix: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Dot product of each row with the query, each row's the same whatever rows stand around it.
+
+    By einsum, which stays in this thread: 0.9 ms for 20,000 x 384, as BLAS takes with one thread. BLAS with two takes
+    0.4 ms on an idle machine and 6 to 50 ms on a busy one, where its threads wait for each other.
+    """
+    found: NDArray[np.float32] = np.einsum("ij,j->i", matrix, query)
+    return found
 
 
 def _best(lines: NDArray[np.int64], scores: NDArray[np.float32], limit: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
