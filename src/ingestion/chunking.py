@@ -7,7 +7,7 @@ exact slices of their part's text; together they cover all of it that is not whi
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 
@@ -53,14 +53,18 @@ def chunk_parts(parts: Sequence[Part], tokens: TokenSpans, budget: int, overlap:
     return passages
 
 
-def embedding_text(title: str, section: str, text: str, tokens: TokenSpans, *, text_tokens: int | None = None) -> str:
+def embedding_text(title: str, section: str, text: str, prefix_spans: Callable[[str], list[tuple[int, int]]], text_tokens: int) -> str:
     """What is embedded for a passage: title and section, then its text. The text is never cut; the prefix gets what room is left.
 
     Questions are embedded bare.
+
+    Args:
+        prefix_spans: the tokenizer's ``spans``, or a memory of it: all passages of a section have the same prefix.
+        text_tokens: tokens of ``text``.
     """
     prefix = f"{title} | {section}" if title and section else title or section
-    room = MODEL_TOKENS - (len(tokens.spans(text)) if text_tokens is None else text_tokens)
-    spans = tokens.spans(prefix)
+    room = MODEL_TOKENS - text_tokens
+    spans = prefix_spans(prefix)
     if len(spans) > room:
         prefix = prefix[: spans[room - 1][1]] if room > 0 else ""
     return f"{prefix}\n{text}" if prefix else text
@@ -96,6 +100,7 @@ class _Draft:
     end: int
     paths: tuple[tuple[HeadingPath, int], ...]
     header: str = ""
+    tokens: int = 0
 
 
 class _Cutter:
@@ -211,18 +216,24 @@ class _Cutter:
         return smaller * _TINY < self._room and self._count(before.start, draft.end) <= self._room
 
     def _fit(self, draft: _Draft) -> Iterator[_Draft]:
-        """The draft trimmed and held to the budget by counting its own text: a cut inside a word may change its tokens."""
+        """The draft trimmed, and held to the budget where it was cut inside a word, which may change the word's tokens."""
         start, end = self._trim(draft.start, draft.end)
         while start < end:
-            spans = self._tokens.spans(self._text[start:end])
-            stop = end
-            while len(spans) > self._room and stop - start > 1:
-                stop = self._word_cut(start, min(stop - 1, start + spans[self._room][0]))
+            stop, count = end, self._exact(start, end)
+            while count > self._room and stop - start > 1:
                 spans = self._tokens.spans(self._text[start:stop])
+                stop = self._word_cut(start, min(stop - 1, start + spans[self._room][0]))
+                count = len(self._tokens.spans(self._text[start:stop]))
             piece = self._trim(start, stop)
             if piece[0] < piece[1]:
-                yield _Draft(*piece, draft.paths, draft.header)
+                yield _Draft(*piece, draft.paths, draft.header, count)
             start, _ = self._trim(stop, end)
+
+    def _exact(self, start: int, end: int) -> int:
+        """Tokens of the slice by itself. Between white space they are those of the whole text: tokens never reach over it."""
+        before = start == 0 or self._text[start - 1].isspace()
+        after = end == len(self._text) or self._text[end].isspace()
+        return self._count(start, end) if before and after else len(self._tokens.spans(self._text[start:end]))
 
     def _trim(self, start: int, end: int) -> tuple[int, int]:
         while start < end and self._text[start].isspace():
@@ -232,11 +243,11 @@ class _Cutter:
         return start, end
 
     def _passage(self, draft: _Draft, before: _Draft | None) -> Passage:
-        start = draft.start
+        start, count = draft.start, draft.tokens
         if self._overlap and before is not None and before.paths[-1][0] == draft.paths[0][0]:
             start = self._overlapped(before, draft)
-        text = self._text[start : draft.end]
-        return Passage(text, start, draft.end, self._part.page, section_label(draft.paths, draft.header), len(self._tokens.spans(text)))
+            count = self._exact(start, draft.end)
+        return Passage(self._text[start : draft.end], start, draft.end, self._part.page, section_label(draft.paths, draft.header), count)
 
     def _overlapped(self, before: _Draft, draft: _Draft) -> int:
         """Where the passage starts with its overlap: at a word of the passage before, within the budget."""
@@ -245,7 +256,7 @@ class _Cutter:
         while start < draft.start and not (start == 0 or self._text[start - 1].isspace()):
             start += 1
         start, _ = self._trim(start, draft.start)
-        fits = len(self._tokens.spans(self._text[start : draft.end])) <= self._budget
+        fits = self._exact(start, draft.end) <= self._budget
         return start if fits and start < draft.start else draft.start
 
 

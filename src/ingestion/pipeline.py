@@ -195,7 +195,7 @@ class _Run:
 
     async def _write(self, batch: list[tuple[Prepared, DocumentWrite]]) -> None:
         """Write and acknowledge. Once begun, a write is waited for even when the run is cancelled: what is stored is also told."""
-        task = asyncio.create_task(self._store([write for _, write in batch]))
+        task: asyncio.Task[None] = asyncio.create_task(self._store([write for _, write in batch]))  # noqa: RUF006 - kept in `task` and awaited below
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ..core.documents import Chunk, Document, chunk_id
 from ..errors import DocumentError
@@ -72,7 +73,8 @@ def prepare(item: SourceItem, known: str | None, target: Target, cfg: IngestionC
     title = item.title or parsed.title or readable_stem(item.name)
     with stage("ingest.chunk"):
         passages = chunk_parts(parsed.parts, tokens, cfg.chunk_tokens, cfg.chunk_overlap)
-        texts = tuple(embedding_text(title, p.section, p.text, tokens, text_tokens=p.tokens) for p in passages)
+        spans = lru_cache(maxsize=256)(tokens.spans)
+        texts = tuple(embedding_text(title, p.section, p.text, spans, p.tokens) for p in passages)
     document = Document(
         id=item.id,
         tenant=target.tenant,

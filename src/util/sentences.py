@@ -71,6 +71,12 @@ def is_table_row(line: str) -> bool:
     return numbers >= 2 and numbers * 3 >= len(words)
 
 
+def _ends_in_number(line: str) -> bool:
+    """Two such lines in a row are rows of a table with one column of figures."""
+    words = line.split()
+    return 2 <= len(words) <= 12 and _NUMBER.match(words[-1]) is not None
+
+
 def starts_item(line: str) -> bool:
     """The line begins with a bullet, a number or a letter of a list."""
     return _BULLET.match(line) is not None
@@ -119,7 +125,7 @@ def _breaks(line: str, following: str, widest: int) -> bool:
     opening = following.lstrip()[:1]
     if opening.islower() or line.rstrip()[-1:] in ",;-–—(":
         return False
-    return len(line) < widest * _EARLY
+    return len(line) < widest * _EARLY or (_ends_in_number(line) and _ends_in_number(following))
 
 
 def _sentences(text: str, start: int, end: int) -> list[Span]:

@@ -37,6 +37,7 @@ _LARGER = 1.12
 _BOLD_WEIGHT = 600
 _AMOUNT = re.compile(r"[$€£]\s?\(?\d|\d,\d{3}|\d%")
 """Totals in tables are bold, too; headings name no amounts."""
+_BEYOND_UCS2 = re.compile("[\U00010000-\U0010ffff]")
 _NO_AUTHOR = frozenset({"", "python-docx", "anonymous", "unknown", "user", "admin"})
 _RUNNING_SHARE = 0.25
 """A heading-like line that stands on more than this share of the pages is a running header."""
@@ -123,7 +124,7 @@ def _read_page(document: Pdfium, number: int) -> Page:
         try:
             raw = textpage.get_text_range()
             whole = textpage.get_text_bounded()
-            if any(char > "\uffff" for char in whole):
+            if _BEYOND_UCS2.search(whole):
                 # The plain call is limited to UCS-2: letters beyond it come out wrong.
                 raw = whole
             styles = _styles(textpage, raw)
@@ -229,10 +230,10 @@ def _stands_out(style: Style, body: float) -> bool:
 def _could_be_heading(line: str) -> bool:
     """Short, with letters, without the end of a sentence, and no row of figures."""
     text = line.strip()
-    letters = sum(char.isalpha() for char in text)
-    if not 3 <= len(text) <= _HEADING_CHARS or letters * 2 < len(text.replace(" ", "")):
+    if not 3 <= len(text) <= _HEADING_CHARS or text[-1] in ".,;" or text[0] == "(":
         return False
-    return text[-1] not in ".,;" and text[0] != "(" and not is_table_row(text) and not _AMOUNT.search(text)
+    letters = sum(map(str.isalpha, text))
+    return letters * 2 >= len(text.replace(" ", "")) and not is_table_row(text) and not _AMOUNT.search(text)
 
 
 def running_lines(pages: Sequence[Page]) -> frozenset[str]:
