@@ -48,3 +48,17 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if (name.startswith("RAG_") and not name.startswith("RAG_TEST_")) or name in {"CLOUD_PROFILE", "JPMC_USER_SID"}:
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def model_cache() -> Path:
+    """Cache folder that holds the prepared embedding model; kept between runs, because its files are checked by hash."""
+    from src.errors import MissingExtraError
+    from src.infra.providers.minilm import prepare_model
+
+    folder = ROOT / ".cache" / "tests"
+    try:
+        prepare_model(folder)
+    except MissingExtraError as error:
+        skip_or_fail(str(error))
+    return folder

@@ -1,0 +1,7 @@
+"""Fixtures of the contract tests."""
+
+from __future__ import annotations
+
+from tests.emulators.fixtures import azure, chat_cfg, embed_cfg, policy
+
+__all__ = ["azure", "chat_cfg", "embed_cfg", "policy"]

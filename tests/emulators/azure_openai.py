@@ -1,0 +1,205 @@
+"""A small Azure OpenAI (and OpenAI) over real HTTPS, with a certificate authority of its own.
+
+What it answers next is scripted: each `Reply` in `script` is used once, in order; after that it answers well. It checks
+the paths, `api-version` and credentials that the services check. Runs on its own loop in its own thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+from zlib import crc32
+
+import trustme
+
+KEY = "test-key-0123456789"
+TOKEN = "test-token-abc"
+ANSWER = ["The ", "tariff ", "is ", "0.31 ", "EUR."]
+
+
+@dataclass
+class Reply:
+    """One scripted answer. ``cut_after``: break the connection after so many stream events; ``delay_s``: wait first."""
+
+    status: int = 200
+    body: Any = None
+    headers: dict[str, str] = field(default_factory=dict)
+    delay_s: float = 0.0
+    cut_after: int | None = None
+    end_quietly: bool = False
+    event_gap_s: float = 0.0
+    finish: str = "stop"
+
+
+@dataclass
+class Recorded:
+    method: str
+    path: str
+    query: dict[str, list[str]]
+    headers: dict[str, str]
+    body: Any
+
+
+def content_filter_body() -> dict[str, Any]:
+    """What Azure sends when the prompt is filtered."""
+    result = {"hate": {"filtered": False, "severity": "safe"}, "violence": {"filtered": True, "severity": "high"}}
+    inner = {"code": "ResponsibleAIPolicyViolation", "content_filter_result": result}
+    message = "The response was filtered due to the prompt triggering Azure OpenAI's content management policy."
+    return {"error": {"message": message, "type": None, "param": "prompt", "code": "content_filter", "status": 400, "innererror": inner}}
+
+
+class AzureOpenAIEmulator:
+    def __init__(self, folder: Path, dims: int = 8) -> None:
+        self.dims = dims
+        self.script: deque[Reply] = deque()
+        self.requests: list[Recorded] = []
+        self.connections = 0
+        self.open_connections = 0
+        self.deployments = {"gpt-4", "text-embedding-ada-002", "text-embedding-3-small"}
+        self.unknown_arguments: set[str] = set()
+        ca = trustme.CA()
+        self.ca_file = folder / "ca.pem"
+        ca.cert_pem.write_to_path(self.ca_file)
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        ca.issue_cert("localhost", "127.0.0.1", "openai.company.test").configure_cert(self._tls)
+        self._loop = asyncio.new_event_loop()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        return f"https://localhost:{self.port}"
+
+    @contextmanager
+    def running(self) -> Iterator[AzureOpenAIEmulator]:
+        thread = threading.Thread(target=self._loop.run_forever)
+        thread.start()
+        server = asyncio.run_coroutine_threadsafe(asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls), self._loop).result()
+        self.port = server.sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            asyncio.run_coroutine_threadsafe(self._stop(server), self._loop).result()
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            thread.join()
+            self._loop.close()
+
+    async def _stop(self, server: asyncio.Server) -> None:
+        server.close()
+        for writer in list(self._writers):
+            writer.transport.abort()
+        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self.open_connections += 1
+        self._writers.add(writer)
+        try:
+            while (request := await self._read(reader)) is not None:
+                self.requests.append(request)
+                if not await self._answer(request, writer):
+                    break
+        except (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError, asyncio.CancelledError):
+            pass
+        finally:
+            self.open_connections -= 1
+            self._writers.discard(writer)
+            writer.transport.abort()
+
+    async def _read(self, reader: asyncio.StreamReader) -> Recorded | None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        first, *lines = head.decode("latin-1").split("\r\n")
+        method, target, _ = first.split(" ")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)}
+        body = await reader.readexactly(int(headers.get("content-length", "0")))
+        parts = urlsplit(target)
+        return Recorded(method, parts.path, parse_qs(parts.query), headers, json.loads(body) if body else None)
+
+    async def _answer(self, request: Recorded, writer: asyncio.StreamWriter) -> bool:
+        """Answer one request; False if the connection is to be closed."""
+        reply = self._refusal(request) or (self.script.popleft() if self.script else Reply())
+        if reply.delay_s:
+            await asyncio.sleep(reply.delay_s)
+        if reply.status == 200 and reply.body is None:
+            if request.path.endswith("/embeddings"):
+                reply.body = self._embeddings(request.body)
+            elif request.body.get("stream"):
+                return await self._stream(request, reply, writer)
+            else:
+                reply.body = self._completion(reply)
+        data = json.dumps(reply.body).encode()
+        lines = [f"HTTP/1.1 {reply.status} X", "content-type: application/json", f"content-length: {len(data)}"]
+        lines += [f"{name}: {value}" for name, value in reply.headers.items()]
+        writer.write("\r\n".join([*lines, "", ""]).encode() + data)
+        await writer.drain()
+        return True
+
+    def _refusal(self, request: Recorded) -> Reply | None:
+        credential = request.headers.get("api-key") or request.headers.get("authorization", "").removeprefix("Bearer ")
+        if credential not in (KEY, TOKEN):
+            return Reply(401, {"error": {"code": "401", "message": "Access denied due to invalid subscription key."}})
+        model = request.body.get("model")
+        if request.path.startswith("/openai/deployments/"):
+            model = request.path.split("/")[3]
+            if not request.query.get("api-version"):
+                return Reply(404, {"error": {"code": "404", "message": "Resource not found"}})
+        if model not in self.deployments:
+            return Reply(404, {"error": {"code": "DeploymentNotFound", "message": "The API deployment for this resource does not exist."}})
+        for name in self.unknown_arguments & set(request.body):
+            message = f"Unrecognized request argument supplied: {name}"
+            return Reply(400, {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}})
+        return None
+
+    def _completion(self, reply: Reply) -> dict[str, Any]:
+        message = {"role": "assistant", "content": "".join(ANSWER)}
+        choice = {"index": 0, "message": message, "finish_reason": reply.finish}
+        usage = {"prompt_tokens": 11, "completion_tokens": 5, "total_tokens": 16}
+        return {"id": "c1", "object": "chat.completion", "created": 1, "model": "gpt-4", "choices": [choice], "usage": usage}
+
+    def _embeddings(self, body: dict[str, Any]) -> dict[str, Any]:
+        rows = []
+        for place, text in enumerate(body["input"]):
+            vector = [float((crc32(text.encode()) >> shift) % 7 + 1) for shift in range(self.dims)]
+            rows.append({"object": "embedding", "index": place, "embedding": vector})
+        # Out of order on purpose: the index says which is which.
+        return {"object": "list", "data": rows[::-1], "model": "e", "usage": {"prompt_tokens": 1, "total_tokens": 1}}
+
+    def _events(self, request: Recorded, reply: Reply) -> list[dict[str, Any]]:
+        base = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4"}
+        events: list[dict[str, Any]] = [{**base, "choices": [], "prompt_filter_results": [{"prompt_index": 0}]}]
+        events += [{**base, "choices": [{"index": 0, "delta": {"content": piece}, "finish_reason": None}]} for piece in ANSWER]
+        events.append({**base, "choices": [{"index": 0, "delta": {}, "finish_reason": reply.finish}]})
+        if (request.body.get("stream_options") or {}).get("include_usage"):
+            events.append({**base, "choices": [], "usage": {"prompt_tokens": 11, "completion_tokens": 5, "total_tokens": 16}})
+        return events
+
+    async def _stream(self, request: Recorded, reply: Reply, writer: asyncio.StreamWriter) -> bool:
+        # Without a length and with "close", the end of the connection is the end of the body: a cut looks like an end.
+        chunked = not reply.end_quietly
+        how = "transfer-encoding: chunked" if chunked else "connection: close"
+        writer.write(f"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n{how}\r\n\r\n".encode())
+        for place, event in enumerate(self._events(request, reply)):
+            if reply.cut_after is not None and place >= reply.cut_after:
+                if reply.end_quietly:
+                    writer.close()
+                return False
+            data = b"data: " + json.dumps(event).encode() + b"\n\n"
+            writer.write(b"%x\r\n%s\r\n" % (len(data), data) if chunked else data)
+            await writer.drain()
+            await asyncio.sleep(reply.event_gap_s)
+        data = b"data: [DONE]\n\n"
+        writer.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(data), data) if chunked else data)
+        await writer.drain()
+        return chunked

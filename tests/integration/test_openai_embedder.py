@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from src.errors import ConfigurationError, DeadlineExceededError, InputError, ModelError, ServiceUnavailableError
+from src.infra.clients import make_embed_client
+from src.infra.config import EmbedCfg
+from src.infra.network import NetworkPolicy
+from src.infra.providers.openai_embedder import OpenAIEmbedder, estimated_tokens, split_batches
+from tests.emulators.azure_openai import AzureOpenAIEmulator, Reply
+
+MakeEmbedder = Callable[..., OpenAIEmbedder]
+
+
+@pytest.fixture
+async def make(embed_cfg: EmbedCfg, policy: NetworkPolicy) -> AsyncIterator[MakeEmbedder]:
+    made: list[OpenAIEmbedder] = []
+
+    def build(**changes: Any) -> OpenAIEmbedder:
+        cfg = embed_cfg.model_copy(update=changes)
+        made.append(OpenAIEmbedder(lambda: make_embed_client(cfg, network=policy), cfg))
+        return made[-1]
+
+    yield build
+    for embedder in made:
+        await embedder.aclose()
+
+
+async def test_batches_come_back_in_the_order_of_the_texts(azure: AzureOpenAIEmulator, make: MakeEmbedder) -> None:
+    texts = [f"text {place}" for place in range(10)]
+    vectors = await make().embed(texts)
+    assert vectors.shape == (10, azure.dims)
+    assert vectors.dtype == np.float32
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1)
+    assert sorted(len(request.body["input"]) for request in azure.requests) == [1, 3, 3, 3]
+    assert azure.requests[0].path == "/openai/deployments/text-embedding-ada-002/embeddings"
+    alone = await make(batch_size=1).embed([texts[7]])
+    assert np.allclose(alone[0], vectors[7])
+
+
+async def test_other_dimensions_than_configured_name_the_setting_and_both_numbers(make: MakeEmbedder) -> None:
+    with pytest.raises(ConfigurationError, match=r"8 dimensions, embed.dims says 1536") as caught:
+        await make(dims=1536).embed(["a"])
+    assert caught.value.setting == "embed.dims"
+
+
+async def test_models_that_can_shorten_their_vectors_are_asked_to(azure: AzureOpenAIEmulator, make: MakeEmbedder) -> None:
+    await make(model="text-embedding-3-small").embed(["a"])
+    await make().embed(["a"])
+    assert azure.requests[0].body["dimensions"] == azure.dims
+    assert "dimensions" not in azure.requests[1].body
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        ([], ModelError),
+        ([{"object": "embedding", "index": 0, "embedding": [0.0] * 8}], ModelError),
+        ([{"object": "embedding", "index": 5, "embedding": [1.0] * 8}], ModelError),
+        ([{"object": "embedding", "index": 0, "embedding": [1.0] * 8}] * 2, ModelError),
+    ],
+)
+async def test_vectors_that_cannot_be_used_are_an_error(azure: AzureOpenAIEmulator, make: MakeEmbedder, data: list[Any], kind: type[Exception]) -> None:
+    azure.script.append(Reply(body={"object": "list", "model": "e", "data": data, "usage": {"prompt_tokens": 1, "total_tokens": 1}}))
+    with pytest.raises(kind):
+        await make().embed(["a"])
+
+
+async def test_one_failed_batch_fails_the_call_with_its_own_error(azure: AzureOpenAIEmulator, make: MakeEmbedder) -> None:
+    azure.script.append(Reply(503, {}))
+    with pytest.raises(ServiceUnavailableError) as caught:
+        await make().embed([f"text {place}" for place in range(30)])
+    assert caught.value.hop == azure.url
+
+
+async def test_a_slow_batch_runs_into_the_deadline(azure: AzureOpenAIEmulator, make: MakeEmbedder) -> None:
+    azure.script.append(Reply(delay_s=30))
+    with pytest.raises(DeadlineExceededError) as caught:
+        await make(timeout_s=0.3).embed(["a"])
+    assert caught.value.setting == "embed.timeout_s"
+
+
+async def test_an_unknown_deployment_names_the_setting(make: MakeEmbedder) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        await make(model="absent").embed(["a"])
+    assert caught.value.setting == "embed.model"
+
+
+async def test_an_empty_text_is_refused_before_it_is_sent(azure: AzureOpenAIEmulator, make: MakeEmbedder) -> None:
+    with pytest.raises(InputError, match="Text 1 of 2"):
+        await make().embed(["a", ""])
+    assert not azure.requests
+
+
+@given(st.lists(st.text(max_size=40), max_size=30), st.integers(1, 7), st.integers(1, 40))
+def test_batches_cover_all_texts_in_order_within_both_limits(texts: list[str], most_texts: int, most_tokens: int) -> None:
+    batches = list(split_batches(texts, most_texts, most_tokens))
+    assert [place for start, end in batches for place in range(start, end)] == list(range(len(texts)))
+    for start, end in batches:
+        assert 1 <= end - start <= most_texts
+        assert end - start == 1 or sum(map(estimated_tokens, texts[start:end])) <= most_tokens
