@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...infra.providers.protocol import Embedder
 from ...telemetry.logger import get_logger
 from ...telemetry.stages import stage
-from ..evidence import gather, score
+from ..evidence import gather, measure, score
 from ..state import AgentState
 
 log = get_logger(__name__)
@@ -23,6 +23,8 @@ async def assess(state: AgentState, *, embedder: Embedder, threshold: float | No
     if threshold is None:
         return {"refused": False}
     with stage("assess"):
-        evidence = score(await gather(state["standalone"], context.passages, state["hits"], embedder))
+        question = state["standalone"]
+        measured = await gather(question, context.passages, embedder)
+        evidence = score(measure(question, context.passages, state["hits"], measured))
     log.debug("evidence", evidence=round(evidence, 3), threshold=threshold)
     return {"refused": evidence < threshold}
