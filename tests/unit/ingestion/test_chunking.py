@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,7 +44,7 @@ def test_passages_cover_all_text_once_are_exact_slices_and_keep_the_budget(many:
         own = [p for p in passages if p.page == part.page]
         assert squeezed("".join(p.text for p in own)) == squeezed(part.text)
         assert all(p.text == part.text[p.start : p.end] for p in own)
-        assert all(a.end <= b.start for a, b in zip(own, own[1:], strict=False))
+        assert all(a.end <= b.start for a, b in pairwise(own))
     assert all(p.tokens == len(TOKENS.spans(p.text)) <= budget for p in passages)
     assert all(p.text.strip() == p.text != "" for p in passages)
 
@@ -51,7 +52,7 @@ def test_passages_cover_all_text_once_are_exact_slices_and_keep_the_budget(many:
 @given(parts(), st.integers(40, 80), st.integers(1, 20))
 def test_overlap_repeats_the_passage_before_and_stays_within_the_budget(part: Part, budget: int, overlap: int) -> None:
     passages = chunk_parts([part], TOKENS, budget, overlap)
-    for before, after in zip(passages, passages[1:], strict=False):
+    for before, after in pairwise(passages):
         assert before.start <= after.start
         assert before.end < after.end
         assert len(TOKENS.spans(part.text[after.start : before.end])) <= overlap + 1
@@ -93,7 +94,7 @@ def test_sections_are_not_mixed_and_carry_their_heading_path() -> None:
 
 
 def test_a_heading_is_never_the_end_of_a_passage() -> None:
-    passages = cut(*(pair for n in range(6) for pair in (("heading", f"Part {n}", 2), ("paragraph", prose("text", 5), 0))))  # type: ignore[arg-type]  # the generator loses the literal
+    passages = cut(*(pair for n in range(6) for pair in (("heading", f"Part {n}", 2), ("paragraph", prose("text", 5), 0))))
     assert not any(p.text.splitlines()[-1].startswith("Part") for p in passages)
 
 
@@ -133,7 +134,7 @@ def test_tiny_neighbours_are_joined() -> None:
         for n in range(3)
         for pair in (("heading", f"Long {n}", 1), ("paragraph", prose("long", 4), 0), ("heading", f"Tiny {n}", 2), ("paragraph", "One.", 0))
     ]
-    passages = cut(*blocks, budget=70)  # type: ignore[arg-type]  # the generator loses the literal
+    passages = cut(*blocks, budget=70)
     assert [p.section for p in passages] == ["Long 0", "Long 1", "Long 2"]
 
 
