@@ -20,7 +20,8 @@ SHORT = 1
 _REFERENCE = re.compile(
     r"\b(?:it|its|itself|they|them|their|theirs|he|him|his|she|her|hers|these|those|this|former|latter|such|er|sie|es|ihn|ihm|ihr|ihre|dies\w*|dazu|davon|dafür)\b"
     r"|\b(?:about|of|for|to|with|on|in|is|does|was|did|do) that\b|\bthat (?:is|was|does|do|did|has|can|will|be|mean|work|apply|\?)|\bthat\s*[?.!]?\s*$"
-    r"|\b(?:the|that|which|another|other|any other|no other) ones?\b|\bthe (?:same|other|others|rest|first|second|last|next)\b|\b(?:instead|otherwise|anything else|what else|who else)\b",
+    r"|\b(?:the|that|which|another|other|any other|no other) ones?\b|\bthe (?:same|other|others|rest|first|second|last|next)\b"
+    r"|\b(?:instead|otherwise|anything else|what else|who else)\b",
     re.IGNORECASE,
 )
 _OPENING = re.compile(r"^\W*(?:and|but|or|so|also|then|what about|how about|what if|und|aber|oder)\b", re.IGNORECASE)

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from ..util.terms import Token, stem, tokens
 
 _CUES = frozenset(
-    "not no never none nobody nothing neither nor cannot without unless except excepting nowhere hardly barely kein keine keinen keiner nicht nie niemals ohne".split()
+    """
+    not no never none nobody nothing neither nor cannot without unless except excepting nowhere hardly barely
+    kein keine keinen keiner nicht nie niemals ohne
+    """.split()
 )
 # Words that mean the denial of another word: both sides compare as the base, with opposite signs.
 _OPPOSITES = {

@@ -85,9 +85,7 @@ def quantities(text: str) -> list[Quantity]:
     taken: list[tuple[int, int]] = []
     found: list[Quantity] = []
     for finder in (_dates, _times, _months, _digits, _number_words, _ordinal_words):
-        for quantity in finder(text):
-            if all(quantity.end <= start or quantity.start >= end for start, end in taken):
-                found.append(quantity)
+        found += [quantity for quantity in finder(text) if all(quantity.end <= start or quantity.start >= end for start, end in taken)]
         taken = [(quantity.start, quantity.end) for quantity in found]
     return sorted(found, key=lambda quantity: quantity.start)
 
