@@ -160,8 +160,9 @@ async def test_another_embedder_is_refused_until_the_index_is_empty(engine: Engi
     with pytest.raises(IndexMismatchError, match=r"test-model/1.*other-model/2"):
         await other.count(MEMBER)
     with pytest.raises(IndexMismatchError, match="rag ingest --rebuild"):
-        await other.write([])  # nothing to write is nothing to refuse
         await other.info()
+    with pytest.raises(IndexMismatchError):
+        await other.write([DocumentWrite(write("d2", ["y"]).document, (), np.zeros((0, 8), np.float32))])
     await other.aclose()
     again = engine.open()
     await again.delete(["d1"], SYSTEM)

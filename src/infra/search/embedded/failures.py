@@ -54,7 +54,7 @@ def from_sqlite(error: sqlite3.Error, path: Path) -> StorageError:
     """The storage error that SQLite's error means."""
     extended: int = getattr(error, "sqlite_errorcode", 0) or 0
     code = extended & _SQLITE_CODE
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or extended == sqlite3.SQLITE_IOERR_SHORT_READ:
+    if "Could not decode to UTF-8" in str(error) or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or extended == sqlite3.SQLITE_IOERR_SHORT_READ:
         return corrupt(path, str(error))
     # SQLite reports a reached file size limit or quota as a failed write, and only ENOSPC as full.
     if code == sqlite3.SQLITE_FULL or extended in (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_TRUNCATE):
@@ -75,3 +75,6 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise from_sqlite(error, path) from error
     except OSError as error:
         raise from_os_error(error, path.parent) from error
+    except (ValueError, TypeError, AttributeError) as error:
+        # A broken page that still reads as a row: the wrong type in a column, text that is no JSON.
+        raise corrupt(path, f"it holds what was never written there ({error})") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ....core.documents import Chunk, Document
@@ -20,14 +21,15 @@ MAX_TOMBSTONES = 50_000
 
 def adopt(truth: Truth, embedder: str, dims: int) -> None:
     """Take another embedder's identity; for an index without documents."""
-    truth.run("UPDATE state SET embedder = ?, dims = ?", (embedder, dims))
+    truth.save(replace(truth.state(), embedder=embedder, dims=dims))
 
 
 def clear(truth: Truth, embedder: str, dims: int) -> None:
     """Delete everything and take ``embedder``; views older than now are rebuilt."""
     for table in ("facets", "vectors", "chunks", "documents", "tombstones"):
         truth.run(f"DELETE FROM {table}")  # noqa: S608 - our own table names
-    truth.run("UPDATE state SET embedder = ?, dims = ?, seq = seq + 1, horizon = seq + 1, chunks = 0", (embedder, dims))
+    seq = truth.state().seq + 1
+    truth.save(replace(truth.state(), embedder=embedder, dims=dims, seq=seq, horizon=seq, chunks=0))
 
 
 def put(truth: Truth, write: DocumentWrite, vectors: NDArray[np.float32]) -> bool:
@@ -40,10 +42,10 @@ def put(truth: Truth, write: DocumentWrite, vectors: NDArray[np.float32]) -> boo
         return False
     if known is not None:
         drop(truth, known[0])
-    seq = truth.state().seq
-    _insert_document(truth, document, seq + 1, digest)
-    _insert_chunks(truth, write.chunks, vectors, seq + 1)
-    truth.run("UPDATE state SET seq = ?, chunks = chunks + ?", (seq + 1 + len(write.chunks), len(write.chunks)))
+    state = truth.state()
+    _insert_document(truth, document, state.seq + 1, digest)
+    _insert_chunks(truth, write.chunks, vectors, state.seq + 1)
+    truth.save(replace(state, seq=state.seq + 1 + len(write.chunks), chunks=state.chunks + len(write.chunks)))
     return True
 
 
@@ -77,10 +79,10 @@ def _insert_chunks(truth: Truth, chunks: Sequence[Chunk], vectors: NDArray[np.fl
 def drop(truth: Truth, ordinal: int) -> None:
     """Delete one document inside `transaction`, leaving tombstones for the views."""
     rows = [row for (row,) in truth.all("SELECT row FROM chunks WHERE doc = ? ORDER BY row", (ordinal,))]
-    seq = truth.state().seq
-    truth.many("INSERT INTO tombstones (seq, row) VALUES (?, ?)", ((seq + 1 + at, row) for at, row in enumerate(rows)))
+    state = truth.state()
+    truth.many("INSERT INTO tombstones (seq, row) VALUES (?, ?)", ((state.seq + 1 + at, row) for at, row in enumerate(rows)))
     truth.run("DELETE FROM documents WHERE ord = ?", (ordinal,))
-    truth.run("UPDATE state SET seq = ?, chunks = chunks - ?", (seq + max(len(rows), 1), len(rows)))
+    truth.save(replace(state, seq=state.seq + max(len(rows), 1), chunks=state.chunks - len(rows)))
 
 
 def forget_tombstones(truth: Truth, upto: int) -> None:
@@ -89,4 +91,5 @@ def forget_tombstones(truth: Truth, upto: int) -> None:
     if count is not None and count[0] > MAX_TOMBSTONES:
         with truth.transaction():
             truth.run("DELETE FROM tombstones WHERE seq <= ?", (upto,))
-            truth.run("UPDATE state SET horizon = max(horizon, ?)", (upto,))
+            state = truth.state()
+            truth.save(replace(state, horizon=max(state.horizon, upto)))

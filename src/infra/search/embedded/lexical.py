@@ -38,6 +38,7 @@ VERSION = 100 + ANALYSIS_VERSION
 _ANALYZER = "body"
 _HEAP_BYTES = 64_000_000
 _FOOTER_MAGIC = 1337
+_COMPONENTS = ("idx", "pos", "term", "store", "fast", "fieldnorm")
 _MAX_TERM_BYTES = 1000
 _DELETE_BATCH = 1000
 _OR_ROWS = 250
@@ -254,10 +255,11 @@ def _verify(folder: Path) -> None:
         ValueError, OSError: a file is damaged or missing.
     """
     meta: dict[str, Any] = json.loads((folder / "meta.json").read_bytes())
-    segments = {segment["segment_id"].replace("-", "") for segment in meta["segments"]}
-    for path in sorted(folder.iterdir()):
-        if path.name.split(".")[0] in segments:
-            _verify_file(path)
+    for segment in meta["segments"]:
+        stem = segment["segment_id"].replace("-", "")
+        endings = [*_COMPONENTS, f"{segment['deletes']['opstamp']}.del"] if segment.get("deletes") else _COMPONENTS
+        for ending in endings:
+            _verify_file(folder / f"{stem}.{ending}")
 
 
 def _verify_file(path: Path) -> None:

@@ -14,7 +14,8 @@ CREATE TABLE state (
     dims INTEGER NOT NULL,
     seq INTEGER NOT NULL,
     horizon INTEGER NOT NULL,
-    chunks INTEGER NOT NULL
+    chunks INTEGER NOT NULL,
+    crc INTEGER NOT NULL
 );
 CREATE TABLE acls (
     id INTEGER PRIMARY KEY,
@@ -75,7 +76,7 @@ brought them, never used again; a tombstone's seq is the number of the change th
 p therefore needs the chunks with row > p and the tombstones with seq > p, and nothing else. `horizon` is the number up
 to which tombstones were forgotten: a view older than that is rebuilt."""
 
-FIRST_STATE = "INSERT INTO state VALUES (1, ?, ?, ?, ?, 0, 0, 0)"
+FIRST_STATE = "INSERT INTO state VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 SELECT_HITS = (
     "SELECT c.row, c.doc, c.id, c.position, c.text, c.page, c.section, c.start, c.end, c.crc, "

@@ -12,7 +12,7 @@ import uuid
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +54,15 @@ class State:
     seq: int
     horizon: int
     chunks: int
+
+    def crc(self) -> int:
+        return zlib.crc32(repr(self).encode("utf-8", "surrogatepass"))
+
+
+def first_state(embedder: str, dims: int) -> tuple[Any, ...]:
+    """The row of an empty index."""
+    state = State(FORMAT, uuid.uuid4().hex, embedder, dims, 0, 0, 0)
+    return (*astuple(state), state.crc())
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +139,7 @@ class Truth:
         """An empty index in memory, standing in for one that was never written."""
         connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         connection.executescript(STATEMENTS)
-        connection.execute(FIRST_STATE, (FORMAT, uuid.uuid4().hex, embedder, dims))
+        connection.execute(FIRST_STATE, first_state(embedder, dims))
         return cls(folder / FILE_NAME, connection, read_only=True)
 
     @staticmethod
@@ -149,7 +158,7 @@ class Truth:
             try:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.executescript(STATEMENTS)
-                connection.execute(FIRST_STATE, (FORMAT, uuid.uuid4().hex, embedder, dims))
+                connection.execute(FIRST_STATE, first_state(embedder, dims))
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             finally:
                 connection.close()
@@ -170,10 +179,12 @@ class Truth:
         Raises:
             IndexMismatchError: the index has another format.
         """
-        row = self.one("SELECT format, truth, embedder, dims, seq, horizon, chunks FROM state")
+        row = self.one("SELECT format, truth, embedder, dims, seq, horizon, chunks, crc FROM state")
         if row is None:
             raise corrupt(self.path, "it has no state")
-        state = State(*row)
+        state = State(*row[:-1])
+        if state.crc() != row[-1]:
+            raise corrupt(self.path, "its state does not match its checksum")
         if state.format != FORMAT:
             raise IndexMismatchError(
                 f"The index {self.path} has format {state.format}; this release reads {FORMAT}.", setting=SETTING, hint=f"Run: {REBUILD_COMMAND}"
@@ -214,11 +225,13 @@ class Truth:
     def acls(self, after: int) -> list[tuple[int, str, tuple[str, ...]]]:
         """(id, tenant, principals) of access lists newer than ``after``; they are never changed or deleted."""
         rows = self.all("SELECT id, tenant, principals FROM acls WHERE id > ? ORDER BY id", (after,))
-        return [(key, records.from_sql(tenant), tuple(json.loads(records.from_sql(principals)))) for key, tenant, principals in rows]
+        with storage_errors(self.path):
+            return [(key, records.from_sql(tenant), tuple(json.loads(records.from_sql(principals)))) for key, tenant, principals in rows]
 
     def column(self, sql: str, parameters: Sequence[Any] = ()) -> NDArray[np.int64]:
         """The first column of a query, as int64."""
-        return np.fromiter((row[0] for row in self.all(sql, parameters)), dtype=np.int64)
+        with storage_errors(self.path):
+            return np.fromiter((row[0] for row in self.all(sql, parameters)), dtype=np.int64)
 
     def documents(self) -> int:
         found = self.one("SELECT count(*) FROM documents")
@@ -276,13 +289,15 @@ class Truth:
         return found
 
     def _document(self, row: Sequence[Any]) -> Document:
-        document = records.read_document(row)
+        with storage_errors(self.path):
+            document = records.read_document(row)
         if document is None:
             raise corrupt(self.path, "a document does not match its checksum")
         return document
 
     def _chunk(self, row: Sequence[Any], document: Document) -> Chunk:
-        chunk = records.read_chunk(row, document)
+        with storage_errors(self.path):
+            chunk = records.read_chunk(row, document)
         if chunk is None:
             raise corrupt(self.path, f"a chunk of document {document.id!r} does not match its checksum")
         return chunk
@@ -315,6 +330,13 @@ class Truth:
             if [row[0] for row in problems] != ["ok"]:
                 raise corrupt(self.path, str(problems[0][0]) if problems else "quick_check says nothing")
             self._checked = True
+
+    def save(self, state: State) -> None:
+        """Replace the state inside `transaction`."""
+        self.run(
+            "UPDATE state SET embedder = ?, dims = ?, seq = ?, horizon = ?, chunks = ?, crc = ?",
+            (state.embedder, state.dims, state.seq, state.horizon, state.chunks, state.crc()),
+        )
 
     # -- SQLite with our errors
 
