@@ -11,16 +11,10 @@ const HEADING = /^#{1,6}\s+(.*)$/;
 export function renderAnswer(text, cite) {
   const blocks = [];
   let list = null;
-  let lines = [];
-  const flush = () => {
-    if (lines.length) blocks.push(paragraph(lines, cite));
-    lines = [];
-  };
   for (const line of text.split("\n")) {
     const bullet = BULLET.exec(line);
     const numbered = bullet ? null : NUMBERED.exec(line);
     if (bullet || numbered) {
-      flush();
       const tag = bullet ? "ul" : "ol";
       if (!list || list.localName !== tag) blocks.push((list = h(tag)));
       list.append(h("li", {}, ...inline((bullet || numbered)[1], cite)));
@@ -28,23 +22,10 @@ export function renderAnswer(text, cite) {
     }
     list = null;
     const heading = HEADING.exec(line);
-    if (heading) {
-      flush();
-      blocks.push(h("p", {}, h("strong", {}, ...inline(heading[1], cite))));
-    } else if (line.trim() === "") flush();
-    else lines.push(line);
+    if (heading) blocks.push(h("p", {}, h("strong", {}, ...inline(heading[1], cite))));
+    else if (line.trim() !== "") blocks.push(h("p", {}, ...inline(line, cite)));
   }
-  flush();
   return blocks;
-}
-
-function paragraph(lines, cite) {
-  const nodes = [];
-  lines.forEach((line, at) => {
-    if (at > 0) nodes.push(h("br"));
-    nodes.push(...inline(line, cite));
-  });
-  return h("p", {}, ...nodes);
 }
 
 function inline(text, cite) {
@@ -54,8 +35,17 @@ function inline(text, cite) {
     const [whole, number, strong, code] = match;
     const node = number !== undefined ? cite(Number(number)) : h(strong !== undefined ? "strong" : "code", {}, strong ?? code);
     if (node === null) continue;
-    nodes.push(text.slice(from, match.index), node);
+    const before = text.slice(from, match.index);
     from = match.index + whole.length;
+    if (number === undefined) {
+      nodes.push(before, node);
+      continue;
+    }
+    // A mark stays on the line of the word before it, and takes the full stop behind it along.
+    const word = /\S*\s*$/.exec(before)[0];
+    const stop = /^[.,;:!?)]*/.exec(text.slice(from))[0];
+    nodes.push(before.slice(0, before.length - word.length), h("span", { class: "together" }, word, node, stop));
+    from += stop.length;
   }
   nodes.push(text.slice(from));
   return nodes.filter((node) => node !== "");
@@ -63,6 +53,11 @@ function inline(text, cite) {
 
 /** Text without its [n] marks, as it is read aloud. */
 export const spoken = (text) => text.replaceAll(/\s*\[\d{1,3}\]/g, "");
+
+const FULL_LINE = 55;
+
+/** Text of a page with the line breaks of running text taken out: a line that was full went on. Every character keeps its place. */
+export const reflow = (text) => text.replaceAll(new RegExp(`([^\\n]{${FULL_LINE},})\\n(?=\\S)`, "g"), "$1 ");
 
 /** Nodes of a passage in which `quote` stands marked; white space may differ. `null` when the quote is not in it. */
 export function markQuote(text, quote) {

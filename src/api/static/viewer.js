@@ -2,7 +2,7 @@
 
 import { $, h, setStatus } from "./dom.js";
 import { call, documentPath, getJson, Problem, token } from "./api.js";
-import { markQuote } from "./render.js";
+import { markQuote, reflow } from "./render.js";
 
 const narrow = matchMedia("(max-width: 900px)");
 const TEXT_TYPES = /^text\/(plain|markdown)\b/;
@@ -51,7 +51,7 @@ async function show(documentId, chunkId, quote, citation = null) {
   if (mine !== serial) return;
   shown = found;
   if (!citation) {
-    head(`Passage ${found.position + 1} of ${found.total}`, found.document.title, place(found));
+    head(`Passage ${found.position + 1} of ${found.total}`, found.document.title, place({ ...found, title: found.document.title }));
     setStatus(`Passage ${found.position + 1} of ${found.total}`);
   }
   fill(found, quote);
@@ -63,8 +63,9 @@ function fill(found, quote) {
   let target = null;
   const passages = found.passages.map((passage) => {
     const current = passage.chunk_id === found.chunk_id;
-    const marked = current && quote ? markQuote(passage.text, quote) : null;
-    const element = h("div", { class: current ? "passage current" : "passage", "aria-current": current ? "true" : null }, ...(marked || [passage.text]));
+    const text = reflow(passage.text);
+    const marked = current && quote ? markQuote(text, quote) : null;
+    const element = h("div", { class: current ? "passage current" : "passage", "aria-current": current ? "true" : null }, ...(marked || [text]));
     if (current) target = element.querySelector("mark") || element;
     return element;
   });
@@ -85,9 +86,11 @@ function head(label, title, where) {
   $("viewer-where").hidden = !where;
 }
 
-/** "Page 3 · Safety › Ladders" */
-export function place({ page, section }) {
-  return [page ? `Page ${page}` : "", (section || "").replaceAll(" > ", " › ")].filter(Boolean).join(" · ");
+/** "Page 3 · Safety › Ladders": where in a document; its title is not said again. */
+export function place({ page, section, title }) {
+  const path = (section || "").split(" > ");
+  if (path[0] === title) path.shift();
+  return [page ? `Page ${page}` : "", path.join(" › ")].filter(Boolean).join(" · ");
 }
 
 function buttons(found) {

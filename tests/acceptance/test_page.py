@@ -1,0 +1,400 @@
+"""The chat page in Chromium, over the running product."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+RAG = str(Path(sys.executable).parent / "rag")
+QUIET = ["--disable-component-update", "--disable-sync"]
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+QUESTION = "How quickly must an uncontrolled gas escape be attended?"
+FOLLOW_UP = "Who answers the gas emergency line?"
+CANARY = """The Marzipan protocol <img src=x onerror="window.pwned=1"> demands <script>window.pwned=2</script> three keys.
+The Marzipan protocol also names [a link](javascript:window.pwned=3) and <a href="javascript:window.pwned=4">another</a> key.
+The Marzipan protocol ends with <svg onload=window.pwned=5> and <iframe srcdoc="<script>parent.pwned=6</script>"> keys.
+"""
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+class Watched:
+    """A page together with everything that should not happen on it."""
+
+    def __init__(self, context: BrowserContext, url: str) -> None:
+        self.faults: list[str] = []
+        self.requests: list[str] = []
+        self.page: Page = context.new_page()
+        self.page.on("console", lambda message: self.faults.append(message.text) if message.type in {"error", "warning"} else None)
+        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+        self.page.on("dialog", lambda dialog: (self.faults.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.add_init_script("addEventListener('securitypolicyviolation', (event) => console.error('CSP ' + event.violatedDirective))")
+        self.page.goto(url)
+        self.ready()
+
+    def ready(self) -> None:
+        expect(self.page.locator("html[data-ready]")).to_have_count(1)
+
+
+@pytest.fixture
+def open_page(browser: Browser, handbook_server: Any) -> Iterator[Callable[..., Watched]]:
+    contexts: list[BrowserContext] = []
+    opened: list[Watched] = []
+
+    def open_one(url: str = "", kind: type[Watched] = Watched, **options: Any) -> Watched:
+        contexts.append(browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options}))
+        opened.append(kind(contexts[-1], url or handbook_server.url))
+        return opened[-1]
+
+    yield open_one
+    for watched in opened:
+        origin = watched.page.url.split("/", 3)[2]
+        assert watched.faults == []
+        assert [url for url in watched.requests if not url.startswith(("data:", "blob:")) and url.split("/", 3)[2] != origin] == []
+    for context in contexts:
+        context.close()
+
+
+def ask(page: Page, question: str) -> None:
+    before = page.locator(".turn").count()
+    page.get_by_label("Your question").fill(question)
+    page.keyboard.press("Enter")
+    expect(page.locator(".turn")).to_have_count(before + 1)
+    expect(page.locator(".turn").last.locator(".answer")).to_have_attribute("aria-busy", "false", timeout=30_000)
+
+
+def test_ask_follow_up_and_open_a_citation_in_its_document(open_page: Callable[..., Watched]) -> None:
+    page = open_page().page
+    ask(page, QUESTION)
+    answer = page.locator(".turn").first
+    expect(answer.locator(".answer-text")).to_contain_text("within one hour")
+    ask(page, FOLLOW_UP)
+    expect(page.locator(".turn")).to_have_count(2)
+    answer.locator("button.cite").first.click()
+    viewer = page.get_by_role("complementary", name="Gas Escape Procedure")
+    expect(viewer).to_be_visible()
+    expect(viewer.locator("#viewer-where")).to_contain_text("Page 1")
+    mark = viewer.locator("mark")
+    expect(mark).to_have_text(re.compile("must be attended within one hour"))
+    expect(mark).to_be_in_viewport()
+    expect(page.locator("#viewer-title")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(viewer).to_be_hidden()
+    expect(answer.locator("button.cite").first).to_be_focused()
+
+
+def test_every_mark_of_an_answer_opens_a_passage_with_its_quote(open_page: Callable[..., Watched]) -> None:
+    page = open_page().page
+    ask(page, "What should an adviser do when a customer reports a smell of gas?")
+    marks = page.locator("button.cite")
+    assert marks.count() >= 1
+    assert page.locator(".source").count() == marks.count()
+    for place in range(marks.count()):
+        marks.nth(place).click()
+        expect(page.locator("#viewer-label")).to_have_text(f"Citation {place + 1}")
+        expect(page.locator("#viewer mark")).to_be_visible()
+        expect(page.locator("#viewer .passage.current")).to_have_count(1)
+
+
+def test_neighbouring_passages_can_be_read_and_the_original_opened(open_page: Callable[..., Watched], handbook_server: Any) -> None:
+    page = open_page().page
+    ask(page, QUESTION)
+    page.locator("button.cite").first.click()
+    expect(page.locator("#viewer mark")).to_be_visible()
+    before = page.locator("#viewer .passage.current").inner_text()
+    page.get_by_role("button", name="Next").click()
+    expect(page.locator("#viewer-label")).to_have_text(re.compile(r"Passage \d+ of \d+"))
+    expect(page.locator("#viewer .passage.current")).not_to_have_text(before)
+    page.get_by_role("button", name="Previous").click()
+    expect(page.locator("#viewer .passage.current")).to_have_text(before)
+    link = str(page.get_by_role("link", name="Open the file").get_attribute("href"))
+    assert link.endswith("/file#page=1")
+    answer = page.request.get(handbook_server.url + link.split("#", maxsplit=1)[0])
+    assert answer.body().startswith(b"%PDF")
+
+
+def test_reloading_keeps_the_thread_and_going_back_leaves_it(open_page: Callable[..., Watched]) -> None:
+    watched = open_page()
+    page = watched.page
+    ask(page, QUESTION)
+    text = page.locator(".answer-text").inner_text()
+    assert "#thread=" in page.url
+    page.reload()
+    watched.ready()
+    expect(page.locator(".turn")).to_have_count(1)
+    expect(page.locator(".answer-text")).to_have_text(text, use_inner_text=True)
+    expect(page.locator(".threads [aria-current=page]")).to_have_text(QUESTION)
+    page.locator("button.cite").first.click()
+    expect(page.locator("#viewer mark")).to_be_visible()
+    page.keyboard.press("Escape")
+    ask(page, FOLLOW_UP)
+    page.get_by_role("button", name="New conversation").click()
+    expect(page.locator(".turn")).to_have_count(0)
+    page.go_back()
+    expect(page.locator(".turn")).to_have_count(2)
+
+
+def test_conversations_are_listed_opened_and_deleted(open_page: Callable[..., Watched]) -> None:
+    page = open_page().page
+    name = "Which form records a gas reading?"
+    ask(page, name)
+    item = page.locator(".threads li").filter(has_text=name)
+    expect(item).to_have_count(1)
+    page.get_by_role("button", name="New conversation").click()
+    item.get_by_role("button", name=name, exact=True).click()
+    expect(page.locator(".turn .question")).to_contain_text(name)
+    item.hover()
+    item.get_by_role("button", name="Delete").click()
+    page.get_by_role("button", name="Keep it").click()
+    expect(item).to_have_count(1)
+    item.hover()
+    item.get_by_role("button", name="Delete").click()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    expect(item).to_have_count(0)
+    expect(page.locator(".turn")).to_have_count(0)
+    assert "#thread" not in page.url
+
+
+def test_nothing_that_a_document_says_becomes_markup_or_runs(open_page: Callable[..., Watched]) -> None:
+    page = open_page().page
+    name = 'canary <img src=x onerror="window.pwned=7">.txt'
+    page.locator("#files").set_input_files({"name": name, "mimeType": "text/plain", "buffer": CANARY.encode()})
+    expect(page.locator(".tray-item")).to_contain_text("Added")
+    ask(page, 'What does the Marzipan protocol demand? <img src=x onerror="window.pwned=8">')
+    expect(page.locator(".answer-text")).to_contain_text("<script>")
+    page.locator("button.cite").first.click()
+    expect(page.locator("#viewer .passage.current")).to_contain_text("<iframe srcdoc=")
+    page.reload()
+    expect(page.locator(".answer-text")).to_contain_text("<script>")
+    inside = page.locator(":is(.turns, .viewer, .threads, .tray, #title) :is(img, script, iframe, object, embed, svg[onload], a[href^='javascript'])")
+    expect(inside).to_have_count(0)
+    assert page.evaluate("window.pwned") is None
+
+
+def test_the_policy_would_stop_a_script_that_got_in_all_the_same(browser: Browser, handbook_server: Any) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(handbook_server.url)
+    page.evaluate("document.body.append(Object.assign(document.createElement('script'), {textContent: 'window.pwned = 1'}))")
+    page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.pwned=1\">')")
+    assert page.evaluate("window.pwned") is None
+    context.close()
+
+
+def test_dark_mode_follows_the_system_and_can_be_chosen(open_page: Callable[..., Watched]) -> None:
+    def ground(page: Page) -> str:
+        return str(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+
+    light, dark = open_page(color_scheme="light"), open_page(color_scheme="dark")
+    assert ground(light.page) != ground(dark.page)
+    toggle = light.page.get_by_role("button", name="Dark mode")
+    expect(toggle).to_have_attribute("aria-pressed", "false")
+    toggle.click()
+    expect(toggle).to_have_attribute("aria-pressed", "true")
+    assert ground(light.page) == ground(dark.page)
+    light.page.reload()
+    light.ready()
+    assert ground(light.page) == ground(dark.page)
+
+
+def test_the_keyboard_alone_suffices(open_page: Callable[..., Watched]) -> None:
+    page = open_page().page
+    expect(page.get_by_label("Your question")).to_be_focused()
+    page.keyboard.type("How quickly must an uncontrolled")
+    page.keyboard.press("Shift+Enter")
+    page.keyboard.type("gas escape be attended?")
+    assert "\n" in page.get_by_label("Your question").input_value()
+    page.keyboard.press("Enter")
+    expect(page.locator(".answer")).to_have_attribute("aria-busy", "false", timeout=30_000)
+    for _ in range(30):
+        page.keyboard.press("Shift+Tab")
+        if page.evaluate("document.activeElement.classList.contains('cite')"):
+            break
+    name = str(page.evaluate("document.activeElement.getAttribute('aria-label')"))
+    assert re.match(r"Citation \d+: Gas Escape Procedure, Page 1", name)
+    page.keyboard.press("Enter")
+    expect(page.locator("#viewer-title")).to_be_focused()
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == name
+
+
+def test_screen_readers_get_landmarks_names_and_each_sentence_once(open_page: Callable[..., Watched]) -> None:
+    page = open_page().page
+    expect(page.get_by_role("main")).to_have_count(1)
+    expect(page.get_by_role("navigation", name="Conversations")).to_have_count(1)
+    expect(page.get_by_role("complementary", name="Conversations")).to_have_count(1)
+    nameless = page.evaluate(
+        "[...document.querySelectorAll('button, input, textarea, a[href], select')]"
+        ".filter((e) => !(e.getAttribute('aria-label') || e.labels?.length || e.textContent.trim())).map((e) => e.outerHTML)"
+    )
+    assert nameless == []
+    ask(page, QUESTION)
+    spoken = page.locator("#announce")
+    assert spoken.get_attribute("aria-live") == "polite"
+    expect(spoken).to_contain_text("within one hour")
+    assert "[1]" not in spoken.inner_text()
+    expect(page.get_by_role("status")).to_contain_text("Answered with")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_its_ground(open_page: Callable[..., Watched], scheme: str) -> None:
+    page = open_page(color_scheme=scheme).page
+    ask(page, QUESTION)
+    page.locator("button.cite").first.click()
+    expect(page.locator("#viewer mark")).to_be_visible()
+    weak = page.evaluate(CONTRAST)
+    assert weak == []
+
+
+def test_a_narrow_screen_shows_everything_without_sideways_scrolling(open_page: Callable[..., Watched]) -> None:
+    page = open_page(viewport={"width": 390, "height": 844}).page
+
+    def overflow() -> int:
+        return int(page.evaluate("Math.max(...[document.documentElement, document.querySelector('#log')].map((e) => e.scrollWidth - e.clientWidth))"))
+
+    ask(page, QUESTION)
+    assert overflow() == 0
+    page.locator("button.cite").first.click()
+    expect(page.locator("#viewer mark")).to_be_in_viewport()
+    assert page.evaluate("document.querySelector('#chat').inert")
+    page.get_by_role("button", name="Close the passage").click()
+    page.locator("#menu").click()
+    expect(page.get_by_role("button", name="New conversation")).to_be_in_viewport()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name="New conversation")).not_to_be_in_viewport()
+    assert overflow() == 0
+
+
+def test_a_question_beyond_the_documents_is_shown_as_refused(open_page: Callable[..., Watched]) -> None:
+    page = open_page().page
+    page.route("**/v1/chat", lambda route: route.fulfill(status=200, content_type="text/event-stream", body=REFUSED))
+    ask(page, "What is the price of coffee on the moon?")
+    expect(page.locator(".answer.refused .note").first).to_contain_text("do not hold an answer")
+    expect(page.locator(".note.warn")).to_contain_text("searched by words alone")
+
+
+def test_an_error_is_shown_in_words_and_can_be_tried_again(open_page: Callable[..., Watched]) -> None:
+    watched = open_page()
+    page = watched.page
+    page.route("**/v1/chat", lambda route: route.fulfill(status=503, content_type="application/problem+json", body=OUTAGE))
+    ask(page, QUESTION)
+    note = page.get_by_role("alert")
+    expect(note).to_contain_text("The index does not answer.")
+    expect(note).to_contain_text("Start it.")
+    expect(note).to_contain_text("Reference: abc123")
+    page.unroute("**/v1/chat")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator(".answer-text")).to_contain_text("within one hour", timeout=30_000)
+    watched.faults[:] = [fault for fault in watched.faults if "503" not in fault]  # the browser's own line about the failed request
+
+
+def test_an_answer_can_be_stopped(open_page: Callable[..., Watched]) -> None:
+    page = open_page().page
+    page.route("**/v1/chat", lambda route: None)  # never answers
+    page.get_by_label("Your question").fill(QUESTION)
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Stop the answer").click()
+    expect(page.locator(".answer .note")).to_have_text("Stopped.")
+    expect(page.get_by_role("button", name="Send")).to_be_visible()
+
+
+def test_a_file_that_cannot_be_read_says_why(open_page: Callable[..., Watched]) -> None:
+    watched = open_page()
+    watched.page.locator("#files").set_input_files({"name": "broken.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.7 nothing"})
+    expect(watched.page.locator(".tray-item[data-kind=bad]")).to_contain_text("broken.pdf")
+    watched.faults[:] = [fault for fault in watched.faults if "422" not in fault]
+
+
+def test_a_server_with_tokens_is_signed_into_for_this_tab_only(
+    open_page: Callable[..., Watched], serve: Callable[..., Any], tmp_path: Path, root: Path
+) -> None:
+    api = {"auth": "tokens", "tokens_file": tmp_path / "tokens.json"}
+    (tmp_path / "tokens.json").write_text("{}")
+    with serve(tmp_path, api) as server:
+        config = str(tmp_path / "config.ini")
+        subprocess.run([RAG, "ingest", root / "examples/handbook/safety", "--config", config], check=True, capture_output=True, timeout=120)
+        made = subprocess.run([RAG, "token", "create", "--user", "ana", "--config", config], check=True, capture_output=True, text=True, timeout=60)
+        SignedIn.token = made.stdout.strip()
+        page = open_page(server.url, kind=SignedIn).page
+        ask(page, QUESTION)
+        page.locator("button.cite").first.click()
+        expect(page.locator("#viewer mark")).to_be_visible()
+        with page.expect_response(lambda answer: "/file" in answer.url) as fetched, page.expect_popup():
+            page.get_by_role("link", name="Open the file").click()
+        assert fetched.value.status == 200
+        assert page.evaluate("[localStorage.length, sessionStorage.length]") == [0, 1]
+
+
+class SignedIn(Watched):
+    """A page of a server that asks for a token: a wrong one is asked for again."""
+
+    token = ""
+
+    def ready(self) -> None:
+        for given in ("wrong", self.token):
+            expect(self.page.get_by_role("dialog", name="Sign in")).to_be_visible()
+            expect(self.page.locator("#token-message")).to_have_text(
+                "This server asks for an access token." if given == "wrong" else "The bearer token is not known."
+            )
+            expect(self.page.get_by_label("Access token")).to_be_focused()
+            self.page.get_by_label("Access token").fill(given)
+            self.page.keyboard.press("Enter")
+        super().ready()
+        self.faults[:] = [fault for fault in self.faults if "401" not in fault]
+
+
+REFUSED = """event: token
+data: {"text": "The documents do not say."}
+
+event: citations
+data: []
+
+event: done
+data: {"thread_id": "t", "message_id": "m", "answer": "The documents do not say.", "citations": [], "refused": true, "degraded": ["searched by words alone"]}
+
+"""
+OUTAGE = '{"type": "urn:rag:problem:unavailable", "status": 503, "detail": "The index does not answer.", "hint": "Start it.", "correlation_id": "abc123"}'
+CONTRAST = """() => {
+  const parse = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
+  const channel = (value) => { const c = value / 255; return c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4; };
+  const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+  const ground = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const colour = parse(getComputedStyle(at).backgroundColor);
+      if (colour.length === 3 || colour[3] === 1) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const weak = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    if (!walker.currentNode.data.trim() || !element.checkVisibility({ opacityProperty: true }) || element.closest('.visually-hidden, :disabled, noscript')) continue;
+    const [a, b] = [light(parse(getComputedStyle(element).color)), light(ground(element))].sort((x, y) => y - x);
+    const ratio = (a + 0.05) / (b + 0.05);
+    if (ratio < 4.5) weak.push(`${walker.currentNode.data.trim().slice(0, 30)}: ${ratio.toFixed(2)}`);
+  }
+  return weak;
+}"""
