@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
 from ..errors import ConfigurationError, UnsupportedFeatureError
+from ..telemetry.logger import get_logger
 from .config import ChatCfg, EmbedCfg, NetworkCfg, SearchCfg
 from .network import NetworkPolicy
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     import requests
 
     from .providers.protocol import ChatModel, Embedder
+
+log = get_logger(__name__)
 
 Client = TypeVar("Client")
 TokenProvider = Callable[[], Any]
@@ -114,7 +117,7 @@ def make_search_session(cfg: SearchCfg, *, network: NetworkPolicy | None = None)
 
     Raises:
         UnsupportedFeatureError: `search.use_aws_auth` is on.
-        ConfigurationError: a user without a password, or the reverse.
+        ConfigurationError: a password without a user.
     """
     if cfg.use_aws_auth:
         raise UnsupportedFeatureError(
@@ -122,9 +125,11 @@ def make_search_session(cfg: SearchCfg, *, network: NetworkPolicy | None = None)
             setting="search.use_aws_auth",
             hint="It comes with the OpenSearch engine; use [search] username and password, or bearer_token, until then.",
         )
-    if not cfg.bearer_token and bool(cfg.username) != bool(cfg.password):
-        missing = "search.username" if cfg.password else "search.password"
-        raise ConfigurationError("Basic authentication needs user and password.", setting=missing)
+    if not cfg.bearer_token and cfg.password and not cfg.username:
+        raise ConfigurationError("[search] has a password but no user.", setting="search.username")
+    if not cfg.bearer_token and cfg.username and not cfg.password:
+        # Not an error: building a session sends nothing, and a user with an empty password is a credential.
+        log.warning("[search] has a user but no password; the empty one is sent", setting="search.password")
     policy = network or _default_network()
     key = (cfg.host, cfg.username, cfg.password, cfg.bearer_token, cfg.timeout_s, policy)
 
@@ -141,6 +146,14 @@ def release_client(client: object) -> None:
     for cache in (_chat_clients, _embed_clients, _sessions):
         if cast("ClientCache[Any]", cache).release(client):
             return
+
+
+async def aclose_client(client: openai.AsyncAzureOpenAI | openai.AsyncOpenAI) -> None:
+    """`release_client`, and wait until the connections of the running loop are closed."""
+    from .providers.openai_client import settle
+
+    release_client(client)
+    await settle(client)
 
 
 def release_all() -> None:

@@ -67,7 +67,11 @@ class PolicyTransport(httpx2.AsyncBaseTransport):
             loops = {loop for loop, _ in self._pools}
         for loop in loops:
             if not loop.is_closed():
-                loop.call_soon_threadsafe(self._close_idle, loop)
+                loop.call_soon_threadsafe(self._start_closing, loop)
+
+    async def close_idle(self) -> None:
+        """Close the running loop's pools now, unless something is in flight there."""
+        await self._close_pools(self._take(asyncio.get_running_loop(), idle_only=True))
 
     async def aclose(self) -> None:
         """Close the running loop's pools now, and let those of other loops go when nothing is in flight."""
@@ -114,7 +118,7 @@ class PolicyTransport(httpx2.AsyncBaseTransport):
             self._in_flight.pop(loop, None)
             return [self._pools.pop(key) for key in list(self._pools) if key[0] is loop]
 
-    def _close_idle(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _start_closing(self, loop: asyncio.AbstractEventLoop) -> None:
         pools = self._take(loop, idle_only=True)
         if pools:
             task = loop.create_task(self._close_pools(pools))

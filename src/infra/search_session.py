@@ -85,8 +85,8 @@ def open_session(cfg: SearchCfg, policy: NetworkPolicy) -> requests.Session:
     session.headers["User-Agent"] = "founders-rag"
     if cfg.bearer_token:
         session.auth = BearerAuth(cfg.bearer_token)
-    elif cfg.username and cfg.password:
-        session.auth = HTTPBasicAuth(cfg.username, cfg.password.get_secret_value())
+    elif cfg.username:
+        session.auth = HTTPBasicAuth(cfg.username, cfg.password.get_secret_value() if cfg.password else "")
     adapter = PolicyAdapter(policy, cfg.timeout_s)
     session.mount("https://", adapter)
     session.mount("http://", adapter)

@@ -310,10 +310,13 @@ async def test_a_cancelled_call_frees_its_connection(azure: AzureOpenAIEmulator,
     assert (await model.generate(QUESTION)).content
 
 
-async def test_after_close_it_is_an_error(make: MakeModel) -> None:
+async def test_close_closes_the_connection_and_use_after_it_is_an_error(make: MakeModel) -> None:
     model = make()
     await model.generate(QUESTION)
+    transport = model._client._client._transport
+    assert transport.pools == 1
     await model.aclose()
+    assert transport.pools == 0
     await model.aclose()
     with pytest.raises(ResourceClosedError):
         await model.generate(QUESTION)

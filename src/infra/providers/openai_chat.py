@@ -62,10 +62,10 @@ class OpenAIChatModel:
             ContentFilteredError: the provider's filter stopped question or answer.
             ModelError: the answer is not usable.
         """
-        errors = self._errors()
+        client, errors = await self._open()
         try:
             async with asyncio.timeout(self._cfg.timeout_s):
-                completion = await self._create(messages, stream=False)
+                completion = await self._create(client, messages, stream=False)
         except errors.failures as error:
             raise errors.translate(error) from None
         choice = completion.choices[0] if completion.choices else None
@@ -82,11 +82,11 @@ class OpenAIChatModel:
         Raises:
             StreamInterruptedError: it broke off; what came before is not an answer. Else as `generate`.
         """
-        errors = self._errors()
+        client, errors = await self._open()
         deadline = asyncio.get_running_loop().time() + self._cfg.timeout_s
         try:
             async with asyncio.timeout_at(deadline):
-                stream = await self._create(messages, stream=True)
+                stream = await self._create(client, messages, stream=True)
         except errors.failures as error:
             raise errors.translate(error) from None
         finish: str | None = None
@@ -112,18 +112,25 @@ class OpenAIChatModel:
         self._closed = True
         client, self._client = self._client, None
         if client is not None:
-            from ..clients import release_client
+            from ..clients import aclose_client
 
-            release_client(client)
+            await aclose_client(client)
 
-    async def _create(self, messages: Sequence[Message] | str, *, stream: bool) -> Any:
+    async def _open(self) -> tuple[AsyncOpenAI, ErrorMap]:
+        if self._closed:
+            raise ResourceClosedError("The chat model was used after it was closed.")
+        if self._client is None:
+            await asyncio.to_thread(_import_openai)
+        from .openai_errors import ErrorMap
+
+        self._client = cast("AsyncOpenAI", self._make_client())
+        return self._client, ErrorMap("chat", self._cfg)
+
+    async def _create(self, client: AsyncOpenAI, messages: Sequence[Message] | str, *, stream: bool) -> Any:
         import openai
 
         from .openai_errors import unsupported_option
 
-        if self._closed:
-            raise ResourceClosedError("The chat model was used after it was closed.")
-        client = self._client = cast("AsyncOpenAI", self._make_client())
         while True:
             unknown = self._unknown
             try:
@@ -144,10 +151,10 @@ class OpenAIChatModel:
             options["max_completion_tokens"] = options["max_tokens"]
         return {name: value for name, value in options.items() if name not in self._unknown}
 
-    def _errors(self) -> ErrorMap:
-        from .openai_errors import ErrorMap
 
-        return ErrorMap("chat", self._cfg)
+def _import_openai() -> None:
+    """Takes about a second the first time: not on the event loop."""
+    from . import openai_errors  # noqa: F401 - importing is the point
 
 
 async def _until(stream: Any, deadline: float, errors: ErrorMap) -> AsyncIterator[Any]:

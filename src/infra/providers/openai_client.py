@@ -59,6 +59,13 @@ def retire(client: AnyClient) -> None:
         transport.retire()
 
 
+async def settle(client: AnyClient) -> None:
+    """Wait until the idle connections of the running loop are closed; call `retire` before."""
+    transport = client._client._transport  # noqa: SLF001 - as above
+    if isinstance(transport, PolicyTransport):
+        await transport.close_idle()
+
+
 def _http_client(cfg: ChatCfg | EmbedCfg, policy: NetworkPolicy) -> httpx2.AsyncClient:
     client = policy.async_client(cfg.timeout_s)
     client.event_hooks = {"request": [_drop_empty_headers], "response": []}

@@ -59,6 +59,8 @@ class OpenAIEmbedder:
         texts = _checked(texts)
         if not texts:
             return np.empty((0, self.dims), np.float32)
+        if self._client is None:
+            await asyncio.to_thread(_import_openai)
         client = self._client = cast("AsyncOpenAI", self._make_client())
         batches = iter(list(split_batches(texts, self._cfg.batch_size, BATCH_TOKENS)))
         vectors = np.empty((len(texts), self.dims), np.float32)
@@ -80,9 +82,9 @@ class OpenAIEmbedder:
         self._closed = True
         client, self._client = self._client, None
         if client is not None:
-            from ..clients import release_client
+            from ..clients import aclose_client
 
-            release_client(client)
+            await aclose_client(client)
 
     async def _embed_batch(self, client: AsyncOpenAI, texts: list[str]) -> NDArray[np.float32]:
         from .openai_errors import ErrorMap
@@ -116,6 +118,11 @@ class OpenAIEmbedder:
         if not np.isfinite(lengths).all() or (lengths == 0).any():
             raise ModelError("The model gave a vector without a direction.", hop=hop)
         return cast("NDArray[np.float32]", matrix / lengths)
+
+
+def _import_openai() -> None:
+    """Takes about a second the first time: not on the event loop."""
+    from . import openai_errors  # noqa: F401 - importing is the point
 
 
 def estimated_tokens(text: str) -> int:
