@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from fastapi import APIRouter, FastAPI
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from ..infra.config import FeaturesCfg
@@ -29,7 +30,10 @@ def install(app: FastAPI, features: FeaturesCfg) -> None:
     router = APIRouter(include_in_schema=False)
 
     async def page() -> Response:
-        return FileResponse(STATIC / "index.html", headers=_HEADERS)
+        if features.upload:
+            return FileResponse(STATIC / "index.html", headers=_HEADERS)
+        text = await asyncio.to_thread((STATIC / "index.html").read_text, encoding="utf-8")
+        return HTMLResponse(text.replace("<body>", '<body data-upload="off">', 1), headers=_HEADERS)
 
     async def docs() -> Response:
         return FileResponse(STATIC / "docs.html", headers=_HEADERS)

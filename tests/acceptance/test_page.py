@@ -13,7 +13,6 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 RAG = str(Path(sys.executable).parent / "rag")
-QUIET = ["--disable-component-update", "--disable-sync"]
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -260,7 +259,7 @@ def test_screen_readers_get_landmarks_names_and_each_sentence_once(open_page: Ca
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out_from_its_ground(open_page: Callable[..., Watched], scheme: str) -> None:
-    page = open_page(color_scheme=scheme).page
+    page = open_page(color_scheme=scheme, reduced_motion="reduce").page
     ask(page, QUESTION)
     page.locator("button.cite").first.click()
     expect(page.locator("#viewer mark")).to_be_visible()
@@ -391,7 +390,8 @@ CONTRAST = """() => {
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const element = walker.currentNode.parentElement;
-    if (!walker.currentNode.data.trim() || !element.checkVisibility({ opacityProperty: true }) || element.closest('.visually-hidden, :disabled, noscript')) continue;
+    const hidden = !element.checkVisibility({ opacityProperty: true }) || element.closest('.visually-hidden, :disabled, noscript');
+    if (hidden || !walker.currentNode.data.trim()) continue;
     const [a, b] = [light(parse(getComputedStyle(element).color)), light(ground(element))].sort((x, y) => y - x);
     const ratio = (a + 0.05) / (b + 0.05);
     if (ratio < 4.5) weak.push(`${walker.currentNode.data.trim().slice(0, 30)}: ${ratio.toFixed(2)}`);

@@ -1,6 +1,7 @@
 // A plain rendering of /openapi.json, as nothing may be loaded from elsewhere.
 
 import { $, h } from "./dom.js";
+import { renderAnswer } from "./render.js";
 
 const resolve = (api, schema) => {
   const path = schema?.$ref?.split("/").slice(1);
@@ -25,7 +26,7 @@ function outline(api, given, depth = 0) {
 
 function operation(api, path, method, found) {
   const parts = [];
-  for (const text of (found.description ?? "").split("\n\n").filter(Boolean)) parts.push(h("p", {}, text));
+  for (const text of (found.description ?? "").split("\n\n").filter(Boolean)) parts.push(...renderAnswer(text.replaceAll("``", "`").replaceAll("\n", " "), () => null));
   if (found.parameters?.length) {
     parts.push(h("h3", {}, "Parameters"));
     for (const parameter of found.parameters) parts.push(h("p", {}, h("code", {}, parameter.name), ` in ${parameter.in}${parameter.required ? ", required" : ""}: ${outline(api, parameter.schema)}`));

@@ -39,6 +39,10 @@ export async function addFiles(files) {
 const holdsFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
 
 export function setupUpload() {
+  if (document.body.dataset.upload === "off") {
+    $("add-files").parentElement.remove();
+    return;
+  }
   $("add-files").addEventListener("click", () => $("files").click());
   $("files").addEventListener("change", () => {
     const files = [...$("files").files];

@@ -6,11 +6,14 @@ import asyncio
 import json
 from typing import Any
 
+import httpx2
 import pytest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
+from src.api.app import create_app
 from src.api.limits import BodyLimit, Deadline
+from src.infra.resource_manager import ResourceManager
 
 
 async def test_bytes_are_counted_as_they_come_whatever_the_request_declares(client_of: Any) -> None:
@@ -118,3 +121,15 @@ async def test_the_page_names_no_other_origin_and_has_no_inline_script_or_style(
     assert described.status_code == 200
     assert json.dumps(description).count("/v1/chat") >= 1
     assert {"/v1/chat", "/v1/search", "/v1/documents", "/v1/threads", "/health"} <= set(description["paths"])
+
+
+async def test_a_switched_off_feature_is_neither_served_nor_offered(make_settings: Any) -> None:
+    settings = make_settings()
+    features = settings.features.model_copy(update={"upload": False, "openapi": False})
+    resources = ResourceManager(settings.model_copy(update={"features": features}))
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=create_app(resources)), base_url="http://127.0.0.1") as client:
+        assert (await client.post("/v1/documents", files={"files": ("a.txt", b"x")})).status_code == 405
+        assert (await client.get("/openapi.json")).status_code == 404
+        assert (await client.get("/docs")).status_code == 404
+        assert 'data-upload="off"' in (await client.get("/")).text
+    await resources.aclose()
