@@ -27,7 +27,7 @@ class _Evicting(_TTLCache[K, V]):
         return key, value
 
     def expire(self, time: float | None = None) -> list[tuple[K, V]]:
-        expired = cast("list[tuple[K, V]]", super().expire(time))
+        expired: list[tuple[K, V]] = super().expire(time)
         if self._on_evict:
             for key, value in expired:
                 self._on_evict(key, value)
