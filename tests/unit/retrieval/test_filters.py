@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,8 +36,11 @@ def test_no_filters_are_none() -> None:
 
 @pytest.mark.parametrize(
     "condition",
-    [None, [], [None], [["a"]], {}, {"gte": None}, {"over": 3}, {"gte": 1, "exists": True}, {"exists": 1}, {"gt": 1, "gte": 1}]
-    + [{"lt": 1, "lte": 1}, {"gte": 1, "lt": "b"}, {"gte": True}, {"gte": [1]}, float("nan"), {"lt": float("inf")}],
+    [
+        *(None, [], [None], [["a"]], float("nan")),
+        *({}, {"gte": None}, {"over": 3}, {"gte": 1, "exists": True}, {"exists": 1}, {"gt": 1, "gte": 1}),
+        *({"lt": 1, "lte": 1}, {"gte": 1, "lt": "b"}, {"gte": True}, {"gte": [1]}, {"lt": float("inf")}),
+    ],
 )
 def test_a_malformed_condition_names_its_field_and_what_is_allowed(condition: object) -> None:
     with pytest.raises(FilterError) as caught:
@@ -91,20 +96,14 @@ anything = st.recursive(st.one_of(st.none(), values), lambda inner: st.lists(inn
 
 @given(st.dictionaries(st.text(max_size=5), anything, max_size=4) | anything)
 def test_whatever_comes_is_filters_or_a_filter_error(mapping: object) -> None:
-    try:
-        parsed = parse_filters(mapping)
-    except FilterError as error:
-        assert error.hint
-    else:
-        assert all(isinstance(item, (AnyOf, Range, Exists)) for item in parsed)
+    with suppress(FilterError):
+        assert all(isinstance(item, (AnyOf, Range, Exists)) for item in parse_filters(mapping))
 
 
 @given(st.lists(st.text(max_size=12), max_size=4))
 def test_whatever_is_typed_is_filters_or_a_filter_error(arguments: list[str]) -> None:
-    try:
-        parse_filter_args(arguments)
-    except FilterError as error:
-        assert error.hint
+    with suppress(FilterError):
+        assert all(isinstance(item, (AnyOf, Range, Exists)) for item in parse_filter_args(arguments))
 
 
 @given(st.dictionaries(st.text(min_size=1, max_size=5).filter(str.strip), values, min_size=1, max_size=4))
