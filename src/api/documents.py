@@ -65,12 +65,8 @@ def make_router(*, upload: bool) -> APIRouter:
 @uploading.post("", status_code=201, response_model=UploadOut, response_model_exclude_none=True, openapi_extra=UPLOAD_DOC)
 async def upload(request: Request, parts: PartsDep, identity: CallerDep) -> Response:
     """Add documents; the same id again replaces one. 201 when something was stored, 200 when all was there already, 422 when nothing could be read."""
-    form = await read_form(request)
-    try:
+    async with read_form(request) as form:
         outcomes = await Uploader(parts, identity).add(form)
-    finally:
-        for file in form.files:
-            await file.close()
     return _uploaded(outcomes, request)
 
 

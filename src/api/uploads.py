@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -43,8 +44,9 @@ class UploadForm:
     title: str = ""
 
 
-async def read_form(request: Request) -> UploadForm:
-    """The form of an upload; files over a megabyte wait on disk, not in memory.
+@asynccontextmanager
+async def read_form(request: Request) -> AsyncIterator[UploadForm]:
+    """The form of an upload, its files open inside the block; those over a megabyte wait on disk, not in memory.
 
     Raises:
         HTTPException: 415, it is no multipart form; 400, it is a broken one.
@@ -52,11 +54,16 @@ async def read_form(request: Request) -> UploadForm:
     """
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send the files as multipart/form-data, in fields named files.")
-    return parse_form(await request.form(max_files=MAX_FILES, max_fields=MAX_FILES))
+    async with request.form(max_files=MAX_FILES, max_fields=MAX_FILES) as form:
+        yield parse_form(form)
 
 
 def parse_form(form: FormData) -> UploadForm:
-    """As `read_form`, of a form that was read."""
+    """What a form that was read asks for.
+
+    Raises:
+        InputError: as `read_form`.
+    """
     for name, value in form.multi_items():
         known = FILE_FIELDS if isinstance(value, UploadFile) else TEXT_FIELDS
         if name not in known:

@@ -290,7 +290,7 @@ def test_a_question_beyond_the_documents_is_shown_as_refused(open_page: Callable
     page = open_page().page
     page.route("**/v1/chat", lambda route: route.fulfill(status=200, content_type="text/event-stream", body=REFUSED))
     ask(page, "What is the price of coffee on the moon?")
-    expect(page.locator(".answer.refused .note").first).to_contain_text("do not hold an answer")
+    expect(page.locator(".answer.refused .note").first).to_contain_text("Not in the documents")
     expect(page.locator(".note.warn")).to_contain_text("searched by words alone")
 
 

@@ -59,7 +59,7 @@ class TurnView {
     this.answer.setAttribute("aria-busy", "false");
     this.answer.classList.toggle("refused", refused);
     const notes = [];
-    if (refused) notes.push(h("p", { class: "note" }, icon("alert"), "The documents do not hold an answer to this."));
+    if (refused) notes.push(h("p", { class: "note" }, icon("alert"), "Not in the documents. Try other words, or add the document that covers it."));
     if (degraded.length) notes.push(h("p", { class: "note warn" }, icon("alert"), `This answer is less than asked for: ${degraded.join("; ")}`));
     const sources = citations.length ? [h("h3", { class: "label" }, "Sources"), h("ul", { class: "sources" }, ...citations.map((citation) => this.source(citation)))] : [];
     this.extra.replaceChildren(...notes, ...sources);
