@@ -34,12 +34,10 @@ async def test_bm25_finds_stems_and_ranks_by_them(corpus: SearchClient) -> None:
     assert all(dict(hit.legs) == {"bm25": hit.score} for hit in hits)
 
 
-async def test_a_word_asked_twice_weighs_more(corpus: SearchClient) -> None:
-    once = (await corpus.search(ask("meter storm", "bm25"), MEMBER)).hits
-    twice = (await corpus.search(ask("meter meter storm", "bm25"), MEMBER)).hits
-    scores = [{hit.document_id: hit.score for hit in hits} for hits in (once, twice)]
-    assert scores[1]["d0"] == pytest.approx(2 * scores[0]["d0"])
-    assert scores[1]["d2"] == pytest.approx(scores[0]["d2"])
+async def test_a_word_asked_twice_counts_once(corpus: SearchClient) -> None:
+    once = (await corpus.search(ask("the meter and storm", "bm25"), MEMBER)).hits
+    twice = (await corpus.search(ask("the meter and the storm, the meters", "bm25"), MEMBER)).hits
+    assert [hit.score for hit in twice] == pytest.approx([hit.score for hit in once])
 
 
 async def test_titles_are_searched(client: SearchClient) -> None:

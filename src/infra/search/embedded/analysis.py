@@ -58,21 +58,19 @@ def document_text(text: str) -> str:
     return _segment(text, _pairs_and_characters)
 
 
-def query_terms(text: str) -> dict[str, int]:
-    """Distinct terms of a query with how often each stands there, in order; empty for nothing but punctuation.
+def query_terms(text: str) -> list[str]:
+    """Distinct terms of a query, in order; empty for nothing but punctuation.
+
+    What a question repeats are mostly its function words: counting a term once gained .007 nDCG@10 on MT-RAG dev and
+    .004 on Cranfield dev over counting repeats.
 
     Raises:
         QueryError: longer than MAX_QUERY_CHARS.
     """
     if len(text) > MAX_QUERY_CHARS:
         raise QueryError(f"The query has {len(text):,} characters; at most {MAX_QUERY_CHARS:,} can be searched for.", hint="Shorten the query.")
-    counts: dict[str, int] = {}
-    for term in analyzer().analyze(_segment(text, _pairs)):
-        if term in counts:
-            counts[term] += 1
-        elif len(counts) < MAX_QUERY_TERMS:
-            counts[term] = 1
-    return counts
+    distinct = dict.fromkeys(analyzer().analyze(_segment(text, _pairs)))
+    return list(distinct)[:MAX_QUERY_TERMS]
 
 
 def _segment(text: str, split: Callable[[re.Match[str]], str]) -> str:

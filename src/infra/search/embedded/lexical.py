@@ -12,7 +12,7 @@ import json
 import mmap
 import struct
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,13 +71,9 @@ class Postings:
     searcher: tantivy.Searcher
     schema: tantivy.Schema
 
-    def text_query(self, terms: Mapping[str, int]) -> Query:
-        """Any of the terms; one that the query repeats counts as often."""
-        parts = []
-        for term, count in terms.items():
-            query = Query.term_query(self.schema, "body", term, "freq")
-            parts.append((Occur.Should, query if count == 1 else Query.boost_query(query, float(count))))
-        return Query.boolean_query(parts)
+    def text_query(self, terms: Sequence[str]) -> Query:
+        """Any of the terms."""
+        return Query.boolean_query([(Occur.Should, Query.term_query(self.schema, "body", term, "freq")) for term in terms])
 
     def visible(self, allowed: Sequence[str] | None) -> Query:
         """Chunks that carry one of the access terms (None: all), without weight in the score."""

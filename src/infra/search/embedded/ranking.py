@@ -6,7 +6,7 @@ of a request cuts the same ranking, and the last page ends with the last candida
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,7 +41,7 @@ class Question:
     """A request after checking: terms may be empty (nothing but punctuation), the vector is float32 of the right length."""
 
     request: SearchRequest
-    terms: Mapping[str, int]
+    terms: Sequence[str]
     vector: NDArray[np.float32] | None
 
 

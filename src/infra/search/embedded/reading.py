@@ -45,7 +45,7 @@ def check_request(request: SearchRequest, dims: int) -> Question:
     _check_tuning(request)
     for item in request.filters:
         compile_filter(item)
-    terms: dict[str, int] = {}
+    terms: list[str] = []
     if request.mode != "knn":
         if not request.query.strip():
             raise QueryError("The query is empty.")

@@ -245,10 +245,11 @@ class Truth:
         """Chunks with their documents, by row."""
         documents: dict[int, Document] = {}
         found: dict[int, tuple[Chunk, Document]] = {}
-        for row in self.all(SELECT_HITS, (json.dumps(list(rows)),)):
-            document = documents.get(row[1]) or self._document(row[10:])
-            documents[row[1]] = document
-            found[row[0]] = (self._chunk(row[2:10], document), document)
+        with storage_errors(self.path):
+            for row in self._db.execute(SELECT_HITS, (json.dumps(list(rows)),)):
+                document = documents.get(row[1]) or self._document(row[10:])
+                documents[row[1]] = document
+                found[row[0]] = (self._chunk(row[2:10], document), document)
         return found
 
     def owners(self, rows: Sequence[int]) -> set[int]:
@@ -259,14 +260,16 @@ class Truth:
     def find_document(self, tenant: str, document_id: str) -> tuple[int, int, Document] | None:
         """(ord, acl, document) of one document."""
         row = self.one(SELECT_DOCUMENT, (records.to_sql(tenant), records.to_sql(document_id)))
-        return None if row is None else (row[0], row[1], self._document(row[2:]))
+        with storage_errors(self.path):
+            return None if row is None else (row[0], row[1], self._document(row[2:]))
 
     def tenants_of(self, document_id: str) -> list[str]:
         return [records.from_sql(row[0]) for row in self.all("SELECT tenant FROM documents WHERE id = ? ORDER BY tenant", (records.to_sql(document_id),))]
 
     def chunks_of(self, ordinal: int, document: Document) -> tuple[Chunk, ...]:
         rows = self.all(SELECT_CHUNKS, (ordinal,))
-        return tuple(self._chunk(row, document) for row in rows)
+        with storage_errors(self.path):
+            return tuple(self._chunk(row, document) for row in rows)
 
     def walk_documents(self, tenant: str | None, after: tuple[str, str]) -> Iterator[tuple[int, int, Document]]:
         """(ord, acl, document) by id and tenant from behind ``after`` on; of one tenant, or of all (None)."""
@@ -289,15 +292,13 @@ class Truth:
         return found
 
     def _document(self, row: Sequence[Any]) -> Document:
-        with storage_errors(self.path):
-            document = records.read_document(row)
+        document = records.read_document(row)
         if document is None:
             raise corrupt(self.path, "a document does not match its checksum")
         return document
 
     def _chunk(self, row: Sequence[Any], document: Document) -> Chunk:
-        with storage_errors(self.path):
-            chunk = records.read_chunk(row, document)
+        chunk = records.read_chunk(row, document)
         if chunk is None:
             raise corrupt(self.path, f"a chunk of document {document.id!r} does not match its checksum")
         return chunk
