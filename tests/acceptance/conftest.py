@@ -17,7 +17,6 @@ import httpx2
 import pytest
 
 RAG = str(Path(sys.executable).parent / "rag")
-START_S = 60
 
 
 @dataclass(frozen=True)
