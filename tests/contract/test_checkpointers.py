@@ -1,0 +1,408 @@
+"""What every backend of threads must do: serve graphs of both kinds, keep threads to their owners, and fail clearly."""
+
+from __future__ import annotations
+
+import asyncio
+import operator
+import os
+import sqlite3
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
+
+import pytest
+from langgraph.graph import END, START, StateGraph
+
+from src.core.chat import Citation, Turn
+from src.core.identity import Identity, current_identity
+from src.errors import (
+    ConflictError,
+    NotFoundError,
+    QueryError,
+    ResourceClosedError,
+    StorageCorruptError,
+    StorageError,
+    StorageLockedError,
+    StorageReadOnlyError,
+    UnsupportedFeatureError,
+)
+from src.infra.config import EnvironmentCfg, PersistenceCfg, Settings, StorageCfg
+from src.infra.persistence import (
+    THREADS_FILE,
+    create_langgraph_config,
+    extract_user_context,
+    generate_thread_id,
+    get_checkpointer_and_store,
+)
+from src.infra.persistence import sqlite as sqlite_backend
+from src.infra.persistence.threads import ThreadService, turn_from_dict, turn_to_dict
+from src.infra.resource_manager import ResourceManager, use_resources
+
+ANNE = Identity("anne", "acme")
+BOB = Identity("bob", "acme")
+ANNE_ELSEWHERE = Identity("anne", "other")
+
+
+class Counting(TypedDict, total=False):
+    turns: Annotated[list[Any], operator.add]
+    fail: bool
+
+
+def make_settings(folder: Path, backend: str) -> Settings:
+    return Settings(storage=StorageCfg(path=folder), persistence=PersistenceCfg(backend=backend))
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    return make_settings(tmp_path, request.param)
+
+
+@pytest.fixture
+def sqlite_settings(tmp_path: Path) -> Settings:
+    return make_settings(tmp_path, "sqlite")
+
+
+@pytest.fixture
+def parts(settings: Settings) -> Iterator[tuple[Any, Any]]:
+    checkpointer, store = get_checkpointer_and_store(settings)
+    yield checkpointer, store
+    for part in (checkpointer, store):
+        getattr(part, "close", lambda: None)()
+
+
+def counting_graph(checkpointer: Any, store: Any = None) -> Any:
+    def count(state: Counting) -> Counting:
+        if state.get("fail"):
+            raise ValueError("as asked")
+        return {"turns": [{"n": len(state.get("turns", [])) + 1}]}
+
+    graph = StateGraph(Counting)
+    graph.add_node("count", count)
+    graph.add_edge(START, "count")
+    graph.add_edge("count", END)
+    return graph.compile(checkpointer=checkpointer, store=store)
+
+
+def config(thread_id: str = "t1") -> Any:
+    return create_langgraph_config({"user_id": "anne"}, thread_id)
+
+
+def a_turn(n: int = 1) -> Turn:
+    citation = Citation(n=1, chunk_id="c", document_id="d", title="T", source="s", quote="q", score=0.5, page=3, section="S")
+    return Turn(f"m{n}", f"question {n}", "answer [1].", (citation,), False, ("reason",), "2026-01-01T00:00:00.000Z")
+
+
+async def add_turns(service: ThreadService, checkpointer: Any, owner: Identity, questions: list[str]) -> str:
+    """A thread as the agent makes it."""
+    graph, thread_id = counting_graph(checkpointer), None
+    for place, question in enumerate(questions, start=1):
+        async with service.turn(thread_id, owner, question) as thread_id:
+            await graph.aupdate_state(config(thread_id), {"turns": [turn_to_dict(a_turn(place))]})
+            await service.finished(thread_id, place)
+    assert thread_id is not None
+    return thread_id
+
+
+# -- checkpointer and store
+
+
+async def test_both_kinds_of_graph_calls_work_and_see_each_others_state(parts: tuple[Any, Any]) -> None:
+    graph = counting_graph(*parts)
+    graph.invoke({}, config())
+    await graph.ainvoke({}, config())
+    state = await asyncio.to_thread(graph.invoke, {}, config())
+    assert [turn["n"] for turn in state["turns"]] == [1, 2, 3]
+    assert [turn["n"] for turn in (await graph.aget_state(config())).values["turns"]] == [1, 2, 3]
+
+
+async def test_the_history_of_a_thread_can_be_walked_while_it_is_read(parts: tuple[Any, Any]) -> None:
+    graph = counting_graph(*parts)
+    graph.invoke({}, config())
+    graph.invoke({}, config())
+    walked = [(snapshot.config, graph.get_state(snapshot.config)) for snapshot in graph.get_state_history(config())]
+    assert len(walked) >= 4
+    assert len([snapshot async for snapshot in graph.aget_state_history(config())]) == len(walked)
+
+
+async def test_the_store_serves_synchronous_and_asynchronous_callers(parts: tuple[Any, Any]) -> None:
+    _, store = parts
+    store.put(("users", "anne"), "prefs", {"theme": "dark"})
+    await store.aput(("users", "anne"), "language", {"is": "en"})
+    assert (await store.aget(("users", "anne"), "prefs")).value == {"theme": "dark"}
+    assert {item.key for item in store.search(("users", "anne"))} == {"prefs", "language"}
+
+
+def test_nothing_connects_before_first_use(sqlite_settings: Settings) -> None:
+    get_checkpointer_and_store(sqlite_settings)
+    assert not (sqlite_settings.storage.path / THREADS_FILE).exists()
+
+
+def test_a_class_named_by_a_checkpoint_is_not_made(parts: tuple[Any, Any]) -> None:
+    class_by_name = parts[0].serde.dumps_typed(Settings())
+    assert not isinstance(parts[0].serde.loads_typed(class_by_name), Settings)
+    with pytest.raises(NotImplementedError):
+        parts[0].serde.loads_typed(("pickle", b"cos\nsystem\n."))
+
+
+def test_what_is_saved_survives_a_restart(sqlite_settings: Settings) -> None:
+    for expected in (1, 2, 3):
+        checkpointer, store = get_checkpointer_and_store(sqlite_settings)
+        state = counting_graph(checkpointer, store).invoke({}, config())
+        assert len(state["turns"]) == expected
+        checkpointer.close()
+
+
+def test_without_settings_they_are_the_processs_own(sqlite_settings: Settings) -> None:
+    with ResourceManager(sqlite_settings) as manager, use_resources(manager):
+        assert get_checkpointer_and_store() == (manager.checkpointer, manager.store)
+
+
+def test_postgres_is_said_to_be_missing(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedFeatureError, match=r"persistence\.backend"):
+        get_checkpointer_and_store(make_settings(tmp_path, "postgres"))
+
+
+def test_the_file_is_readable_by_its_owner_alone(sqlite_settings: Settings) -> None:
+    checkpointer, _ = get_checkpointer_and_store(sqlite_settings)
+    counting_graph(checkpointer).invoke({}, config())
+    files = [*sqlite_settings.storage.path.glob(f"{THREADS_FILE}*")]
+    assert files
+    assert {path.stat().st_mode & 0o077 for path in files} == {0}
+    checkpointer.close()
+
+
+def test_writes_that_fail_half_way_leave_nothing(sqlite_settings: Settings) -> None:
+    checkpointer, _ = get_checkpointer_and_store(sqlite_settings)
+    counting_graph(checkpointer).invoke({}, config())
+
+    def broken() -> Iterator[tuple[Any, ...]]:
+        yield ("t1", "", "c", "task", "", 0, "channel", "msgpack", b"")
+        raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError), checkpointer.cursor() as cursor:
+        cursor.executemany("INSERT INTO writes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", broken())
+    with checkpointer.cursor(transaction=False) as cursor:
+        assert cursor.execute("SELECT count(*) FROM writes WHERE checkpoint_id = 'c'").fetchone() == (0,)
+    checkpointer.close()
+
+
+# -- faults of the file
+
+
+def test_a_damaged_file_is_named_and_left_alone(sqlite_settings: Settings) -> None:
+    path = sqlite_settings.storage.path / THREADS_FILE
+    path.write_bytes(b"this is not a database, whatever its name says" * 100)
+    before = path.read_bytes()
+    checkpointer, store = get_checkpointer_and_store(sqlite_settings)
+    with pytest.raises(StorageCorruptError, match=THREADS_FILE):
+        counting_graph(checkpointer).invoke({}, config())
+    with pytest.raises(StorageCorruptError):
+        store.get(("a",), "b")
+    assert path.read_bytes() == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0o500)
+    checkpointer, _ = get_checkpointer_and_store(make_settings(folder, "sqlite"))
+    with pytest.raises(StorageReadOnlyError, match=r"storage\.path"):
+        counting_graph(checkpointer).invoke({}, config())
+
+
+def test_a_folder_that_is_a_file_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    checkpointer, _ = get_checkpointer_and_store(make_settings(tmp_path / "file", "sqlite"))
+    with pytest.raises(StorageError, match=r"storage\.path"):
+        counting_graph(checkpointer).invoke({}, config())
+
+
+def test_a_file_that_another_process_holds_is_said_to_be_locked(sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_backend, "BUSY_S", 0.05)
+    checkpointer, _ = get_checkpointer_and_store(sqlite_settings)
+    counting_graph(checkpointer).invoke({}, config())
+    other = sqlite3.connect(sqlite_settings.storage.path / THREADS_FILE, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StorageLockedError):
+        counting_graph(checkpointer).invoke({}, config())
+    other.rollback()
+    counting_graph(checkpointer).invoke({}, config())
+    other.close()
+    checkpointer.close()
+
+
+async def test_after_closing_use_is_an_error(sqlite_settings: Settings) -> None:
+    checkpointer, store = get_checkpointer_and_store(sqlite_settings)
+    for part in (checkpointer, store):
+        await part.aclose()
+        await part.aclose()
+    with pytest.raises(ResourceClosedError):
+        await counting_graph(checkpointer).ainvoke({}, config())
+    with pytest.raises(ResourceClosedError):
+        await store.aget(("a",), "b")
+
+
+# -- user context
+
+
+def test_the_user_is_that_of_the_request_then_of_the_configuration_then_local(tmp_path: Path) -> None:
+    with ResourceManager(Settings(storage=StorageCfg(path=tmp_path))) as plain:
+        assert extract_user_context(plain) == {"user_id": "local", "tenant": "default", "groups": []}
+    with ResourceManager(Settings(environment=EnvironmentCfg(jpmc_user_sid="S123"))) as configured:
+        assert extract_user_context(configured)["user_id"] == "S123"
+        token = current_identity.set(Identity("anne", "acme", ("hr",)))
+        try:
+            assert extract_user_context(configured) == {"user_id": "anne", "tenant": "acme", "groups": ["hr"]}
+        finally:
+            current_identity.reset(token)
+
+
+def test_thread_ids_sort_by_time_and_cannot_be_guessed() -> None:
+    ids = [generate_thread_id("anne") for _ in range(1000)]
+    assert len({*ids}) == 1000
+    assert {uuid.UUID(value).version for value in ids} == {7}
+    stamps = [value[:13] for value in ids]
+    assert stamps == sorted(stamps)
+    with pytest.raises(ValueError, match="user"):
+        generate_thread_id("")
+
+
+# -- threads
+
+
+async def test_a_turn_comes_back_as_it_was(settings: Settings, parts: tuple[Any, Any]) -> None:
+    assert turn_from_dict(turn_to_dict(a_turn())) == a_turn()
+    service = ThreadService(settings, parts[0])
+    thread_id = await add_turns(service, parts[0], ANNE, ["How many days of leave?", "And after five years?"])
+    assert await service.history(thread_id, ANNE) == (a_turn(1), a_turn(2))
+    thread = await service.get(thread_id, ANNE)
+    assert (thread.title, thread.turns) == ("How many days of leave?", 2)
+
+
+async def test_threads_of_others_are_not_found_like_unknown_ones(settings: Settings, parts: tuple[Any, Any]) -> None:
+    service = ThreadService(settings, parts[0])
+    thread_id = await add_turns(service, parts[0], ANNE, ["mine"])
+    for stranger in (BOB, ANNE_ELSEWHERE):
+        for call in (service.get, service.history, service.delete):
+            with pytest.raises(NotFoundError) as foreign:
+                await call(thread_id, stranger)
+            with pytest.raises(NotFoundError) as unknown:
+                await call("no-such-thread", stranger)
+            assert str(foreign.value) == str(unknown.value)
+        with pytest.raises(NotFoundError):
+            async with service.turn(thread_id, stranger, "may I?"):
+                pass
+        assert (await service.list(stranger)).threads == ()
+    assert len(await service.history(thread_id, ANNE)) == 1
+
+
+async def test_the_list_is_latest_first_and_pages_neither_overlap_nor_skip(settings: Settings, parts: tuple[Any, Any]) -> None:
+    service = ThreadService(settings, parts[0])
+    made = [await add_turns(service, parts[0], ANNE, [f"question {n}"]) for n in range(7)]
+    await add_turns(service, parts[0], BOB, ["not hers"])
+    seen, cursor = [], None
+    while True:
+        page = await service.list(ANNE, 3, cursor)
+        seen += [thread.thread_id for thread in page.threads]
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    assert sorted(seen) == sorted(made)
+    dates = [(await service.get(thread_id, ANNE)).updated_at for thread_id in seen]
+    assert dates == sorted(dates, reverse=True)
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "bm9wZQ==", "WzEsIDJd", "é"])
+async def test_a_cursor_that_is_not_ours_is_a_query_error(settings: Settings, parts: tuple[Any, Any], cursor: str) -> None:
+    service = ThreadService(settings, parts[0])
+    if cursor == "":
+        assert (await service.list(ANNE, 1, cursor)).threads == ()
+        return
+    with pytest.raises(QueryError):
+        await service.list(ANNE, 1, cursor)
+
+
+async def test_deleting_leaves_no_row_in_any_table(sqlite_settings: Settings) -> None:
+    checkpointer, _ = get_checkpointer_and_store(sqlite_settings)
+    service = ThreadService(sqlite_settings, checkpointer)
+    kept = await add_turns(service, checkpointer, ANNE, ["kept"])
+    gone = await add_turns(service, checkpointer, ANNE, ["SECRETQUESTION", "again"])
+    await service.delete(gone, ANNE)
+    path = sqlite_settings.storage.path / THREADS_FILE
+    with sqlite3.connect(path) as connection:
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        holding = [table for table in tables if any(gone in str(row) for row in connection.execute(f"SELECT * FROM {table}"))]
+    assert holding == []
+    assert [thread.thread_id for thread in (await service.list(ANNE)).threads] == [kept]
+    await checkpointer.aclose()
+    assert b"SECRETQUESTION" not in path.read_bytes()
+
+
+async def test_a_new_thread_whose_first_turn_fails_is_removed(settings: Settings, parts: tuple[Any, Any]) -> None:
+    service = ThreadService(settings, parts[0])
+    with pytest.raises(ValueError, match="as asked"):
+        async with service.turn(None, ANNE, "a question") as thread_id:
+            await counting_graph(parts[0]).ainvoke({"fail": True}, config(thread_id))
+    assert (await service.list(ANNE)).threads == ()
+    assert await parts[0].aget_tuple(config(thread_id)) is None
+    with pytest.raises(NotFoundError):
+        await service.get(thread_id, ANNE)
+
+
+async def test_turns_of_one_thread_run_one_after_the_other(settings: Settings, parts: tuple[Any, Any]) -> None:
+    service = ThreadService(settings, parts[0])
+    thread_id = await add_turns(service, parts[0], ANNE, ["first"])
+    running, most = 0, 0
+
+    async def turn() -> None:
+        nonlocal running, most
+        async with service.turn(thread_id, ANNE, "more"):
+            running += 1
+            most = max(most, running)
+            await asyncio.sleep(0)
+            running -= 1
+
+    tasks = [asyncio.create_task(turn()) for _ in range(20)]
+    await asyncio.sleep(0)
+    tasks[3].cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert most == 1
+    assert [index for index, result in enumerate(results) if isinstance(result, BaseException)] == [3]
+
+
+async def test_turns_from_two_event_loops_wait_for_each_other(settings: Settings, parts: tuple[Any, Any]) -> None:
+    service = ThreadService(settings, parts[0])
+    thread_id = await add_turns(service, parts[0], ANNE, ["first"])
+    order: list[str] = []
+
+    async def other() -> None:
+        async with service.turn(thread_id, ANNE, "from elsewhere"):
+            order.append("other")
+
+    async with service.turn(thread_id, ANNE, "here"):
+        elsewhere = asyncio.create_task(asyncio.to_thread(asyncio.run, other()))
+        await asyncio.sleep(0.05)
+        order.append("here")
+    await elsewhere
+    assert order == ["here", "other"]
+
+
+async def test_a_thread_that_another_process_deleted_is_not_brought_back(settings: Settings, parts: tuple[Any, Any]) -> None:
+    service = ThreadService(settings, parts[0])
+    thread_id = await add_turns(service, parts[0], ANNE, ["first"])
+    with pytest.raises(ConflictError):
+        async with service.turn(thread_id, ANNE, "second"):
+            await service._rows.delete(thread_id)  # as another process would
+            await counting_graph(parts[0]).ainvoke({}, config(thread_id))
+            await service.finished(thread_id, 2)
+    assert await parts[0].aget_tuple(config(thread_id)) is None
+
+
+async def test_a_long_first_question_becomes_a_title_of_one_line(settings: Settings, parts: tuple[Any, Any]) -> None:
+    service = ThreadService(settings, parts[0])
+    thread_id = await add_turns(service, parts[0], ANNE, ["Why is\nthe " + "water " * 40])
+    title = (await service.get(thread_id, ANNE)).title
+    assert title.startswith("Why is the water water")
+    assert title.endswith("water…")
+    assert len(title) <= 80
