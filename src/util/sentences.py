@@ -45,6 +45,7 @@ _BLANK = re.compile(r"\n(?:[^\S\n]*\n)+")
 _LAST_WORD = re.compile(r"[^\s(\[„“\"'‘]+$")
 _NEXT_WORD = re.compile(r"[^\W\d_]+")
 _NUMBER = re.compile(r"[(\-–+]?[$€£]?[(\-–+]?\d[\d.,:/%]*\)?%?$")
+_DIGIT = re.compile(r"\d")
 _EARLY = 0.62
 """A line shorter than this share of its paragraph's longest line was ended on purpose (ragged-right text stays above .7)."""
 
@@ -66,6 +67,8 @@ def is_table_row(line: str) -> bool:
     """Cells separated by tabs, or a line of which at least two words and a third of all are numbers."""
     if "\t" in line.strip():
         return True
+    if not _DIGIT.search(line):
+        return False
     words = line.split()
     numbers = sum(1 for word in words if _NUMBER.match(word))
     return numbers >= 2 and numbers * 3 >= len(words)

@@ -30,7 +30,7 @@ def make_pdf(pages: list[list[tuple[str, str, int]]] | None = None, **options: o
     usual = [("Helvetica-Bold", HEADING, 16), ("Helvetica", SENTENCE, 11), ("Helvetica", f"• {ITEM}", 11)]
     rows = [("Helvetica", " ".join(row), 11) for row in ROWS]
     out = io.BytesIO()
-    canvas = Canvas(out, **options)  # type: ignore[arg-type]  # reportlab's own options, passed through
+    canvas = Canvas(out, **options)
     for lines in pages if pages is not None else [[*usual, *rows]]:
         y = 780
         for font, text, size in lines:
@@ -231,6 +231,12 @@ def test_text_is_decoded_and_a_guess_is_reported(data: bytes, expected: str, war
     parsed = load(data, "a.txt")
     assert parsed.parts[0].text == expected
     assert bool(parsed.warnings) == warns
+
+
+def test_a_pages_title_comes_without_the_name_of_its_site() -> None:
+    page = "<title>{}</title><body><h1>Moving home</h1><p>Text.</p>"
+    titles = [load(page.format(title).encode(), "a.html").title for title in ("Moving home | Handbook", "", "Customers who move")]
+    assert titles == ["Moving home", "Moving home", "Customers who move"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "iso-8859-1", "windows-1252", "utf-16"])

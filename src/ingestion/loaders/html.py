@@ -32,12 +32,17 @@ def load(data: bytes, name: str) -> ParsedDocument:
     root, warnings = _parse(data)
     builder = PartBuilder()
     _Walker(builder).walk(_content(root))
-    title = squeeze("".join(root.xpath("string((//title)[1])"))) or squeeze(root.xpath("string((//h1)[1])"))
+    title = _title(squeeze(root.xpath("string((//title)[1])")), squeeze(root.xpath("string((//h1)[1])")))
     language = squeeze(root.get("lang") or "")
     part = builder.build()
     if not part.text:
         raise DocumentError("No text remains once navigation, scripts and other boilerplate are left out.", reason="empty")
     return ParsedDocument((part,), HTML, title, {"language": language} if language else {}, warnings)
+
+
+def _title(title: str, heading: str) -> str:
+    """The page's title; its first heading where there is none, or where the title only adds the site's name to it."""
+    return heading if heading and (not title or title.startswith(heading)) else title
 
 
 def _parse(data: bytes) -> tuple[Element, tuple[str, ...]]:

@@ -1,8 +1,8 @@
 """PDF, by pypdfium2: a part for each page, its text as PDFium gives it, with its hard line breaks.
 
 PDFium is not thread-safe, so one lock guards every call. It runs inside this process: a file that crashes it takes the
-process along, but nothing that was acknowledged (each document is one transaction), and the next run names the file it
-stopped at. Pages and characters are bounded (`MAX_PAGES`, the registry's `MAX_TEXT_CHARS`).
+process along. What was acknowledged before stays whole (each document is one transaction), but such a file has to be moved
+away by hand. Pages and characters are bounded (`MAX_PAGES`, the registry's `MAX_TEXT_CHARS`), bytes by the configuration.
 
 Headings are not marked in most PDFs. They are inferred from type alone: short lines, larger or bolder than the body.
 """
@@ -153,10 +153,10 @@ def _styles(textpage: Pdfium, raw: str) -> tuple[Style, ...]:
         line = match.group()
         visible = line.strip("\r\n\ufffe\x02 \t\u00a0")
         if not visible or len(visible) > _HEADING_CHARS:
-            styles.append(Style(_height(textpage, match.start()) if visible else 0.0))
+            styles.append(Style(_height(textpage, _char_index(textpage, match.start())) if visible else 0.0))
             continue
-        first = match.start() + line.index(visible[0])
-        last = match.start() + line.rindex(visible[-1])
+        first = _char_index(textpage, match.start() + line.index(visible[0]))
+        last = _char_index(textpage, match.start() + line.rindex(visible[-1]))
         styles.append(Style(_height(textpage, first), _bold(textpage, first) and _bold(textpage, last)))
     return tuple(styles)
 
@@ -167,22 +167,20 @@ def _char_index(textpage: Pdfium, at: int) -> int:
     return int(pdfium_c.FPDFText_GetCharIndexFromTextIndex(textpage, at))
 
 
-def _height(textpage: Pdfium, at: int) -> float:
+def _height(textpage: Pdfium, index: int) -> float:
     """Height of a letter's box on the page in points, to half a point: the nominal font size ignores scaling."""
     import pypdfium2.raw as pdfium_c
 
     box = pdfium_c.FS_RECTF()
-    index = _char_index(textpage, at)
     if index < 0 or not pdfium_c.FPDFText_GetLooseCharBox(textpage, index, box):
         return 0.0
     height: float = abs(box.top - box.bottom)
     return round(height * 2) / 2
 
 
-def _bold(textpage: Pdfium, at: int) -> bool:
+def _bold(textpage: Pdfium, index: int) -> bool:
     import pypdfium2.raw as pdfium_c
 
-    index = _char_index(textpage, at)
     if index < 0:
         return False
     if pdfium_c.FPDFText_GetFontWeight(textpage, index) >= _BOLD_WEIGHT:
@@ -240,7 +238,7 @@ def running_lines(pages: Sequence[Page]) -> frozenset[str]:
     """Lines that stand on so many pages that they are headers or footers of the page."""
     seen: Counter[str] = Counter()
     for page in pages:
-        seen.update({squeeze(line) for line in page.text.split("\n") if line.strip()})
+        seen.update({" ".join(line.split()) for line in page.text.split("\n") if line.strip()})
     limit = max(3, len(pages) * _RUNNING_SHARE)
     return frozenset(line for line, count in seen.items() if count >= limit)
 
@@ -270,7 +268,7 @@ def page_blocks(page: Page, levels: dict[Style, int], running: frozenset[str] = 
         if start >= end:
             previous = ""
             continue
-        is_heading = style in levels and _could_be_heading(line) and squeeze(line) not in running
+        is_heading = style in levels and _could_be_heading(line) and " ".join(line.split()) not in running
         kind: BlockKind = "heading" if is_heading else "table" if is_table_row(line) else "list" if starts_item(line) else "paragraph"
         run = runs[-1] if runs else None
         if run is not None and _continues(run, kind, style, line, previous, widest):
