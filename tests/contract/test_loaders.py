@@ -6,6 +6,7 @@ import io
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from docx import Document
@@ -282,3 +283,11 @@ def test_a_loader_can_be_added() -> None:
         loader_for("application/x-shout")
     register_loader("application/x-shout", shout)
     assert loader_for("application/x-shout") is shout
+
+
+def test_the_bold_head_of_a_pdf_table_is_no_heading(root: Path) -> None:
+    data = (root / "examples/handbook/safety/gas-escape-procedure.pdf").read_bytes()
+    document = load(data, "gas-escape-procedure.pdf")
+    headings = [part.text[block.start : block.end] for part in document.parts for block in part.blocks if block.kind == "heading"]
+    assert "On site" in headings
+    assert not [heading for heading in headings if "Action" in heading or "Meaning" in heading]

@@ -157,8 +157,27 @@ def _styles(textpage: Pdfium, raw: str) -> tuple[Style, ...]:
             continue
         first = _char_index(textpage, match.start() + line.index(visible[0]))
         last = _char_index(textpage, match.start() + line.rindex(visible[-1]))
-        styles.append(Style(_height(textpage, first), _bold(textpage, first) and _bold(textpage, last)))
+        height = _height(textpage, first)
+        bold = _bold(textpage, first) and _bold(textpage, last) and not _has_columns(textpage, first, last, height)
+        styles.append(Style(height, bold))
     return tuple(styles)
+
+
+def _has_columns(textpage: Pdfium, first: int, last: int, height: float) -> bool:
+    """Whether a line is set in columns: the bold head of a table is no heading. A gap of 1.5 letter heights is no space between words."""
+    import pypdfium2.raw as pdfium_c
+
+    left, right, bottom, top = (ctypes.c_double() for _ in range(4))
+    before: float | None = None
+    for index in range(first, last + 1):
+        if chr(pdfium_c.FPDFText_GetUnicode(textpage, index)).isspace():
+            continue
+        if not pdfium_c.FPDFText_GetCharBox(textpage, index, left, right, bottom, top):
+            continue
+        if before is not None and left.value - before > 1.5 * height > 0:
+            return True
+        before = right.value
+    return False
 
 
 def _char_index(textpage: Pdfium, at: int) -> int:
@@ -226,9 +245,9 @@ def _stands_out(style: Style, body: float) -> bool:
 
 
 def _could_be_heading(line: str) -> bool:
-    """Short, with letters, without the end of a sentence, and no row of figures."""
+    """Short, with letters, without the end of a sentence or half a bracket, and no row of figures."""
     text = line.strip()
-    if not 3 <= len(text) <= _HEADING_CHARS or text[-1] in ".,;" or text[0] == "(":
+    if not 3 <= len(text) <= _HEADING_CHARS or text[-1] in ".,;" or text[0] == "(" or text.count("(") != text.count(")"):
         return False
     letters = sum(map(str.isalpha, text))
     return letters * 2 >= len(text.replace(" ", "")) and not is_table_row(text) and not _AMOUNT.search(text)
