@@ -23,6 +23,7 @@ from ..core.identity import DEFAULT_TENANT, EVERYONE
 from ..errors import StorageError
 from ..infra.config import IngestionCfg
 from ..infra.providers.protocol import Embedder, TokenSpans
+from ..infra.search.embedded.schema import FORMAT as INDEX_FORMAT
 from ..infra.search.protocol import DocumentWrite, SearchClient
 from ..ingestion.blocks import Part, clean
 from ..ingestion.chunking import CHUNKER_VERSION, chunk_parts, embedding_text
@@ -57,7 +58,7 @@ class Built:
 def index_folder(cache: Path, dataset: Dataset, embedder: str, cfg: IngestionCfg) -> Path:
     """Where the index of a collection lies, under the cache folder."""
     recipe = {
-        "format": FORMAT,
+        "format": [FORMAT, INDEX_FORMAT],
         "corpus": dataset.content_digest(),
         "embedder": embedder,
         "chunker": CHUNKER_VERSION,
