@@ -356,3 +356,30 @@ async def test_resetting_takes_another_embedder_and_empties_the_views(tmp_path: 
     assert await other.count(system_scope()) == 0
     await other.aclose()
     await server.aclose()
+
+
+async def test_files_of_a_commit_that_was_killed_halfway_are_not_in_the_way(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    await filled(tmp_path, 10)
+    lexical = tmp_path / "views" / "lexical"
+    before = {path: path.read_bytes() for path in [*lexical.glob("g*/meta.json"), lexical / "position.json"]}
+    engine = engine_on(tmp_path)
+    await engine.write([item("doc3", 103)])
+    await engine.aclose()
+    for path, data in before.items():  # as if the process had died between writing the files and announcing them
+        path.write_bytes(data)
+    with caplog.at_level("WARNING"):
+        assert (await check_whole(tmp_path))["doc3"] == 103
+    assert not caplog.records
+
+
+async def test_a_lexical_commit_ahead_of_its_position_is_made_good(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    await filled(tmp_path, 10)
+    position = tmp_path / "views" / "lexical" / "position.json"
+    before = position.read_bytes()
+    engine = engine_on(tmp_path)
+    await engine.write([item("doc3", 103), item("new", 5)])
+    await engine.aclose()
+    position.write_bytes(before)
+    with caplog.at_level("WARNING"):
+        assert len(await check_whole(tmp_path)) == 11
+    assert not caplog.records

@@ -1,8 +1,13 @@
 """The lexical view: BM25 (k1 1.2, b 0.75) over title, section and text of each chunk, by tantivy.
 
-Access lists are indexed as ``tenant\\x1fprincipal`` terms and restrict inside the query. The number of the truth that a
-commit holds stands in the position file; a killed writer can leave a commit that is ahead of it, which the next writer
-recognises by tantivy's own stamp and makes good.
+Half of a chunk's score is its own, half is that of its surroundings: title and text of up to four chunks either side,
+which is the whole document where that is short. Cutting documents into chunks had cost BM25 what stands one chunk
+further on (MT-RAG dev .725 in chunks, .746 as whole documents, .755 with surroundings). A chunk is only found by words
+of its own; for a document of one chunk nothing changes.
+
+Access lists are indexed as terms and restrict inside the query. The number of the truth that a commit holds stands in
+the position file; a killed writer can leave a commit that is ahead of it, which the next writer recognises by tantivy's
+own stamp and makes good.
 """
 
 from __future__ import annotations
@@ -12,8 +17,10 @@ import json
 import mmap
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +41,7 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-VERSION = 100 + ANALYSIS_VERSION
+VERSION = 200 + ANALYSIS_VERSION
 _ANALYZER = "body"
 _HEAP_BYTES = 64_000_000
 _FOOTER_MAGIC = 1337
@@ -43,6 +50,11 @@ _MAX_TERM_BYTES = 1000
 _DELETE_BATCH = 1000
 _OR_ROWS = 250
 """Up to this many rows an OR of terms beats tantivy's term set (80 rows: 0.35 against 0.75 ms)."""
+CONTEXT_WEIGHT = 0.5
+"""Share of the surroundings in a chunk's score. nDCG@10 in chunks of 180 tokens, hybrid with vector weight .54, at
+0 / .5: SciFact train .737 / .744, Cranfield dev .582 / .585, MT-RAG dev .824 / .834; .4 and .6 are within .003."""
+CONTEXT_CHUNKS = 4
+"""Chunks either side that count as surroundings: 2 was .003 worse, 8 no better, and each makes the index larger."""
 IN_QUERY = 5000
 """Up to this many chosen rows are named in the query (1.2 ms for 1,000); more are picked out of a longer ranking."""
 
@@ -59,6 +71,7 @@ def principal_term(tenant: str, principal: str) -> str:
 def _schema() -> tantivy.Schema:
     builder = tantivy.SchemaBuilder()
     builder.add_text_field("body", tokenizer_name=_ANALYZER, index_option="freq")
+    builder.add_text_field("context", tokenizer_name=_ANALYZER, index_option="freq")
     builder.add_text_field("allow", tokenizer_name="raw", index_option="basic")
     builder.add_unsigned_field("row", indexed=True, fast=True)
     return builder.build()
@@ -71,9 +84,18 @@ class Postings:
     searcher: tantivy.Searcher
     schema: tantivy.Schema
 
+    def own_query(self, terms: Sequence[str]) -> Query:
+        """Chunks that hold any of the terms, scored by themselves: a third of the work of `text_query`."""
+        return self._any_of("body", terms)
+
     def text_query(self, terms: Sequence[str]) -> Query:
-        """Any of the terms."""
-        return Query.boolean_query([(Occur.Should, Query.term_query(self.schema, "body", term, "freq")) for term in terms])
+        """Chunks that hold any of the terms, scored together with their surroundings."""
+        own = Query.boost_query(self._any_of("body", terms), 1.0 - CONTEXT_WEIGHT)
+        around = Query.boost_query(self._any_of("context", terms), CONTEXT_WEIGHT)
+        return Query.boolean_query([(Occur.Must, own), (Occur.Should, around)])
+
+    def _any_of(self, field: str, terms: Sequence[str]) -> Query:
+        return Query.boolean_query([(Occur.Should, Query.term_query(self.schema, field, term, "freq")) for term in terms])
 
     def visible(self, allowed: Sequence[str] | None) -> Query:
         """Chunks that carry one of the access terms (None: all), without weight in the score."""
@@ -210,14 +232,16 @@ class LexicalView:
         assert self._position is not None
         old = self._position
         writer = self._index.writer(_HEAP_BYTES, 1)
+        writer.garbage_collect_files()  # a killed writer's files would be in the way of ours: they are named by the same stamps
         if self._ahead:
             # What the unannounced commit added comes again below; taking it away first makes that harmless.
             writer.delete_documents_by_query(_newer_than(self._schema, old.seq))
         for start in range(0, len(removed), _DELETE_BATCH):
             # By query: tantivy 0.27 silently deletes nothing by a term of an integer field.
             writer.delete_documents_by_query(Query.term_set_query(self._schema, "row", removed[start : start + _DELETE_BATCH]))
-        for entry in added:
-            writer.add_document(_document(entry))
+        for _, chunks in groupby(added, key=attrgetter("doc")):
+            for document in _documents(list(chunks)):
+                writer.add_document(document)
         opstamp = writer.commit()
         self._stand_at(Position(VERSION, old.truth, old.generation, seq, {"opstamp": opstamp}))
         writer.wait_merging_threads()
@@ -235,13 +259,19 @@ def _newer_than(schema: tantivy.Schema, row: int) -> Query:
     return Query.range_query(schema, "row", tantivy.FieldType.Unsigned, lower_bound=row, include_lower=False)
 
 
-def _document(entry: Entry) -> tantivy.Document:
-    document = tantivy.Document()
-    document.add_unsigned("row", entry.row)
-    for principal in entry.principals:
-        document.add_text("allow", principal_term(entry.tenant, principal))
-    document.add_text("body", document_text("\n".join(part for part in (entry.title, entry.section, entry.text) if part)))
-    return document
+def _documents(chunks: list[Entry]) -> Iterator[tantivy.Document]:
+    """The entries of one document's chunks, which stand in order and are always written together."""
+    texts = [document_text(chunk.text) for chunk in chunks]
+    title = document_text(chunks[0].title)
+    terms = [principal_term(chunks[0].tenant, principal) for principal in chunks[0].principals]
+    for at, chunk in enumerate(chunks):
+        document = tantivy.Document()
+        document.add_unsigned("row", chunk.row)
+        for term in terms:
+            document.add_text("allow", term)
+        document.add_text("body", "\n".join((title, document_text(chunk.section), texts[at])))
+        document.add_text("context", "\n".join((title, *texts[max(0, at - CONTEXT_CHUNKS) : at + CONTEXT_CHUNKS + 1])))
+        yield document
 
 
 def _verify(folder: Path) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ....core.search import SearchRequest
 from ....telemetry.stages import stage
-from ..fusion import Leg, best_first, completed, server
+from ..fusion import Leg, completed, server
 from .lexical import IN_QUERY, Postings
 from .selection import Selection
 from .views import Views
@@ -50,7 +50,7 @@ def rank(question: Question, views: Views, selection: Selection, limit: int) -> 
     mode = question.request.mode
     if mode == "bm25":
         with stage("search.bm25"):
-            leg = lexical_leg(question, views, selection, limit, every_document=True)
+            leg = lexical_leg(question, views, selection, limit)
         return Ranking(leg.ids, leg.scores, {"bm25": leg.scores})
     if mode == "knn":
         with stage("search.knn"):
@@ -65,21 +65,31 @@ def vector_leg(question: Question, views: Views, selection: Selection, limit: in
     return Leg(views.lines.rows[lines], scores)
 
 
-def lexical_leg(question: Question, views: Views, selection: Selection, limit: int, *, every_document: bool = False) -> Leg:
-    """The best ``limit`` of the chunks that hold a term.
+def lexical_leg(question: Question, views: Views, selection: Selection, limit: int) -> Leg:
+    """The best ``limit`` of the chunks that hold a term."""
+    if not question.terms:
+        return _nothing()
+    return _restricted(views.postings.text_query(question.terms), views, selection, limit, exhaustive=True)
 
-    ``every_document`` switches tantivy's early termination off: it adds up a chunk's score in an order that depends on
-    the limit, and scores that differ in the last bit would reorder equal chunks from page to page.
+
+def _restricted(text: Query, views: Views, selection: Selection, limit: int, *, exhaustive: bool) -> Leg:
+    """The best ``limit`` of a text query among what the request may see.
+
+    ``exhaustive`` switches tantivy's early termination off: it adds up a chunk's score in an order that depends on the
+    limit, and scores that differ in the last bit would reorder equal chunks from page to page.
     """
-    if not question.terms or selection.count == 0:
-        return Leg(np.empty(0, np.int64), np.empty(0, np.float64))
+    if selection.count == 0:
+        return _nothing()
     postings = views.postings
-    text = postings.text_query(question.terms)
     if selection.filtered and selection.mask is not None:
         return _filtered(postings, text, views, selection, limit)
-    if selection.terms is None and not every_document:
+    if selection.terms is None and not exhaustive:
         return Leg(*postings.top(text, limit))
     return Leg(*postings.top(postings.restrict(postings.visible(selection.terms), text), limit))
+
+
+def _nothing() -> Leg:
+    return Leg(np.empty(0, np.int64), np.empty(0, np.float64))
 
 
 def _filtered(postings: Postings, text: Query, views: Views, selection: Selection, limit: int) -> Leg:
@@ -102,31 +112,38 @@ def _filtered(postings: Postings, text: Query, views: Views, selection: Selectio
 def _hybrid(question: Question, views: Views, selection: Selection) -> Ranking:
     tuning = question.request.tuning
     pool = max(tuning.candidates, question.request.top_k)
-    with stage("search.bm25"):
-        lexical = lexical_leg(question, views, selection, pool)
     with stage("search.knn"):
         vector = vector_leg(question, views, selection, pool)
+    if tuning.fusion == "completed":
+        return _completed(question, views, selection, vector, pool)
+    with stage("search.bm25"):
+        lexical = lexical_leg(question, views, selection, pool)
     with stage("search.fusion"):
-        if tuning.fusion == "server":
-            fused = server(vector, lexical, tuning.technique, tuning.vector_weight, tuning.rrf_k)
-            return Ranking(fused.ids, fused.scores, {"bm25": _spread(fused.ids, lexical), "knn": _spread(fused.ids, vector)})
-        return _completed(question, views, lexical, vector)
+        fused = server(vector, lexical, tuning.technique, tuning.vector_weight, tuning.rrf_k)
+        return Ranking(fused.ids, fused.scores, {"bm25": _spread(fused.ids, lexical), "knn": _spread(fused.ids, vector)})
 
 
-def _completed(question: Question, views: Views, lexical: Leg, vector: Leg) -> Ranking:
-    """Every candidate of either leg gets the score of both; one that no term matches has BM25 0."""
-    rows = np.union1d(lexical.ids, vector.ids)
-    bm25, knn = _spread(rows, lexical), _spread(rows, vector)
-    gap = np.isnan(knn)
-    if gap.any():
-        assert question.vector is not None
-        knn[gap] = views.lines.score(views.lines.find(rows[gap]), question.vector)
-    gap = np.isnan(bm25)
-    if gap.any():
-        bm25[gap] = views.postings.score(views.postings.text_query(question.terms), rows[gap]) if question.terms else 0.0
-    ranked = best_first(Leg(rows, completed(knn, bm25, question.request.tuning.vector_weight)))
-    order = np.searchsorted(rows, ranked.ids)
-    return Ranking(ranked.ids, ranked.scores, {"bm25": bm25[order], "knn": knn[order]})
+def _completed(question: Question, views: Views, selection: Selection, vector: Leg, pool: int) -> Ranking:
+    """Every candidate of either leg gets the score of both; one that no term matches has BM25 0.
+
+    The lexical candidates are the best by their own words alone, which tantivy finds without looking at every chunk; the
+    score that counts is then computed for all candidates at once.
+    """
+    rows, bm25 = vector.ids, np.zeros(vector.ids.size)
+    if question.terms:
+        with stage("search.bm25"):
+            own = _restricted(views.postings.own_query(question.terms), views, selection, pool, exhaustive=False)
+            rows = np.union1d(own.ids, vector.ids)
+            bm25 = views.postings.score(views.postings.text_query(question.terms), rows)
+    with stage("search.fusion"):
+        knn = _spread(rows, vector)
+        gap = np.isnan(knn)
+        if gap.any():
+            assert question.vector is not None
+            knn[gap] = views.lines.score(views.lines.find(rows[gap]), question.vector)
+        fused = completed(knn, bm25, question.request.tuning.vector_weight)
+        order = np.lexsort((rows, -fused))
+        return Ranking(rows[order], fused[order], {"bm25": bm25[order], "knn": knn[order]})
 
 
 def _spread(rows: Rows, leg: Leg) -> Scores:

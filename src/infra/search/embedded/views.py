@@ -125,9 +125,7 @@ class ViewPair:
     def _bring(self, truth: Truth, state: State) -> None:
         with _view_errors(self._folder):
             for view in (self._lexical, self._vector):
-                if self._usable(view, state):
-                    self._advance(view, truth, state)
-                else:
+                if not self._usable(view, state) or not self._advance(view, truth, state):
                     self._rebuild(view, truth, state)
             if self._complete(state):
                 return
@@ -141,17 +139,25 @@ class ViewPair:
         # A view that is ahead was made from another history of this index: a backup was put back.
         return view.load(state.truth) and view.position is not None and state.horizon <= view.position.seq <= state.seq
 
-    def _advance(self, view: LexicalView | VectorView, truth: Truth, state: State) -> None:
+    def _advance(self, view: LexicalView | VectorView, truth: Truth, state: State) -> bool:
+        """Apply what happened since the view's position; False where its files stand in the way."""
         assert view.position is not None
         after = view.position.seq
         if after == state.seq and not view.needs_repair:
-            return
+            return True
         self._require_writable()
         removed = truth.removed(after, state.seq)
-        if isinstance(view, LexicalView):
-            view.apply(removed, truth.entries(after, state.seq), state.seq)
-        else:
-            view.apply(removed, truth.vectors(after, state.seq), state.seq)
+        try:
+            if isinstance(view, LexicalView):
+                view.apply(removed, truth.entries(after, state.seq), state.seq)
+            else:
+                view.apply(removed, truth.vectors(after, state.seq), state.seq)
+        except ValueError as error:
+            if _storage_error(error, self._folder) is not None:
+                raise
+            log.warning("a view cannot go on from where it stands and will be rebuilt", view=view.name, reason=str(error))
+            return False
+        return True
 
     def _rebuild(self, view: LexicalView | VectorView, truth: Truth, state: State) -> None:
         self._require_writable()
@@ -174,17 +180,23 @@ class ViewPair:
             raise read_only(self._folder)
 
 
+def _storage_error(error: ValueError, folder: Path) -> StorageError | None:
+    """What tantivy's error says about the disk, if it does; it raises everything as ValueError."""
+    text = str(error)
+    if any(word in text for word in _FULL_WORDS):
+        return full(folder)
+    if any(word in text for word in _READ_ONLY_WORDS):
+        return read_only(folder)
+    return None
+
+
 @contextmanager
 def _view_errors(folder: Path) -> Iterator[None]:
-    """Storage errors for what the files of a view, and tantivy as ValueError, raise while they are written."""
+    """Storage errors for what is raised while the files of a view are written."""
     try:
         yield
     except OSError as error:
         raise from_os_error(error, folder) from error
     except ValueError as error:
-        text = str(error)
-        if any(word in text for word in _FULL_WORDS):
-            raise full(folder) from error
-        if any(word in text for word in _READ_ONLY_WORDS):
-            raise read_only(folder) from error
-        raise StorageError(f"The lexical view of {folder} failed: {text}", setting=SETTING, hint="Delete the folder views; it is built again.") from error
+        general = StorageError(f"The views of {folder} failed: {error}", setting=SETTING, hint=f"Delete its folder {FOLDER}; it is built again.")
+        raise _storage_error(error, folder) or general from error
