@@ -1,6 +1,6 @@
 """The sample handbook asked end to end: answers that cite a gold document, refusals of what it does not hold, times.
 
-    python -m benchmarks.bench_handbook [--data examples/questions] [--documents examples/handbook] [--show]
+python -m benchmarks.bench_handbook [--data examples/questions] [--documents examples/handbook] [--show]
 """
 
 from __future__ import annotations

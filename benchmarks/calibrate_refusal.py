@@ -1,8 +1,9 @@
 """Calibrate when the extractive model refuses: a logistic regression over `src.agent.evidence.Features`.
 
-Answerable questions of open collections count as answered; unanswerable are MT-RAG's own (`queries-unanswerable.jsonl`) and,
-as near misses, the same answerable questions asked of the collection without the documents that answer them. Judged by
-leaving out one collection at a time. The sample documents under examples/ are never read.
+Answerable questions of open collections count as answered; unanswerable are MT-RAG's own (`queries-unanswerable.jsonl`)
+and two kinds of near misses: the answerable questions asked of the collection without the documents that answer them, and
+with one word swapped for a word that the answering passage lacks. Judged by leaving out one collection at a time. The
+sample documents under examples/ are never read.
 
     python -m benchmarks.calibrate_refusal [--data ../shared/data] [--cache DIR] [--write]
 
@@ -17,9 +18,10 @@ import json
 import pickle
 import random
 import re
+from collections import Counter
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -30,25 +32,28 @@ from src.agent.nodes.retrieve import SPARE
 from src.core.chat import Turn
 from src.core.search import Hit
 from src.retrieval.context import build_context
+from src.util.terms import content_stems, stem, tokens
 
 COLLECTIONS: dict[str, int | None] = {"mtrag-un-pooled": None, "xquad-en": None, "cranfield": None, "aws-docs-small": 160, "contoso-hr": None}
 """Each with the number of documents that are taken; AWS's 2,757 pages are cut down to the judged ones and some more."""
 ONLY_ANSWERABLE = {"contoso-hr"}
 """Its plans repeat each other page by page: without the gold page the answer is still there."""
-CONVERSATIONS = {"mtrag-un-pooled"}
-"""Questions of its later turns often say nothing by themselves; the threshold is set on questions that stand by themselves."""
 MOST_QUESTIONS = 250
 RIDGE = 2.0
 TARGET = Path(__file__).resolve().parents[1] / "src" / "agent" / "evidence.json"
 
 
+Kind = Literal["answerable", "unanswerable", "removed", "swapped"]
+KINDS: tuple[Kind, ...] = ("answerable", "unanswerable", "removed", "swapped")
+
+
 @dataclass(frozen=True)
 class Case:
-    """One question and what was found for it; ``kind`` is answerable, unanswerable or removed."""
+    """One question and what was found for it."""
 
     collection: str
     query: str
-    kind: str
+    kind: Kind
     question: str
     passages: tuple[Any, ...]
     hits: tuple[Hit, ...]
@@ -66,8 +71,12 @@ async def collect(data: Path, cache: Path, model_cache: Path) -> list[Case]:
         await collection.ingest()
         queries = [query for query in collection.queries if collection.gold.get(query["_id"])]
         random.Random(3).shuffle(queries)
+        vocabulary = sorted({token.text for query in queries for token in tokens(query["text"]) if token.content and len(token.text) > 3})
         for query in queries[:MOST_QUESTIONS]:
-            cases.append(await _case(collection, query, "answerable", set()))
+            answered = await _case(collection, query, "answerable", set())
+            cases.append(answered)
+            if swapped := _swap(query, answered, collection.gold[query["_id"]], vocabulary):
+                cases.append(await _case(collection, swapped, "swapped", set()))
             if name not in ONLY_ANSWERABLE:
                 cases.append(await _case(collection, query, "removed", collection.gold[query["_id"]]))
         extra = collection.folder / "queries-unanswerable.jsonl"
@@ -77,7 +86,22 @@ async def collect(data: Path, cache: Path, model_cache: Path) -> list[Case]:
     return cases
 
 
-async def _case(collection: Collection, query: dict[str, Any], kind: str, removed: set[str]) -> Case:
+def _swap(query: dict[str, Any], case: Case, gold: set[str], vocabulary: list[str]) -> dict[str, Any] | None:
+    """The question with one of its three rarest words replaced by a word of other questions that no gold passage holds."""
+    held = {stem for p in case.passages if p.hit.document_id in gold for stem in content_stems(f"{p.hit.title} {p.hit.section} {p.hit.text}")}
+    found = [token for token in tokens(query["text"]) if token.content and token.stem in held and len(token.text) > 3]
+    if not found:
+        return None
+    rng = random.Random(query["_id"])
+    counts = {token.stem: sum(token.stem in content_stems(hit.text) for hit in case.hits) for token in found}
+    token = rng.choice(sorted(found, key=lambda t: counts[t.stem])[:3])
+    others = [word for word in vocabulary if word[0].isupper() == token.text[0].isupper() and stem(word) not in held]
+    if not others:
+        return None
+    return {**query, "text": query["text"][: token.start] + rng.choice(others) + query["text"][token.end :]}
+
+
+async def _case(collection: Collection, query: dict[str, Any], kind: Kind, removed: set[str]) -> Case:
     question = standalone_question(query["text"].strip(), history_of(query))
     wanted = SPARE * collection.cfg.passages
     result = await collection.retriever.search(question, SCOPE, top_k=wanted + (40 if removed else 0))
@@ -111,14 +135,12 @@ def _same_place(document: str, gone: str) -> bool:
 
 
 def matrix(cases: list[Case]) -> tuple[Any, Any, Any]:
-    """Features, labels, and weights that make collections, and the two labels inside each, count alike."""
+    """Features, labels, and weights that make collections count alike, the two labels inside each, and the kinds of each label."""
     rows = np.array([list(asdict(evidence.measure(c.question, c.passages, c.hits, c.measured)).values()) for c in cases])
     labels = np.array([c.answerable for c in cases], float)
-    groups: dict[tuple[str, bool], int] = {}
-    for case in cases:
-        key = (case.collection, case.answerable)
-        groups[key] = groups.get(key, 0) + 1
-    weights = np.array([1 / groups[case.collection, case.answerable] for case in cases])
+    groups = Counter((case.collection, case.kind) for case in cases)
+    kinds = Counter((collection, kind == "answerable") for collection, kind in groups)
+    weights = np.array([1 / groups[case.collection, case.kind] / kinds[case.collection, case.answerable] for case in cases])
     return rows, labels, weights / weights.mean()
 
 
@@ -149,8 +171,8 @@ def auc(scores: Any, labels: Any) -> float:
 
 
 def threshold_of(cases: list[Case], scores: Any, weights: Any, kept: float) -> float:
-    """The highest threshold that still answers the share ``kept`` of the answerable questions that stand by themselves."""
-    yes = np.array([case.answerable and case.collection not in CONVERSATIONS for case in cases])
+    """The highest threshold that still answers the share ``kept`` of the answerable questions, collections counting alike."""
+    yes = np.array([case.answerable for case in cases])
     order = np.argsort(scores[yes])
     below = np.cumsum(weights[yes][order]) / weights[yes].sum()
     return float(scores[yes][order][np.searchsorted(below, 1 - kept)])
@@ -162,7 +184,7 @@ def report(cases: list[Case], scores: Any, threshold: float, title: str) -> None
         mine = np.array([case.collection == name for case in cases])
         labels = np.array([case.answerable for case in cases], float)
         line = f"  {name:18} AUC {auc(scores[mine], labels[mine]):.3f}"
-        for kind in ("answerable", "unanswerable", "removed"):
+        for kind in KINDS:
             here = mine & np.array([case.kind == kind for case in cases])
             if here.any():
                 line += f"   {kind} {int(here.sum())}: {100 * float((scores[here] < threshold).mean()):.0f}% refused"

@@ -34,10 +34,11 @@ class Features:
 
     joint: float
     """Best of all sentences: its similarity to the question, the question's words in it (half), and both for its passage (half, 0.3)."""
-    lead: float
-    """How far the best lexical score stands above the mean of the ten best, 1 where it does not; words that only one passage holds lift it."""
-    terms: float
-    """Logarithm of the number of content words: longer questions reach lower shares."""
+    margin: float
+    """How far the most similar passage stands above the mean of all hits, in cosine."""
+    missing: float
+    """Share (by rarity) of the one content word that weighs most among those the best passage lacks: low in the passage that
+    lacks the least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +60,12 @@ async def gather(question: str, passages: Sequence[Passage], embedder: Embedder)
 def measure(question: str, passages: Sequence[Passage], hits: Sequence[Hit], measured: Measured) -> Features:
     """The features. Pure."""
     weights = _rarity(set(content_stems(question)), hits)
+    held = {passage.n: frozenset(content_stems(f"{heading_of(passage)} {passage.hit.text}")) for passage in passages}
+    nearness = [hit.legs.get("knn", 0.0) for hit in hits]
     return Features(
-        joint=_joint(weights, passages, measured),
-        lead=_lead(hits),
-        terms=math.log(max(1, len(weights))),
+        joint=_joint(weights, passages, held, measured),
+        margin=max(nearness) - sum(nearness) / len(nearness),
+        missing=min(_heaviest(weights, stems) for stems in held.values()),
     )
 
 
@@ -90,8 +93,8 @@ def _rarity(words: Iterable[str], hits: Sequence[Hit]) -> dict[str, float]:
     return {word: math.log(1 + (len(everywhere) + 1) / (sum(word in stems for stems in everywhere) + 0.5)) for word in words}
 
 
-def _joint(weights: dict[str, float], passages: Sequence[Passage], measured: Measured) -> float:
-    around = {passage.n: _share(weights, content_stems(f"{heading_of(passage)} {passage.hit.text}")) for passage in passages}
+def _joint(weights: dict[str, float], passages: Sequence[Passage], held: dict[int, frozenset[str]], measured: Measured) -> float:
+    around = {number: _share(weights, stems) for number, stems in held.items()}
     nearness = {passage.n: passage.hit.legs.get("knn") for passage in passages}
     best = 0.0
     for candidate, cosine in zip(measured.candidates, measured.cosines, strict=True):
@@ -101,11 +104,10 @@ def _joint(weights: dict[str, float], passages: Sequence[Passage], measured: Mea
     return best
 
 
-def _lead(hits: Sequence[Hit]) -> float:
-    scores = sorted((hit.legs.get("bm25", 0.0) for hit in hits), reverse=True)[:10]
-    if not scores or scores[0] <= 0:
-        return 1.0
-    return scores[0] * len(scores) / sum(scores)
+def _heaviest(weights: dict[str, float], stems: frozenset[str]) -> float:
+    """Share of the heaviest word that ``stems`` lack."""
+    total = sum(weights.values())
+    return max((weight / total for word, weight in weights.items() if word not in stems), default=0.0)
 
 
 def _share(weights: dict[str, float], stems: Iterable[str]) -> float:

@@ -1,4 +1,4 @@
-"""What a follow-up question leaves unsaid, put before it by rules. Pure.
+"""What a follow-up question leaves unsaid, added by rules. Pure.
 
 A question that stands by itself stays as it is. One that leans on the conversation ("and how many can I carry over?",
 "who approves it?") gets the content words of what was talked about, so that search and the check of evidence see them.
@@ -13,9 +13,12 @@ from ..core.chat import Turn
 from ..util.terms import Token, tokens
 
 MAX_CARRIED = 8
-"""Content words of earlier questions that are put before a follow-up; the latest come first."""
-SHORT = 1
-"""A question with no more content words than this says too little by itself."""
+"""Content words of earlier questions that are added to a follow-up; the latest come first."""
+SHORT = 2
+"""A question with no more content words than this says too little by itself.
+
+On MT-RAG dev (163 questions, most of them follow-ups) nDCG@10 is .834 for the last turn alone, .867 with 1, .881 with 2, .890
+with 3; but three words ("read gas meter") often begin another topic."""
 
 _REFERENCE = re.compile(
     r"\b(?:it|its|itself|they|them|their|theirs|he|him|his|she|her|hers|these|those|this|former|latter|such|er|sie|es|ihn|ihm|ihr|ihre|dies\w*|dazu|davon|dafür)\b"
@@ -38,12 +41,13 @@ def leans_on_history(question: str) -> bool:
 
 
 def standalone_question(question: str, turns: Sequence[Turn]) -> str:
-    """The question with the topic of the conversation before it, if it leans on it."""
+    """The question with the topic of the conversation in brackets after it, if it leans on it."""
     if not turns or not leans_on_history(question):
         return question
     known = {token.stem for token in tokens(question)}
     carried = [word for word in topic(turns) if word.stem not in known]
-    return " ".join([*(word.text for word in carried), question]) if carried else question
+    # In brackets, after it: people and models read it as context, and the local model gives it half the weight.
+    return f"{question} ({' '.join(word.text for word in carried)})" if carried else question
 
 
 def topic(turns: Sequence[Turn]) -> list[Token]:

@@ -118,7 +118,7 @@ def _reach(sentence: str, words: list[Token], cue: int) -> list[int]:
     found: list[int] = []
     for index in range(cue + 1, len(words)):
         between = sentence[words[index - 1].end : words[index].end]
-        if found and _CLAUSE_END.search(between):
+        if found and (_CLAUSE_END.search(between) or _is_cue(words[index])):
             break
         if not found and re.search(r"[.;!?]", sentence[words[index - 1].end : words[index].start]):
             break

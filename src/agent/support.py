@@ -62,7 +62,7 @@ class _Match:
 def check_support(claim: str, passage: str, heading: str = "") -> Support:
     """Whether ``claim`` follows from ``passage``; ``heading`` (title and section) may hold names and numbers too."""
     wanted = _weights(claim)
-    match = _match(wanted, passage, heading)
+    match = _match(claim, wanted, passage, heading)
     if not wanted:
         return Support(False, ("empty",), 0.0, match.span)
     if _flat(claim) == _flat(match.best):
@@ -93,7 +93,7 @@ def _weights(text: str) -> dict[str, float]:
     return weights
 
 
-def _match(wanted: dict[str, float], passage: str, heading: str) -> _Match:
+def _match(claim: str, wanted: dict[str, float], passage: str, heading: str) -> _Match:
     """The best sentence, and further ones while they add words that are still missing."""
     spans = sentence_spans(passage) or [(0, len(passage))]
     sentences = [(span, {token.stem for token in tokens(passage[span[0] : span[1]])}) for span in spans]
@@ -108,8 +108,16 @@ def _match(wanted: dict[str, float], passage: str, heading: str) -> _Match:
             break
         chosen.append(span)
         seen |= other
-    coverage = _covered(wanted, seen | {token.stem for token in tokens(heading)}) / total
-    return _Match(passage[first[0] : first[1]], "\n".join(passage[a:b] for a, b in chosen), first, coverage, best)
+    text = "\n".join(passage[a:b] for a, b in chosen)
+    seen |= {token.stem for token in tokens(heading)} | _known_numbers(claim, f"{text}\n{heading}")
+    return _Match(passage[first[0] : first[1]], text, first, _covered(wanted, seen) / total, best)
+
+
+def _known_numbers(claim: str, text: str) -> set[str]:
+    """Stems of the claim's numbers that the text has in any spelling."""
+    theirs = quantities(text)
+    known = [ours for ours in quantities(claim) if any(ours.same(other) for other in theirs)]
+    return {token.stem for ours in known for token in tokens(claim[ours.start : ours.end])}
 
 
 def _covered(wanted: dict[str, float], stems: set[str]) -> float:
@@ -156,9 +164,16 @@ def _names(text: str, passage: str = "") -> set[str]:
     for word in _NAME.finditer(text):
         name = word.group()
         capital = name[:1].isupper() and not _plain_word(name)
-        if _is_code(name) or (capital and (not _OPENER.search(text[: word.start()]) or _name_within(name, passage))):
+        opener = capital and bool(_OPENER.search(text[: word.start()]))
+        if _is_code(name) or (capital and not opener) or (opener and (_name_within(name, passage) or _is_owner(name))):
             found.add(name)
     return found
+
+
+def _is_owner(name: str) -> bool:
+    """A possessive ("Northmoor's") at the start of a sentence, unless it looks like a common noun's."""
+    owner = re.sub(r"['’]s$", "", name)
+    return owner != name and not _looks_common(owner)
 
 
 def _name_within(name: str, passage: str) -> bool:

@@ -97,7 +97,8 @@ def print_sources(answer: Answer) -> None:
 
 
 def _place(citation: Citation) -> str:
-    parts = [citation.title, citation.section, f"page {citation.page}" if citation.page is not None else ""]
+    section = "" if citation.section == citation.title else citation.section
+    parts = [citation.title, section, f"page {citation.page}" if citation.page is not None else ""]
     return f"[{citation.n}] {' · '.join(part for part in parts if part)}"
 
 

@@ -391,11 +391,15 @@ async def test_turns_from_two_event_loops_wait_for_each_other(settings: Settings
 async def test_a_thread_that_another_process_deleted_is_not_brought_back(settings: Settings, parts: tuple[Any, Any]) -> None:
     service = ThreadService(settings, parts[0])
     thread_id = await add_turns(service, parts[0], ANNE, ["first"])
-    with pytest.raises(ConflictError):
+
+    async def turn() -> None:
         async with service.turn(thread_id, ANNE, "second"):
             await service._rows.delete(thread_id)  # as another process would
             await counting_graph(parts[0]).ainvoke({}, config(thread_id))
             await service.finished(thread_id, 2)
+
+    with pytest.raises(ConflictError):
+        await turn()
     assert await parts[0].aget_tuple(config(thread_id)) is None
 
 

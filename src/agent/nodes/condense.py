@@ -20,7 +20,7 @@ MAX_ANSWER_CHARS = 1000
 
 
 async def condense(state: AgentState, *, chat: ChatModel, history_turns: int) -> AgentState:
-    """Put what a follow-up leaves unsaid before it: by rules where the model only quotes, else by asking the model."""
+    """Add what a follow-up leaves unsaid: by rules where the model only quotes, else by asking the model."""
     question = state["request"].message.strip()
     turns = [turn_from_dict(turn) for turn in state.get("turns", [])][-history_turns:] if history_turns else []
     if not turns:

@@ -128,9 +128,13 @@ def sentences_of(content: PromptContent) -> list[Candidate]:
 
 def judge(content: PromptContent, candidates: Sequence[Candidate], cosines: NDArray[np.float32], weights: Weights) -> list[float]:
     """A score for each candidate. Pure."""
-    wanted = set(content_stems(content.question))
+    asides = " ".join(_ASIDE.findall(content.question))
+    asked = set(content_stems(_ASIDE.sub(" ", content.question)))
+    wanted = asked.union(content_stems(asides))
     whole = {passage.n: set(content_stems(f"{passage.heading} {passage.text}")) for passage in content.passages}
-    rarity = {word: math.log(1 + (len(whole) + 1) / (sum(word in words for words in whole.values()) + 0.5)) for word in wanted}
+    rarity = {
+        word: math.log(1 + (len(whole) + 1) / (sum(word in words for words in whole.values()) + 0.5)) * (1.0 if word in asked else 0.5) for word in wanted
+    }
     form = asked_form(content.question)
     scores = []
     for candidate, cosine in zip(candidates, cosines, strict=True):
@@ -159,10 +163,12 @@ def choose(scores: Sequence[float], vectors: NDArray[np.float32], weights: Weigh
 
 def marked(text: str, number: int) -> str:
     """ "Due in 14 days." of passage 2 becomes "Due in 14 days [2]."; what has no full stop gets one."""
-    body = text.rstrip(" .")
-    return f"{body} [{number}]{text[-1]}" if text[-1:] in "!?…" and body != text else f"{body} [{number}]."
+    body = text.rstrip(" .!?…")
+    return f"{body} [{number}]{text[-1] if text[-1:] in ('!', '?', '…') else '.'}"
 
 
+_ASIDE = re.compile(r"\(([^()]*)\)")
+"""What stands in brackets is context, such as the topic of a conversation; the question itself weighs twice as much."""
 _QUANTITY = re.compile(
     r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|forty|fifty|hundred|thousand|million|half|quarter|no|none)\b",
     re.IGNORECASE,

@@ -1,0 +1,114 @@
+"""`rag ask`, `rag chat` and `rag threads` over a data folder of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from src.cli.main import main
+from tests.integration.agent_parts import agent_over
+
+LEAVE = "How many days of annual leave do employees get?"
+
+
+@pytest.fixture
+def rag(tmp_path: Path, model_cache: Path) -> Any:
+    """Runs `rag` on ingested documents, in the thread that a command line has to itself."""
+
+    async def ingest() -> None:
+        async with agent_over(tmp_path / "data", model_cache):
+            pass
+
+    asyncio.run(ingest())
+    config = tmp_path / "config.ini"
+    config.write_text(f"[storage]\npath = {tmp_path / 'data'}\n[cache]\npath = {model_cache}\n", encoding="utf-8")
+
+    def run(*arguments: str, said: str | None = None) -> Result:
+        return CliRunner().invoke(main, [*arguments, "--config", str(config)], input=said)
+
+    return run
+
+
+def thread_of(rag: Any, question: str = LEAVE) -> str:
+    return str(json.loads(rag("ask", question, "--json").stdout)["thread_id"])
+
+
+def test_ask_prints_the_answer_and_its_numbered_sources(rag: Any) -> None:
+    done = rag("ask", *LEAVE.split())
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.startswith("Employees receive 25 days of paid annual leave each calendar year [1].")
+    assert "[1] Annual leave" in done.stdout
+    assert "leave.md" in done.stdout
+    assert "“Employees receive 25 days of paid annual leave each calendar year.”" in done.stdout
+
+
+def test_ask_json_is_the_answer_of_the_api(rag: Any) -> None:
+    body = json.loads(rag("ask", LEAVE, "--json").stdout)
+    assert set(body) == {"thread_id", "message_id", "answer", "citations", "refused", "degraded", "usage", "timings_ms"}
+    assert {"n", "chunk_id", "document_id", "title", "source", "quote", "score"} <= set(body["citations"][0])
+    assert (body["refused"], body["degraded"], body["citations"][0]["n"]) == (False, [], 1)
+
+
+def test_a_refusal_is_no_failure(rag: Any) -> None:
+    plain, machine = rag("ask", "Who won the football world cup in 1998?"), rag("ask", "Who won the football world cup in 1998?", "--json")
+    assert (plain.exit_code, machine.exit_code) == (0, 0)
+    assert "could not find" in plain.stdout
+    assert json.loads(machine.stdout)["refused"] is True
+
+
+def test_a_follow_up_names_its_thread(rag: Any) -> None:
+    body = json.loads(rag("ask", "How many of them can be carried over?", "--thread", thread_of(rag), "--json").stdout)
+    assert "carried over" in body["answer"]
+
+
+def test_filters_narrow_what_is_asked(rag: Any) -> None:
+    body = json.loads(rag("ask", LEAVE, "--filter", "title=Power cuts", "--json").stdout)
+    assert {citation["title"] for citation in body["citations"]} <= {"Power cuts"}
+
+
+@pytest.mark.parametrize(
+    "arguments", [["ask", LEAVE, "--thread", "nope"], ["threads", "show", "nope"], ["threads", "delete", "nope"], ["ask", LEAVE, "--filter", "=x"]]
+)
+def test_what_fails_exits_with_1_and_says_why(rag: Any, arguments: list[str]) -> None:
+    done = rag(*arguments)
+    assert done.exit_code == 1
+    assert "error:" in done.stderr
+
+
+def test_chat_reads_questions_from_a_pipe_and_follows_up(rag: Any) -> None:
+    done = rag("chat", said=f"{LEAVE}\nHow many of them can be carried over?\n/threads\n/quit\nnever asked\n")
+    assert done.exit_code == 0, done.stderr
+    assert "25 days" in done.stdout
+    assert "carried over until 31 March" in done.stdout
+    assert f"  2  {LEAVE}" in done.stdout
+    assert "never asked" not in done.stdout
+
+
+def test_chat_as_json_is_one_line_an_answer_and_new_begins_a_thread(rag: Any) -> None:
+    done = rag("chat", "--json", said=f"{LEAVE}\n\nWho approves it?\n/new\n{LEAVE}")
+    bodies = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(bodies) == 3
+    assert bodies[0]["thread_id"] == bodies[1]["thread_id"] != bodies[2]["thread_id"]
+
+
+def test_chat_goes_on_after_an_error(rag: Any) -> None:
+    done = rag("chat", said=f"{'x' * 20_000}\n{LEAVE}\n")
+    assert done.exit_code == 0
+    assert "error:" in done.stderr
+    assert "25 days" in done.stdout
+
+
+def test_threads_are_listed_shown_and_deleted_by_their_owner_alone(rag: Any) -> None:
+    thread = thread_of(rag)
+    assert [found["thread_id"] for found in json.loads(rag("threads", "list", "--json").stdout)["threads"]] == [thread]
+    assert json.loads(rag("threads", "list", "--json", "--user", "eve").stdout)["threads"] == []
+    assert rag("threads", "delete", thread, "--user", "eve").exit_code == 1
+    assert f"> {LEAVE}" in rag("threads", "show", thread).stdout
+    assert json.loads(rag("threads", "show", thread, "--json").stdout)["turns"][0]["question"] == LEAVE
+    assert rag("threads", "delete", thread).exit_code == 0
+    assert rag("threads", "show", thread).exit_code == 1

@@ -1,0 +1,99 @@
+"""Answers cut into sentences, and their marks checked and numbered."""
+
+from __future__ import annotations
+
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from src.agent.citing import CitationChecker
+from src.agent.sentences import SentenceStream, marks_of
+from src.core.retrieval import Passage
+from src.core.search import Hit
+
+
+def passage(n: int, text: str, title: str = "Handbook") -> Passage:
+    return Passage(n, Hit(f"c{n}", f"d{n}", title, text, f"/{n}", 0.5, {}, page=n, section="S"))
+
+
+LEAVE = passage(1, "Employees have 26 days of leave. Unused leave is not paid out.")
+GATE = passage(2, "The gate closes at 5 p.m. each day.\nVisitors sign in at the desk.")
+
+
+def test_marks_after_a_full_stop_belong_to_the_sentence_before() -> None:
+    stream = SentenceStream()
+    text = "Due in 14 days. [1][2] Paid by card. [3, 4]\n- one item [5]\n\nThe end"
+    found = [sentence for character in text for sentence in stream.feed(character)] + stream.flush()
+    assert found == ["Due in 14 days. [1][2]", " Paid by card. [3, 4]", "\n- one item [5]", "\n\nThe end"]
+    assert marks_of(found[1]) == (" Paid by card.", (3, 4))
+
+
+ANSWERS = st.lists(
+    st.sampled_from(["Due in 14 days.", "Paid by card", " [1]", "[2, 3]", " ", "\n", "\n- ", "e.g. this", "Who? ", "[", "]", "x", "。", "1."]), max_size=12
+)
+
+
+@given(ANSWERS, st.integers(1, 7))
+def test_the_pieces_of_an_answer_join_to_it_again_however_it_arrives(parts: list[str], size: int) -> None:
+    text = "".join(parts)
+    stream = SentenceStream()
+    found = [sentence for start in range(0, len(text), size) for sentence in stream.feed(text[start : start + size])] + stream.flush()
+    assert "".join(found).strip() == text.strip()
+    assert all(sentence.strip() for sentence in found)
+
+
+def test_citations_are_numbered_by_first_use_and_a_quote_has_one_number() -> None:
+    checker = CitationChecker([LEAVE, GATE])
+    said = [
+        checker.check("The gate closes at 5 p.m. each day. [2]"),
+        checker.check(" Employees have 26 days of leave [1]."),
+        checker.check(" The gate closes at 17:00 [2]."),
+        checker.check(" Leave that is unused isn't paid out [1]."),
+    ]
+    assert said == [
+        "The gate closes at 5 p.m. each day [1].",
+        " Employees have 26 days of leave [2].",
+        " The gate closes at 17:00 [1].",
+        " Leave that is unused isn't paid out [3].",
+    ]
+    assert [(c.n, c.chunk_id, c.quote) for c in checker.citations] == [
+        (1, "c2", "The gate closes at 5 p.m. each day."),
+        (2, "c1", "Employees have 26 days of leave."),
+        (3, "c1", "Unused leave is not paid out."),
+    ]
+
+
+def test_a_claim_that_needs_both_of_its_passages_keeps_both_marks() -> None:
+    checker = CitationChecker([LEAVE, GATE])
+    assert (
+        checker.check("Employees have 26 days of leave and the gate closes at 5 p.m. [1][2]")
+        == "Employees have 26 days of leave and the gate closes at 5 p.m [1][2]."
+    )
+
+
+def test_what_is_left_out_is_counted_unless_it_says_nothing() -> None:
+    checker = CitationChecker([LEAVE, GATE])
+    assert checker.check("Employees have 62 days of leave [1].") is None
+    assert checker.check("Here it is:") is None
+    assert checker.check("[7]") is None
+    assert checker.dropped == 1
+    assert checker.citations == ()
+
+
+def test_without_verification_the_models_marks_are_believed_but_numbers_of_no_passage_go() -> None:
+    checker = CitationChecker([LEAVE, GATE], strict=False)
+    assert checker.check("Employees have 62 days of leave [1][9].") == "Employees have 62 days of leave [1]."
+    assert checker.check("The moon is cheese [9].") == "The moon is cheese."
+    assert checker.dropped == 0
+
+
+@given(st.lists(st.text(max_size=60), max_size=8))
+def test_every_quote_is_verbatim_and_every_mark_has_its_citation(sentences: list[str]) -> None:
+    checker = CitationChecker([LEAVE, GATE])
+    kept = [text for sentence in [*sentences, "Employees have 26 days of leave."] if (text := checker.check(sentence)) is not None]
+    numbers = {int(n) for text in kept for n in re.findall(r"\[(\d+)\](?=[^\[\]]*$|\[)", text)}
+    for citation in checker.citations:
+        assert any(citation.quote in p.hit.text for p in (LEAVE, GATE))
+    assert {citation.n for citation in checker.citations} >= {n for n in numbers if n <= len(checker.citations)}
+    assert [citation.n for citation in checker.citations] == list(range(1, len(checker.citations) + 1))
