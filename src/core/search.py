@@ -64,7 +64,7 @@ class HybridTuning:
 
     fusion: Fusion = "completed"
     technique: Technique = "min_max"
-    vector_weight: float = 0.5
+    vector_weight: float = 0.54
     candidates: int = 100
     rrf_k: int = 60
 
