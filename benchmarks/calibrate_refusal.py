@@ -196,7 +196,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "data")
     parser.add_argument("--cache", type=Path, default=Path("~/.cache/founders-rag/calibration").expanduser())
     parser.add_argument("--models", type=Path, default=Path("~/.cache/founders-rag").expanduser())
-    parser.add_argument("--kept", type=float, default=0.95, help="share of answerable questions that must be answered")
+    parser.add_argument("--kept", type=float, default=0.97, help="share of answerable questions that must be answered")
     parser.add_argument("--again", action="store_true", help="search again instead of using what the last run found")
     parser.add_argument("--write", action="store_true", help="write src/agent/evidence.json")
     args = parser.parse_args()
