@@ -44,6 +44,7 @@ class Weights:
         around: the same for the whole passage.
         rank: 1 for the first passage, falling with its number.
         form: whether the sentence holds what the question asks for: a number for "how many", a date for "when".
+        whole: whether it ends as a sentence does; titles, captions and heads of tables repeat the question's words without answering.
         further: how far below the best a further sentence may score.
         alike: similarity from which a sentence repeats one that is chosen.
     """
@@ -53,6 +54,7 @@ class Weights:
     around: float = 0.3
     rank: float = 0.1
     form: float = 0.15
+    whole: float = 0.2
     further: float = 0.25
     alike: float = 0.85
 
@@ -145,6 +147,7 @@ def judge(content: PromptContent, candidates: Sequence[Candidate], cosines: NDAr
             + weights.around * _share(rarity, whole[candidate.passage])
             + weights.rank / candidate.passage
             + weights.form * (form is not None and form.search(candidate.text) is not None)
+            + weights.whole * (candidate.text[-1] in _SENTENCE_END)
         )
     return scores
 
@@ -167,6 +170,7 @@ def marked(text: str, number: int) -> str:
     return f"{body} [{number}]{text[-1] if text[-1:] in ('!', '?', '…') else '.'}"
 
 
+_SENTENCE_END = frozenset('.!。！…”"')
 _ASIDE = re.compile(r"\(([^()]*)\)")
 """What stands in brackets is context, such as the topic of a conversation; the question itself weighs twice as much."""
 _QUANTITY = re.compile(
