@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,18 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if (name.startswith("RAG_") and not name.startswith("RAG_TEST_")) or name in {"CLOUD_PROFILE", "JPMC_USER_SID"}:
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """A test that sets up logging leaves the next one's records alone."""
+    ours, root = logging.getLogger("src"), logging.getLogger()
+    levels, handlers = (ours.level, root.level), list(root.handlers)
+    yield
+    ours.setLevel(levels[0])
+    root.setLevel(levels[1])
+    for handler in [handler for handler in root.handlers if handler not in handlers and handler.get_name() == "rag"]:
+        root.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")
