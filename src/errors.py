@@ -24,6 +24,7 @@ RagError
 │   └── DeadlineExceededError     504: it did not answer in time
 ├── ModelError                    502: a model answered, but not usably
 │   ├── ContentFilteredError      the provider's content filter refused
+│   ├── ModelCredentialsError     its service refuses this server's own credential; never the caller's 401 or 403
 │   └── StreamInterruptedError    a stream ended without its finish reason
 └── ResourceClosedError           used after close
 """
@@ -194,6 +195,10 @@ class ModelError(RagError):
 
 class ContentFilteredError(ModelError):
     code = "content-filtered"
+
+
+class ModelCredentialsError(ModelError):
+    code = "model-credentials"
 
 
 class StreamInterruptedError(ModelError):

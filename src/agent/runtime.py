@@ -65,7 +65,8 @@ class Agent:
         """One turn as it happens: sentences, then the citations, then the whole answer.
 
         With ``[agent] verify = sentence`` each sentence comes once its citations are checked, and whether to refuse is
-        decided before the first. Closing the iterator stops the model; a turn that did not end leaves no trace in its
+        decided before the first; ``after`` may take back what it has shown (the answer of the last event counts), ``off`` checks
+        nothing. Closing the iterator stops the model; a turn that did not end leaves no trace in its
         thread. Turns of one thread run one after the other.
 
         Raises:

@@ -28,7 +28,8 @@ ANSWER = ["The ", "tariff ", "is ", "0.31 ", "EUR."]
 
 @dataclass
 class Reply:
-    """One scripted answer. ``cut_after``: break the connection after so many stream events; ``delay_s``: wait first."""
+    """One scripted answer. ``cut_after``: break the connection after so many stream events; ``delay_s``: wait first;
+    ``pieces``: of the answer, in place of `ANSWER`."""
 
     status: int = 200
     body: Any = None
@@ -38,6 +39,7 @@ class Reply:
     end_quietly: bool = False
     event_gap_s: float = 0.0
     finish: str = "stop"
+    pieces: list[str] | None = None
 
 
 @dataclass
@@ -163,7 +165,7 @@ class AzureOpenAIEmulator:
         return None
 
     def _completion(self, reply: Reply) -> dict[str, Any]:
-        message = {"role": "assistant", "content": "".join(ANSWER)}
+        message = {"role": "assistant", "content": "".join(reply.pieces or ANSWER)}
         choice = {"index": 0, "message": message, "finish_reason": reply.finish}
         usage = {"prompt_tokens": 11, "completion_tokens": 5, "total_tokens": 16}
         return {"id": "c1", "object": "chat.completion", "created": 1, "model": "gpt-4", "choices": [choice], "usage": usage}
@@ -179,7 +181,7 @@ class AzureOpenAIEmulator:
     def _events(self, request: Recorded, reply: Reply) -> list[dict[str, Any]]:
         base = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4"}
         events: list[dict[str, Any]] = [{**base, "choices": [], "prompt_filter_results": [{"prompt_index": 0}]}]
-        events += [{**base, "choices": [{"index": 0, "delta": {"content": piece}, "finish_reason": None}]} for piece in ANSWER]
+        events += [{**base, "choices": [{"index": 0, "delta": {"content": piece}, "finish_reason": None}]} for piece in reply.pieces or ANSWER]
         events.append({**base, "choices": [{"index": 0, "delta": {}, "finish_reason": reply.finish}]})
         if (request.body.get("stream_options") or {}).get("include_usage"):
             events.append({**base, "choices": [], "usage": {"prompt_tokens": 11, "completion_tokens": 5, "total_tokens": 16}})

@@ -11,12 +11,11 @@ from pydantic import SecretStr
 
 from src.core.chat import Message, Usage
 from src.errors import (
-    AuthenticationError,
     ConfigurationError,
     ContentFilteredError,
     DeadlineExceededError,
+    ModelCredentialsError,
     ModelError,
-    PermissionDeniedError,
     RagError,
     ResourceClosedError,
     ServiceUnavailableError,
@@ -108,17 +107,17 @@ async def test_a_token_provider_is_asked_for_every_attempt(azure: AzureOpenAIEmu
     assert "api-key" not in azure.requests[1].headers
 
 
-async def test_a_token_provider_that_fails_is_an_authentication_error(make: MakeModel) -> None:
+async def test_a_token_provider_that_fails_is_a_credentials_error(make: MakeModel) -> None:
     def broken() -> str:
         raise KeyError("no certificate")
 
-    with pytest.raises(AuthenticationError) as caught:
+    with pytest.raises(ModelCredentialsError) as caught:
         await make(broken, api_key=None).generate(QUESTION)
     assert caught.value.setting == "azure.credential"
 
 
 FAILURES: list[tuple[Reply, type[RagError], str]] = [
-    (Reply(403, {"error": {"code": "Forbidden", "message": QUESTION}}), PermissionDeniedError, "azure_openai.api_key"),
+    (Reply(403, {"error": {"code": "Forbidden", "message": QUESTION}}), ModelCredentialsError, "azure_openai.api_key"),
     (Reply(429, {"error": {"code": "429", "message": QUESTION}}, {"retry-after": "7"}), ServiceUnavailableError, "rate limited"),
     (Reply(500, {"error": {"message": QUESTION}}), ServiceUnavailableError, "HTTP 500"),
     (Reply(503, "no json: " + QUESTION), ServiceUnavailableError, "HTTP 503"),
@@ -153,9 +152,9 @@ async def test_each_refusal_is_the_right_error_without_the_prompt(
 
 
 async def test_a_wrong_key_names_the_keys_that_could_be_wrong(make: MakeModel) -> None:
-    with pytest.raises(AuthenticationError, match=r"azure_openai.api_key or azure.certificate_path"):
+    with pytest.raises(ModelCredentialsError, match=r"azure_openai.api_key or azure.certificate_path"):
         await make(api_key=SecretStr("wrong")).generate(QUESTION)
-    with pytest.raises(AuthenticationError, match=r"chat.api_key"):
+    with pytest.raises(ModelCredentialsError, match=r"chat.api_key"):
         await make(provider="openai", api_key=SecretStr("wrong")).generate(QUESTION)
 
 
@@ -249,6 +248,23 @@ async def test_a_proxy_that_is_not_there_is_named_without_its_credentials(make: 
 async def test_text_that_is_no_unicode_is_sent_all_the_same(azure: AzureOpenAIEmulator, make: MakeModel) -> None:
     await make().generate("lone \ud800 surrogate and \x00")
     assert azure.requests[0].body["messages"][0]["content"] == "lone \ufffd surrogate and \x00"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "text"),
+    [
+        (["Well \ud83d", "\ude00 done."], "Well \U0001f600 done."),
+        (["Well \ud83d", " done."], "Well \ufffd done."),
+        (["\ude00 at", " last \ud83d"], "\ufffd at last \ufffd"),
+    ],
+)
+async def test_an_emoji_cut_in_two_is_joined_and_a_half_alone_is_no_error(azure: AzureOpenAIEmulator, make: MakeModel, pieces: list[str], text: str) -> None:
+    azure.script.extend([Reply(pieces=pieces), Reply(pieces=pieces)])
+    deltas = await collect(make())
+    assert "".join(delta.text for delta in deltas) == text
+    assert all(delta.text.encode() is not None for delta in deltas)
+    assert deltas[-1].finish_reason == "stop"
+    assert (await make().generate(QUESTION)).content == text
 
 
 async def test_one_model_serves_several_event_loops(make: MakeModel) -> None:

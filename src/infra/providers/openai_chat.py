@@ -58,7 +58,8 @@ class OpenAIChatModel:
 
         Raises:
             ServiceUnavailableError, DeadlineExceededError: the service did not answer, or not within `chat.timeout_s`.
-            AuthenticationError, PermissionDeniedError, ConfigurationError: credential, access or deployment are wrong.
+            ModelCredentialsError: the service does not accept our credential, or it may not use the model.
+            ConfigurationError: there is no such deployment.
             ContentFilteredError: the provider's filter stopped question or answer.
             ModelError: the answer is not usable.
         """
@@ -74,7 +75,7 @@ class OpenAIChatModel:
         finish = _FINISH.get(choice.finish_reason or "", "stop")
         if finish == "content_filter":
             raise errors.filtered()
-        return ChatResult(choice.message.content or "", finish, _usage(completion.usage) or Usage())
+        return ChatResult(_joined(choice.message.content or ""), finish, _usage(completion.usage) or Usage())
 
     async def stream(self, messages: Sequence[Message] | str) -> AsyncIterator[ChatDelta]:
         """The answer piece by piece; the last piece carries finish reason and usage. `chat.timeout_s` holds for all of it.
@@ -91,13 +92,14 @@ class OpenAIChatModel:
             raise errors.translate(error) from None
         finish: str | None = None
         usage: Usage | None = None
+        halves = _Halves()
         try:
             async for chunk in _until(stream, deadline, errors):
                 usage = _usage(chunk.usage) or usage
                 if chunk.choices:  # Azure's first chunk has none, the one with the usage neither
                     finish = chunk.choices[0].finish_reason or finish
                     text = chunk.choices[0].delta.content if chunk.choices[0].delta else None
-                    if text:
+                    if text and (text := halves.feed(text)):
                         yield ChatDelta(text)
         finally:
             await stream.close()
@@ -105,7 +107,7 @@ class OpenAIChatModel:
             raise errors.interrupted()
         if finish == "content_filter":
             raise errors.filtered()
-        yield ChatDelta("", _FINISH.get(finish, "stop"), usage)
+        yield ChatDelta(halves.flush(), _FINISH.get(finish, "stop"), usage)
 
     async def aclose(self) -> None:
         """Let the connection go. Again is harmless."""
@@ -169,6 +171,29 @@ async def _until(stream: Any, deadline: float, errors: ErrorMap) -> AsyncIterato
         except errors.failures as error:
             raise errors.translate_stream(error) from None
         yield chunk
+
+
+class _Halves:
+    """Text in pieces, where a character outside the first plane (an emoji) may be cut into its two surrogates."""
+
+    def __init__(self) -> None:
+        self._half = ""
+
+    def feed(self, piece: str) -> str:
+        """What is whole now: a first half at the end waits for its second one."""
+        text = self._half + piece
+        self._half = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
+        return _joined(text[: len(text) - len(self._half)])
+
+    def flush(self) -> str:
+        """A half that has stayed alone."""
+        half, self._half = self._half, ""
+        return _joined(half)
+
+
+def _joined(text: str) -> str:
+    """``text`` with pairs of surrogates as the one character that they are, and each that stands alone, no character at all, as U+FFFD."""
+    return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _payload(messages: Sequence[Message] | str) -> list[dict[str, str]]:

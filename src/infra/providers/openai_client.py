@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import httpx2
 import openai
 
-from ...errors import AuthenticationError, RagError
+from ...errors import ModelCredentialsError, RagError
 from ..http_transport import PolicyTransport
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _token_source(tokens: Callable[[], Any]) -> Callable[[], Awaitable[str]]:
         except RagError:
             raise
         except Exception as error:
-            raise AuthenticationError(
+            raise ModelCredentialsError(
                 f"No token could be obtained ({type(error).__name__}).", setting="azure.credential", hint="Check the [azure] identity."
             ) from error
 

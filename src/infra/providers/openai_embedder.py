@@ -50,7 +50,7 @@ class OpenAIEmbedder:
         Raises:
             InputError: a text is empty or not a string.
             ConfigurationError: the model's vectors have another length than `embed.dims`, or there is no such model.
-            ServiceUnavailableError, AuthenticationError, PermissionDeniedError, ModelError: as the service failed.
+            ServiceUnavailableError, ModelCredentialsError, ModelError: as the service failed.
         """
         import numpy as np
 

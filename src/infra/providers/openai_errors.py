@@ -17,13 +17,12 @@ import httpx2
 import openai
 
 from ...errors import (
-    AuthenticationError,
     ConfigurationError,
     ContentFilteredError,
     DeadlineExceededError,
     InputError,
+    ModelCredentialsError,
     ModelError,
-    PermissionDeniedError,
     RagError,
     ServiceUnavailableError,
     StreamInterruptedError,
@@ -144,12 +143,12 @@ class ErrorMap:
         return ModelError(f"The model's service refused the request (HTTP {error.status_code}{code}).", hop=self.hop, setting=f"{self._section}.model")
 
     def _unauthenticated(self, _error: openai.APIStatusError) -> RagError:
-        return AuthenticationError(
+        return ModelCredentialsError(
             "The model's service does not accept the credential (HTTP 401).", hop=self.hop, setting=self.credential, hint="Check key or identity."
         )
 
     def _forbidden(self, _error: openai.APIStatusError) -> RagError:
-        return PermissionDeniedError(
+        return ModelCredentialsError(
             "The credential may not use this model (HTTP 403).", hop=self.hop, setting=self.credential, hint="Ask for access to the resource."
         )
 

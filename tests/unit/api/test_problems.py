@@ -52,6 +52,7 @@ def test_every_error_of_ours_has_a_status_and_keeps_its_code_and_hint(kind: type
         (errors.ServiceUnavailableError, 503),
         (errors.DeadlineExceededError, 504),
         (errors.StreamInterruptedError, 502),
+        (errors.ModelCredentialsError, 502),
         (errors.StorageReadOnlyError, 500),
     ],
 )
@@ -86,6 +87,13 @@ def test_what_the_caller_got_wrong_is_not_logged_as_a_failure(caplog: pytest.Log
         respond_to(errors.NotFoundError("no"), SCOPE)
         respond_to(HTTPException(415, "no"), SCOPE)
     assert not caplog.records
+
+
+def test_the_services_refusal_of_our_credential_is_not_the_callers_401() -> None:
+    response = respond_to(errors.ModelCredentialsError("Refused (HTTP 401).", hop="https://model", setting="chat.api_key"), SCOPE)
+    assert response.status_code == 502
+    assert "www-authenticate" not in response.headers
+    assert b'"setting":"chat.api_key"' in response.body
 
 
 async def test_an_unexpected_error_inside_a_route_is_a_problem_too(client_of: Any) -> None:
