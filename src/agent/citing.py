@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from ..core.chat import Citation
 from ..core.retrieval import Passage
 from ..infra.providers.passages import NO_ANSWER
+from ..util.terms import tokens
 from .sentences import marks_of
 from .support import Support, check_support
 
-_END = re.compile(r"[.!?…。！？:;]*[\"'”’)]*\s*$")
+_END = re.compile(r"[.!?…。！？]*[\"'”’)]*\s*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,8 @@ class CitationChecker:
         self._passages = {passage.n: passage for passage in passages}
         self._strict = strict
         self._citations: dict[tuple[str, int, int], Citation] = {}
+        self._begun = False
+        self._declined = False
         self.dropped = 0
         """Sentences left out because no passage supports them."""
 
@@ -47,18 +50,25 @@ class CitationChecker:
 
     def check(self, raw: str) -> str | None:
         """A model's sentence as the answer says it, with its marks as ``[n]``; None where it is left out."""
-        text, numbers = marks_of(raw)
+        text, numbers = marks_of(raw, [passage.hit.text for passage in self._passages.values()])
         body = text.strip()
-        if not body or NO_ANSWER in body:
+        if not body or self._declines(body, numbers):
             return None
         marked = [self._passages[number] for number in numbers if number in self._passages]
         backing = self._backing(body, marked)
-        if not backing and self._strict:
+        if not backing and (self._strict or body.startswith(NO_ANSWER)):
             self.dropped += not _says_nothing(body)
             return None
         marks = "".join(f"[{n}]" for n in dict.fromkeys(self._number(item) for item in backing))
-        lead = text[: len(text) - len(text.lstrip())]
+        lead = raw[: len(raw) - len(raw.lstrip())]
         return f"{lead}{_with_marks(body, marks)}"
+
+    def _declines(self, body: str, numbers: Sequence[int]) -> bool:
+        """Whether this is the sentinel, or comes after a reply began with it. A document may hold the word too: a quote has marks."""
+        alone = not numbers and body.partition("\n")[0].strip(" .`*\"'“”") == NO_ANSWER
+        self._declined = self._declined or (alone and not self._begun)
+        self._begun = True
+        return alone or self._declined
 
     def _backing(self, claim: str, marked: Sequence[Passage]) -> list[Backing]:
         """The passages that support a claim: those it names, those taken together, else the best of all others."""
@@ -105,7 +115,7 @@ def _together(claim: str, passages: Sequence[Passage]) -> bool:
 
 
 def _says_nothing(body: str) -> bool:
-    return check_support(body, body).reasons == ("empty",)
+    return body.startswith(NO_ANSWER) or not any(token.content for token in tokens(body))
 
 
 def _with_marks(body: str, marks: str) -> str:

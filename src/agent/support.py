@@ -63,7 +63,7 @@ def check_support(claim: str, passage: str, heading: str = "") -> Support:
     """Whether ``claim`` follows from ``passage``; ``heading`` (title and section) may hold names and numbers too."""
     wanted = _weights(claim)
     match = _match(claim, wanted, passage, heading)
-    if not wanted:
+    if not any(character.isalpha() for word in wanted for character in word):  # a row of figures says nothing without its head
         return Support(False, ("empty",), 0.0, match.span)
     if _flat(claim) == _flat(match.best):
         return Support(True, (), 1.0, match.span)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +12,7 @@ from src.agent.citing import CitationChecker
 from src.agent.sentences import SentenceStream, marks_of
 from src.core.retrieval import Passage
 from src.core.search import Hit
+from src.infra.providers.passages import NO_ANSWER
 
 
 def passage(n: int, text: str, title: str = "Handbook") -> Passage:
@@ -30,7 +32,10 @@ def test_marks_after_a_full_stop_belong_to_the_sentence_before() -> None:
 
 
 ANSWERS = st.lists(
-    st.sampled_from(["Due in 14 days.", "Paid by card", " [1]", "[2, 3]", " ", "\n", "\n- ", "e.g. this", "Who? ", "[", "]", "x", "。", "1."]), max_size=12
+    st.sampled_from(
+        ["Due in 14 days.", "Paid by card", " [1]", "[2, 3]", " ", "\n", "\n- ", "e.g. this", "Who? ", "[", "]", "x", "。", "1.", "【1】", "[^1]", "\n[2] "]
+    ),
+    max_size=12,
 )
 
 
@@ -41,6 +46,78 @@ def test_the_pieces_of_an_answer_join_to_it_again_however_it_arrives(parts: list
     found = [sentence for start in range(0, len(text), size) for sentence in stream.feed(text[start : start + size])] + stream.flush()
     assert "".join(found).strip() == text.strip()
     assert all(sentence.strip() for sentence in found)
+
+
+@pytest.mark.parametrize(
+    ("mark", "numbers"),
+    [
+        ("[1-3]", (1, 2, 3)),
+        ("[1–2]", (1, 2)),
+        ("[1 to 2]", (1, 2)),
+        ("【1】", (1,)),
+        ("【1†source】", (1,)),
+        ("[passage 1]", (1,)),
+        ("[Source 1; Source 2]", (1, 2)),
+        ("[^1]", (1,)),
+        ("[1], [2]", (1, 2)),
+        ("[1] and [2]", (1, 2)),
+        ("[12345]", ()),
+        ("[2-1]", (2, 1)),
+        ("[1-9999]", (1, 9999)),
+        (f"[{'9' * 5000}]", ()),
+    ],
+)
+def test_marks_in_any_common_form_are_marks_and_no_numbers_of_the_claim(mark: str, numbers: tuple[int, ...]) -> None:
+    for said in (f"Employees have 26 days of leave {mark}.", f"Employees have 26 days of leave. {mark}"):
+        assert marks_of(said) == ("Employees have 26 days of leave.", numbers)
+        assert CitationChecker([LEAVE, GATE]).check(said) == "Employees have 26 days of leave [1]."
+
+
+def test_brackets_of_the_documents_own_text_stay_in_a_quote() -> None:
+    text = "Line with **marks** [1] [2] and more.\n\nThe study says so [2].\n\n[1] Smith, On meters, 2020."
+    checker = CitationChecker([passage(3, text)])
+    assert checker.check("Line with marks [1] [2] and more [3].") == "Line with marks [1] [2] and more [1]."
+    assert checker.check("The study says so [2] [3].") == "The study says so [2] [2]."
+    assert checker.check("\n[1] Smith, On meters, 2020 [3].") == "\n[1] Smith, On meters, 2020 [3]."
+    assert checker.check("Line with marks and more [1] [3].") == "Line with marks and more [1]."
+    assert [citation.quote for citation in checker.citations] == [
+        "Line with **marks** [1] [2] and more.",
+        "The study says so [2].",
+        "[1] Smith, On meters, 2020.",
+    ]
+
+
+def test_an_entry_of_a_list_of_references_keeps_its_number() -> None:
+    stream = SentenceStream()
+    text = "The study says so [3].\n[1] Smith, On meters, 2020 [3].\n[2]"
+    found = [sentence for character in text for sentence in stream.feed(character)] + stream.flush()
+    assert found == ["The study says so [3].", "\n[1] Smith, On meters, 2020 [3].\n[2]"]
+
+
+def test_a_colon_before_the_mark_is_not_followed_by_a_full_stop() -> None:
+    checker = CitationChecker([passage(1, "Visitors bring the following:\n- a badge")])
+    assert checker.check("Visitors bring the following: [1].") == "Visitors bring the following: [1]."
+    assert checker.check("Visitors bring the following [1]:") == "Visitors bring the following: [1]"
+
+
+def test_the_sentinel_counts_only_where_the_reply_begins_with_it() -> None:
+    told = passage(1, f"Our machine says {NO_ANSWER} when it knows nothing.\n\n{NO_ANSWER}\n\n{LEAVE.hit.text}")
+    quote = f"Our machine says {NO_ANSWER} when it knows nothing [1]."
+    leave = "Employees have 26 days of leave [1]."
+    assert CitationChecker([told]).check(quote) == quote
+    assert CitationChecker([told]).check(f"{NO_ANSWER} [1].") == f"{NO_ANSWER} [1]."
+    for first in (NO_ANSWER, f"**{NO_ANSWER}**.", f"{NO_ANSWER}\nThe passages do not say."):
+        checker = CitationChecker([told])
+        assert [checker.check(first), checker.check(leave), checker.dropped] == [None, None, 0]
+    checker = CitationChecker([told])
+    assert [checker.check(leave), checker.check(NO_ANSWER), checker.check(leave), checker.dropped] == [leave, None, leave, 0]
+    assert CitationChecker([LEAVE], strict=False).check(f"{NO_ANSWER}, as they tell of the moon.") is None
+
+
+def test_a_row_of_figures_without_its_head_is_left_out() -> None:
+    checker = CitationChecker([passage(1, "| Day | Night |\n|---|---|\n| 1 | 2 |")])
+    assert checker.check("| 1 | 2 | [1]") is None
+    assert checker.dropped == 1
 
 
 def test_citations_are_numbered_by_first_use_and_a_quote_has_one_number() -> None:
