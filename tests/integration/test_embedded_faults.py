@@ -18,8 +18,9 @@ import pytest
 
 from src.core.identity import AccessScope, Identity, access_scope, system_scope
 from src.core.search import AnyOf, SearchRequest
-from src.errors import StorageCorruptError
+from src.errors import StorageCorruptError, StorageError
 from src.infra.search.embedded import EmbeddedSearch
+from src.infra.search.embedded.truth import FILE_NAME
 
 from .embedded_writer import DIMS, EMBEDDER, item
 
@@ -187,11 +188,27 @@ async def test_an_index_taken_away_under_an_open_engine_is_not_written_into_the_
     await engine.write([item("before", 1)])
     assert (await engine.info()).documents == 11
     folder.rename(tmp_path / "gone")  # at once: the engine's own threads may still be tidying while a tree is removed file by file
-    assert (await engine.info()).documents == 0
+    with pytest.raises(StorageError, match="gone"):
+        await engine.info()
     await engine.write([item("after", 2)])
     assert (await engine.info()).documents == 1
     await engine.aclose()
     assert await check_whole(folder) == {"after": 2}
+
+
+async def test_an_index_that_is_gone_is_an_outage_and_not_an_empty_result(tmp_path: Path) -> None:
+    await filled(tmp_path, 3)
+    server = engine_on(tmp_path)
+    assert await server.count(system_scope()) > 0
+    (tmp_path / FILE_NAME).rename(tmp_path / "moved")
+    for engine in (server, engine_on(tmp_path)):  # one that had it open, and one that finds its views alone
+        with pytest.raises(StorageError, match="gone"):
+            await engine.search(SearchRequest("word", mode="bm25"), system_scope())
+        with pytest.raises(StorageError, match="gone"):
+            await engine.ping()
+    (tmp_path / "moved").rename(tmp_path / FILE_NAME)
+    assert await server.count(system_scope()) > 0
+    await server.aclose()
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:

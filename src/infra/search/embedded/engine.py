@@ -20,7 +20,10 @@ from ....errors import ResourceClosedError
 from ....telemetry.logger import get_logger
 from ..protocol import DocumentPage, DocumentWrite, IndexInfo
 from . import reading
+from .failures import gone
 from .session import Session, identity
+from .truth import FILE_NAME
+from .views import FOLDER as VIEWS
 from .writing import Writer
 
 log = get_logger(__name__)
@@ -47,6 +50,7 @@ class EmbeddedSearch:
         self._dims = dims
         self._lock_timeout_s = lock_timeout_s
         self._session: Session | None = None
+        self._seen = False
         self._writer = Writer(folder, embedder, dims, lock_timeout_s)
         self._read_thread = ThreadPoolExecutor(1, thread_name_prefix="rag-search")
         self._write_thread = ThreadPoolExecutor(1, thread_name_prefix="rag-index")
@@ -184,13 +188,20 @@ class EmbeddedSearch:
             raise ResourceClosedError("The search engine was used after it was closed.")
 
     def _reader(self) -> Session:
-        """The reader's session. As long as there is no index, one on an empty index in memory: reading creates no files."""
+        """The reader's session. As long as there has been no index, one on an empty index in memory: reading creates no files.
+
+        Raises:
+            StorageError: there was an index, and it is gone: an outage, which must not look like "no results".
+        """
         if self._session is not None and not self._session.current():
             self._close_session()
         if self._session is None:
             if identity(self._folder) is None:
+                if self._seen or (self._folder / VIEWS).exists():
+                    raise gone(self._folder / FILE_NAME)
                 return Session.empty(self._folder, self._embedder, self._dims)
             self._session = Session.open(self._folder, self._embedder, self._dims, self._lock_timeout_s)
+            self._seen = True
         return self._session
 
     def _note_system(self, scope: AccessScope, operation: str) -> None:

@@ -41,6 +41,14 @@ def corrupt(path: Path, what: str) -> StorageCorruptError:
     )
 
 
+def gone(path: Path) -> StorageError:
+    return StorageError(
+        f"The index {path} is gone: it was there before.",
+        setting=SETTING,
+        hint="Bring the file back (a lost mount? a moved folder?), or ingest again to begin a new index.",
+    )
+
+
 def from_os_error(error: OSError, path: Path) -> StorageError:
     """The storage error that an operating system's error means."""
     if error.errno in _READ_ONLY:
