@@ -33,8 +33,8 @@ The first of these that sets a key wins:
 2. **Environment**: `RAG_SECTION__KEY`, such as `RAG_SEARCH__HOST`, in any case. `CLOUD_PROFILE` also sets
    `[environment] cloud_profile`; `RAG_ENVIRONMENT__CLOUD_PROFILE` wins over it.
 3. **Secret files**: the folder that `RAG_SECRETS_DIR` names holds one file a key, `search__password` or
-   `RAG_SEARCH__PASSWORD`, as Docker and Kubernetes mount secrets. No folder is read unless it is named. Hidden files and files
-   without `__` in their name are left alone; white space around the content is cut off.
+   `RAG_SEARCH__PASSWORD`, as Docker and Kubernetes mount secrets. No folder is read unless it is named. Hidden files, files
+   without `__` in their name and files whose section is like none of ours are left alone; white space around the content is cut off.
 4. **Files**: `--config` (may be repeated), else `RAG_CONFIG` (several with `:` between them), else `./config.ini`, else the
    packaged default. Later files win over earlier ones. Of a folder the `.ini`, `.yaml`, `.yml` and `.json` files are read, in
    the order of their names. A file of any other name is read as INI.
@@ -43,13 +43,16 @@ The first of these that sets a key wins:
 
 ## How values are written
 
-- Truth values: `true`, `false`, `yes`, `no`, `on`, `off`, `1`, `0`. Lists: separated by commas (in YAML and JSON also lists).
+- Truth values: `true`, `false`, `yes`, `no`, `on`, `off`, `1`, `0`. Lists: separated by commas, or a JSON list of texts
+  (in YAML and JSON files also lists).
   An empty value unsets an optional key and empties a list; for any other key it is an error.
 - `${VAR}` in a file takes an environment variable, `${VAR:default}` has a default, which may be empty and holds no braces. A
   variable that is missing is an error, unless a higher layer sets the key. `$${` is a plain `${`; any other `$` is itself.
 - INI is read as Python's `configparser` does with interpolation off: `key = value` or `key: value`, deeper indented lines
   continue a value, `#` and `;` start a comment **at the start of a line only**, because passwords and addresses may hold them.
-- YAML scalars stay as they are written: `api_version: 2024-06-01` is that text, not a date.
+- YAML scalars stay as they are written: `api_version: 2024-06-01` is that text, not a date. Anchors, aliases and merge keys
+  (`<<`) work.
+- `~` at the start of a path is the home folder.
 - Files are UTF-8, with or without a byte order mark. A section or a key that stands twice in a file is an error.
 - Unknown sections and keys, also of `RAG_SECTION__KEY` variables and secret files, are errors that name the nearest known key.
 - Keys of type *secret text* are shown as `**********`, and never stand in an error.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, field_validator
 
 from ..retrieval.config import RetrievalCfg
 from .provenance import Provenance
@@ -20,6 +20,17 @@ class Section(BaseModel):
     # defer_build: the sections' own validators are built when first used; at import all 17 took 35 ms of processor time,
     # and loading needs that of `Settings` alone.
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True, defer_build=True)
+
+    @field_validator("*")
+    @classmethod
+    def _with_home(cls, value: object) -> object:
+        """``~`` is the home folder in every path; no shell has replaced it in a file or variable."""
+        if not isinstance(value, Path):
+            return value
+        try:
+            return value.expanduser()
+        except RuntimeError as error:
+            raise ValueError(str(error)) from error
 
 
 class SearchCfg(Section):

@@ -29,6 +29,11 @@ PROFILE_PREFIX = "profile:"
 SUFFIXES = (".ini", ".yaml", ".yml", ".json")
 _HEADER = re.compile(r"\[(.+)\]")
 _OPTION = re.compile(r"(.*?)\s*[=:]\s*(.*)$")
+# What a YAML file may hold once its aliases are written out; ours have some 200 nodes, and a bomb has 9 ** 9.
+MAX_YAML_NODES = 20_000
+_YAML_MERGE = "tag:yaml.org,2002:merge"
+_QUOTED = re.compile(r"(['\"])((?:\\.|(?!\1).)*)\1")
+_YAML_TOKEN = re.compile(r".|\\.|<[a-z ]+>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +206,10 @@ def _flatten_section(section: str, prefix: str, node: _Map, parsed: ParsedFile) 
     for name, line, child in node.pairs:
         key = prefix + name
         if isinstance(child, _Map):
-            _flatten_section(section, f"{key}.", child, parsed)
+            if section.startswith(PROFILE_PREFIX) and "." not in key:
+                _flatten_section(section, f"{key}.", child, parsed)
+            else:  # what stands inside is not repeated: an unquoted `{secret}` is such a mapping
+                parsed.report("must be a plain value or a list, not a mapping.", line, f"{section}.{key}")
         elif isinstance(child, _Scalar):
             parsed.add(section, key, child.text, line)
         elif all(isinstance(item, _Scalar) for item in child.items):
@@ -217,25 +225,68 @@ def _parse_yaml(text: str, parsed: ParsedFile) -> None:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         # The error's whole text repeats lines of the file, and its reason quotes words of it: either may be a secret.
-        reason = re.sub(r"(['\"]).{2,}\1", "...", error.problem or "syntax error")
+        # Single characters and the names of YAML's tokens, which it quotes as well, are no words of the file.
+        reason = _QUOTED.sub(lambda found: found[0] if _YAML_TOKEN.fullmatch(found[2]) else "...", error.problem or "syntax error")
         parsed.report(f"is not YAML: {reason}.", error.problem_mark.line + 1 if error.problem_mark else None)
         return
     except yaml.YAMLError:
         parsed.report("is not YAML: it holds characters that YAML does not allow.")
         return
-    if root is not None:
-        _flatten(_yaml_node(root), parsed)
+    if root is None:
+        return
+    try:
+        tree = _YamlReader().read(root)
+    except _YamlFaultError as fault:
+        parsed.report(str(fault), fault.line)
+        return
+    _flatten(tree, parsed)
 
 
-def _yaml_node(node: yaml.Node) -> _Node:
-    import yaml
+class _YamlFaultError(Exception):
+    def __init__(self, message: str, node: yaml.Node) -> None:
+        super().__init__(message)
+        self.line = node.start_mark.line + 1
 
-    line = node.start_mark.line + 1
-    if isinstance(node, yaml.MappingNode):
-        return _Map(tuple((str(key.value), key.start_mark.line + 1, _yaml_node(value)) for key, value in node.value), line)
-    if isinstance(node, yaml.SequenceNode):
-        return _List(tuple(_yaml_node(item) for item in node.value), line)
-    return _Scalar(None if node.tag == "tag:yaml.org,2002:null" else str(node.value), line)
+
+class _YamlReader:
+    """Writes aliases and merge keys out, up to `MAX_YAML_NODES`."""
+
+    def __init__(self) -> None:
+        self._read = 0
+
+    def read(self, node: yaml.Node) -> _Node:
+        import yaml
+
+        self._read += 1
+        if self._read > MAX_YAML_NODES:
+            raise _YamlFaultError(f"holds more than {MAX_YAML_NODES} values once its aliases are written out.", node)
+        line = node.start_mark.line + 1
+        if isinstance(node, yaml.MappingNode):
+            return _Map(tuple(self._pairs(node)), line)
+        if isinstance(node, yaml.SequenceNode):
+            return _List(tuple(self.read(item) for item in node.value), line)
+        return _Scalar(None if node.tag == "tag:yaml.org,2002:null" else str(node.value), line)
+
+    def _pairs(self, node: yaml.MappingNode) -> Iterator[tuple[str, int, _Node]]:
+        """The keys of a mapping, then those that ``<<`` takes in and that it does not name itself."""
+        import yaml
+
+        own: set[str] = set()
+        merges: list[yaml.Node] = []
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise _YamlFaultError("a key must be plain text.", key)
+            if key.tag == _YAML_MERGE:
+                merges.extend(value.value if isinstance(value, yaml.SequenceNode) else [value])
+                continue
+            own.add(key.value)
+            yield key.value, key.start_mark.line + 1, self.read(value)
+        for merged in merges:
+            tree = self.read(merged)
+            if not isinstance(tree, _Map):
+                raise _YamlFaultError("`<<` must name a mapping, or a list of mappings.", merged)
+            yield from (pair for pair in tree.pairs if pair[0] not in own)
+            own.update(name for name, _, _ in tree.pairs)
 
 
 _JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')

@@ -23,7 +23,9 @@ ENV_PREFIX: Final = "RAG_"
 ENV_DELIMITER: Final = "__"
 HIDDEN: Final = "**********"
 
-_CREDENTIALS_IN_URL = re.compile(r"(?<=://)[^/@\s]*@")
+# Up to the last `@`: passwords hold slashes, `#` and `@` too. Hiding a path that holds an `@` is the lesser evil.
+_CREDENTIALS_IN_URL = re.compile(r"(?<=://).*@", re.DOTALL)
+_JSON_LIST = re.compile(r"\s*\[\s*[\"'\]]")
 _WORDS: Mapping[object, str] = {
     bool: "true or false (also yes/no, on/off, 1/0)",
     int: "a whole number",
@@ -104,13 +106,26 @@ class FieldSpec:
         if self.secret:
             return SecretStr(text)
         if self.is_list:
-            return tuple(part.strip() for part in re.split(r"[,\n]", text) if part.strip())
+            return self._read_list(text)
         if self.choices or self.kind in _WORDS:
             return text
         try:
             return json.loads(text)
         except ValueError:
             raise BadValueError(f"must be {self.type_words}.") from None
+
+    @staticmethod
+    def _read_list(text: str) -> tuple[str, ...]:
+        """Items between commas or line ends; also a JSON list of texts (a lone ``[`` begins an address, such as ``[::1]``)."""
+        if not _JSON_LIST.match(text):
+            return tuple(part.strip() for part in re.split(r"[,\n]", text) if part.strip())
+        try:
+            items = json.loads(text)
+        except ValueError:
+            items = None
+        if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+            raise BadValueError("must be a comma-separated list, or a JSON list of texts.")
+        return tuple(items)
 
     def _read_empty(self) -> object:
         if self.optional:

@@ -131,17 +131,18 @@ class EnvironmentLayer(Layer):
     def _take(self, variable: str, value: str) -> None:
         section, delimiter, key = variable[len(ENV_PREFIX) :].lower().partition(ENV_DELIMITER)
         source = Source("environment", variable)
-        if delimiter and looks_ours(section):
+        if delimiter:
             self.add(section, key, value, source)
-        elif not delimiter:
+        else:
             meant = _single_underscore(section)
             if meant is not None:
                 self.report("two underscores part section and key.", meant.name, source, meant.variable)
 
 
 def looks_ours(section: str) -> bool:
-    """Whether a variable or secret file of this section is meant for us: it is one of ours, or one misspelt."""
-    return section in schema() or bool(nearest(section, schema(), 0.8))
+    """Whether a secret file of this section, without our prefix, is meant for us: it is one of ours, or one misspelt."""
+    # 0.7: two letters of four swapped (`caht`) are 0.75 alike.
+    return section in schema() or bool(nearest(section, schema(), 0.7))
 
 
 def _single_underscore(name: str) -> FieldSpec | None:
@@ -152,7 +153,8 @@ def _single_underscore(name: str) -> FieldSpec | None:
 class SecretLayer(Layer):
     """A folder with one file a key, as Docker and Kubernetes mount secrets: ``search__password`` or ``RAG_SEARCH__PASSWORD``.
 
-    Hidden files, and files whose names hold no ``__``, belong to others and are not read. White space around a secret is cut off.
+    Hidden files, files whose names hold no ``__``, and files of sections that are not like ours belong to others and are
+    not read. White space around a secret is cut off.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -165,8 +167,9 @@ class SecretLayer(Layer):
             self.report(f"the folder of secrets cannot be read: {error.strerror or type(error).__name__}.", "", Source("secret", str(folder)))
             return
         for path in files:
-            section, delimiter, key = path.name.lower().removeprefix(ENV_PREFIX.lower()).partition(ENV_DELIMITER)
-            if delimiter and looks_ours(section) and not path.name.startswith("."):
+            name = path.name.lower()
+            section, delimiter, key = name.removeprefix(ENV_PREFIX.lower()).partition(ENV_DELIMITER)
+            if delimiter and (name.startswith(ENV_PREFIX.lower()) or looks_ours(section)) and not name.startswith("."):
                 self._take(path, section, key)
 
     def _take(self, path: Path, section: str, key: str) -> None:

@@ -16,7 +16,7 @@ from src.errors import ConfigurationError, InvalidSettingsError
 from src.infra.config import ChatCfg, SearchCfg, Settings
 from src.infra.profiles import PROFILES
 from src.infra.settings import load, load_settings, source_of
-from src.infra.settings_schema import find
+from src.infra.settings_schema import find, schema
 
 SAMPLE_1 = """\
 [search]
@@ -257,6 +257,12 @@ class TestSecretFiles:
         write(tmp_path, "x", "search__password")
         assert load_settings([], environ={}).search.password is None
 
+    def test_a_misspelt_section_is_a_fault(self, tmp_path: Path) -> None:
+        write(tmp_path, "x", "caht__api_key")
+        write(tmp_path, "x", "RAG_OTHERTOOL__KEY")
+        problems = load([], environ={"RAG_SECRETS_DIR": str(tmp_path), "RAG_CAHT__MODEL": "x"}).problems
+        assert [(problem.key, problem.nearest) for problem in problems] == [("othertool", ""), ("caht", "chat"), ("caht", "chat")]
+
     def test_faults_are_listed(self, tmp_path: Path) -> None:
         write(tmp_path, "x", "search__passwrd")
         (tmp_path / "api__token").write_bytes(b"\xff")
@@ -283,3 +289,28 @@ class TestSettings:
     def test_environment_values_are_taken_as_they_are(self, value: str) -> None:
         loaded = load_settings([], environ={"RAG_SEARCH__INDEX_ALIAS": value, "X": "no"}) if value.strip() else None
         assert loaded is None or loaded.search.index_alias == value
+
+
+class TestValues:
+    @pytest.mark.parametrize("text", ["http://a, http://b", '["http://a", "http://b"]', ' [ "http://a",\n"http://b" ] '])
+    def test_a_list_is_written_with_commas_or_as_json(self, text: str) -> None:
+        assert load_settings([], environ={"RAG_API__CORS_ORIGINS": text}).api.cors_origins == ("http://a", "http://b")
+
+    @pytest.mark.parametrize("text", ["['http://a']", '["http://a"', '["a", 1]', '[""], x'])
+    def test_a_list_that_is_nearly_json_is_refused(self, text: str) -> None:
+        (problem,) = load([], environ={"RAG_API__CORS_ORIGINS": text}).problems
+        assert "JSON list" in problem.message
+
+    def test_an_address_in_brackets_is_an_item(self) -> None:
+        assert load_settings([], environ={"RAG_NETWORK__NO_PROXY": "[::1], host"}).network.no_proxy == ("[::1]", "host")
+
+    def test_a_tilde_is_the_home_folder_in_every_path(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HOME", "/home/somebody")
+        specs = [spec for keys in schema().values() for spec in keys.values() if spec.kind is Path]
+        loaded = load_settings([], {spec.name: "~/x" for spec in specs if spec.section != "retrieval"})
+        assert specs
+        assert {getattr(getattr(loaded, spec.section), spec.key) for spec in specs} == {Path("/home/somebody/x")}
+
+    def test_the_home_of_nobody_is_a_problem(self) -> None:
+        (problem,) = load([], {"storage.path": "~no-such-user/x"}, environ={}).problems
+        assert problem.key == "storage.path"

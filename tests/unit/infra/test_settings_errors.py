@@ -65,6 +65,7 @@ def test_everything_that_is_wrong_is_listed_at_once_with_its_line(tmp_path: Path
         ("rag.ini", 19, "environment.cloud_profile", ""),
         ("RAG_API__PROT", None, "api.prot", "port"),
         ("RAG_CHAT__MODEL", None, "chat.model", ""),
+        ("RAG_OTHERTOOL__KEY", None, "othertool", ""),
         ("RAG_SEARCH_HOST", None, "search.host", "RAG_SEARCH__HOST"),
         ("RAG_SERACH__HOST", None, "serach", "search"),
         ("overrides", None, "api.port", ""),
@@ -145,6 +146,11 @@ def test_a_model_that_is_built_by_hand_hides_its_input_too() -> None:
     with pytest.raises(ValueError, match="api_key") as caught:
         ChatCfg(api_key=[CANARY])
     assert CANARY not in str(caught.value)
+
+
+@given(scheme=st.sampled_from(["http", "https", "socks5"]), user=st.text("ab:/#@? "), password=st.text(alphabet=st.characters(codec="utf-8")))
+def test_no_user_or_password_within_an_address_is_shown(scheme: str, user: str, password: str) -> None:
+    assert display(f"{scheme}://{user}:{password}@host.example:9200/x") == f"{scheme}://**********@host.example:9200/x"
 
 
 def test_credentials_in_an_address_are_not_shown(tmp_path: Path) -> None:

@@ -130,6 +130,10 @@ def test_yaml_does_not_guess_types(folder: Path) -> None:
         ("f.yaml", "a: &x\n  k: *x"),
         ("f.yaml", "a: 1\n---\nb: 1"),
         ("f.yaml", "a: \x01"),
+        ("f.yaml", "a: {? {b: c} : d}"),
+        ("f.yaml", "a: {<<: text}"),
+        ("f.yaml", "a: {b: {c: d}}"),
+        ("f.yaml", "profile:a: {b: {c: {d: e}}}"),
         ("f.json", '{"a": }'),
         ("f.json", "[1]"),
         ("f.json", "3"),
@@ -139,6 +143,38 @@ def test_yaml_does_not_guess_types(folder: Path) -> None:
 def test_what_is_no_configuration_is_one_problem_of_the_file(folder: Path, name: str, text: str) -> None:
     (problem,) = parse(folder, text, name).problems
     assert problem.where.endswith(name)
+
+
+@pytest.mark.parametrize("form", ["{{k: [{}]}}", "{{k: {{a: {}}}}}", "{{<<: {{b: {}}}}}"])
+def test_aliases_that_write_each_other_out_are_bounded(folder: Path, form: str) -> None:
+    levels = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30)]
+    (problem,) = parse(folder, "\n".join(["a0: &a0 [x]", *levels, f"z: {form.format('*a29')}"]), "f.yaml").problems
+    assert "aliases" in problem.message
+
+
+def test_yaml_merge_keys_take_in_what_a_mapping_does_not_name_itself(folder: Path) -> None:
+    parsed = parse(folder, "a: &a {x: 1, y: 2}\nb: &b {y: 3, z: 4}\nc:\n  <<: [*a, *b]\n  x: 5\nd: {<<: *b}\n", "f.yaml")
+    assert not parsed.problems
+    assert {e.key: e.value for e in parsed.entries if e.section == "c"} == {"x": "5", "y": "2", "z": "4"}
+    assert {e.key: e.value for e in parsed.entries if e.section == "d"} == {"y": "3", "z": "4"}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a: b: c", "is not YAML: mapping values are not allowed here"),
+        ("a: [b\nc: {d", "is not YAML: expected ',' or ']', but got ':'"),
+        ("a:\n b: 1\nc\n", "is not YAML: could not find expected ':'"),
+        ("a:\n  - b\n c: d", "is not YAML: expected <block end>, but found '<block mapping start>'"),
+        ("a: *canary", "is not YAML: found undefined alias ..."),
+        ('a: "\\canary"\n', "is not YAML: found unknown escape character 'c'"),
+        ("%TAG !canary a\n---\n", "is not YAML: expected '!', but found ' '"),
+    ],
+)
+def test_why_a_file_is_not_yaml_is_said_without_its_words(folder: Path, text: str, reason: str) -> None:
+    (problem,) = parse(folder, text, "f.yaml").problems
+    assert reason in problem.message
+    assert "canary" not in problem.message
 
 
 @pytest.mark.parametrize("name", ["f.ini", "f.yaml", "f.json"])
