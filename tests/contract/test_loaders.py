@@ -240,6 +240,65 @@ def test_a_pages_title_comes_without_the_name_of_its_site() -> None:
     assert titles == ["Moving home", "Moving home", "Customers who move"]
 
 
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (b"<!-- a -->\n" * 40 + b"x", "a.txt"),
+        (b"<!-- a -->\n" * 40 + b"x", "noextension"),
+        (b"text\n\n<div>\n" + b"<a" * 500_000, "a.md"),
+        (b"text\n\n<div>\n" + b"<!--" * 500_000, "a.md"),
+        (b"text\n---\n" * 20_000, "a.txt"),
+    ],
+)
+def test_no_text_makes_the_reader_go_over_it_again_and_again(data: bytes, name: str) -> None:
+    """Each of these took minutes, years, or all of the stack."""
+    if name == "noextension":
+        assert reason(data, name) == "unsupported"
+    else:
+        check(load(data, name))
+
+
+def test_comments_before_a_page_do_not_hide_that_it_is_one() -> None:
+    assert load(b"<?xml version='1.0'?>\n" + b"<!-- a -->\n" * 40 + b"<html><p>Text", "a.txt").content_type == HTML
+
+
+@pytest.mark.parametrize("depth", [10, 45])
+def test_deep_lists_lose_nothing(depth: int) -> None:
+    items = "".join("  " * n + f"- item {n}\n" for n in range(depth))
+    parsed = load(f"{items}\n\nAfter it.\n".encode(), "a.md")
+    assert parsed.parts[0].text.endswith(f"item {depth - 1}\n\nAfter it.")
+    assert parsed.warnings == ()
+
+
+@pytest.mark.parametrize(
+    "data", ["".join("  " * n + f"- item {n}\n" for n in range(80)) + "\n\nAfter it.\n", "Before it.\n\n" + "> " * 150 + "quoted"], ids=["lists", "quotes"]
+)
+def test_markdown_nested_too_deep_to_read_is_reported(data: str) -> None:
+    assert "nested" in load(data.encode(), "a.md").warnings[0]
+
+
+def test_deep_pages_lose_nothing_and_too_deep_ones_are_reported() -> None:
+    def page(depth: int) -> bytes:
+        return b"<p>Before.</p>" + b"<div>" * depth + b"Inside." + b"</div>" * depth + b"<p>After.</p>"
+
+    parsed = load(page(1000), "a.html")
+    assert (parsed.parts[0].text, parsed.warnings) == ("Before.\n\nInside.\n\nAfter.", ())
+    assert "nested" in load(page(3000), "a.html").warnings[0]
+    with pytest.raises(DocumentError, match="nested") as caught:
+        load(b"<div>" * 3000 + b"Inside.", "a.html")
+    assert caught.value.reason == "broken"
+
+
+@pytest.mark.parametrize("charset", ["hex", "rot13", "idna", "unicode_escape", "utf-8-sig", "no-such-charset"])
+def test_a_page_that_declares_what_is_no_encoding_is_read_as_it_looks(charset: str) -> None:
+    parsed = load(f"<html><meta charset={charset}><p>Maß: 5 Fuß".encode(), "a.html")
+    assert parsed.parts[0].text == "Maß: 5 Fuß"
+
+
+def test_an_encoding_is_known_by_the_name_that_the_page_gives_it() -> None:
+    assert load("<html><meta charset=euc-kr><p>안녕하세요".encode("euc-kr"), "a.html").parts[0].text == "안녕하세요"
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "iso-8859-1", "windows-1252", "utf-16"])
 def test_a_page_is_read_in_the_encoding_it_declares(encoding: str) -> None:
     page = f"<!doctype html><html><head><meta charset='{encoding}'><title>Größe</title></head><body><p>Maß: 5 Fuß</p></body></html>"

@@ -21,6 +21,8 @@ _BLOCK_TAGS = (
     "address hr header pre details summary fieldset center hgroup"
 )
 _BLOCKS = frozenset(_BLOCK_TAGS.split())
+_TOO_DEEP = "its elements are nested more than 2,048 deep; what follows there is left out"
+"""libxml2's limit with ``huge_tree``; it stops there as if the page ended."""
 
 
 def load(data: bytes, name: str) -> ParsedDocument:
@@ -29,12 +31,14 @@ def load(data: bytes, name: str) -> ParsedDocument:
     Raises:
         DocumentError: ``empty``: no text remains; ``unsupported``: binary data.
     """
-    root, warnings = _parse(data)
+    root, warnings, whole = _parse(data)
     builder = PartBuilder()
     _Walker(builder).walk(_content(root))
     title = _title(squeeze(root.xpath("string((//title)[1])")), squeeze(root.xpath("string((//h1)[1])")))
     language = squeeze(root.get("lang") or "")
     part = builder.build()
+    if not part.text and not whole:
+        raise DocumentError(f"The page cannot be read: {_TOO_DEEP}.", reason="broken")
     if not part.text:
         raise DocumentError("No text remains once navigation, scripts and other boilerplate are left out.", reason="empty")
     return ParsedDocument((part,), HTML, title, {"language": language} if language else {}, warnings)
@@ -45,7 +49,8 @@ def _title(title: str, heading: str) -> str:
     return heading if heading and (not title or title.startswith(heading)) else title
 
 
-def _parse(data: bytes) -> tuple[Element, tuple[str, ...]]:
+def _parse(data: bytes) -> tuple[Element, tuple[str, ...], bool]:
+    """The page's root, warnings, and whether the parser got to the end of the page."""
     from lxml import etree, html
 
     warnings: tuple[str, ...] = ()
@@ -54,30 +59,45 @@ def _parse(data: bytes) -> tuple[Element, tuple[str, ...]]:
         text, warnings = decode_text(data)
         # Parsed as bytes of a known encoding: lxml refuses strings that also declare one.
         data, encoding = clean(text).encode("utf-8"), "utf-8"
-    parser = html.HTMLParser(encoding=encoding, remove_comments=True, remove_pis=True, no_network=True)
+    parser = html.HTMLParser(encoding=encoding, remove_comments=True, remove_pis=True, no_network=True, huge_tree=True)
     try:
         root = html.document_fromstring(data, parser=parser)
     except (etree.ParserError, etree.XMLSyntaxError) as error:
         raise DocumentError("The page holds no text.", reason="empty") from error
-    return root, warnings
+    whole = not any("Excessive depth" in entry.message for entry in parser.error_log)
+    return root, warnings if whole else (*warnings, _TOO_DEEP), whole
 
 
 def _declared(data: bytes) -> str | None:
-    """The encoding that the page declares in its first 4 KiB, if Python knows it; UTF-16 cannot be declared this way."""
+    """The encoding that the page declares in its first 4 KiB, if Python and libxml2 know it; UTF-16 cannot be declared this way."""
     import codecs
     import re
 
-    found = re.search(rb"""(?:charset|encoding)\s*=\s*["']?\s*([\w.:-]{2,40})""", data[:4096], re.IGNORECASE)
+    found = re.search(rb"""(?:charset|encoding)\s*+=\s*+["']?+\s*+([\w.:-]{2,40})""", data[:4096], re.IGNORECASE)
     if not found:
         return None
     try:
-        name = codecs.lookup(found[1].decode("ascii")).name
+        label = found[1].decode("ascii")
+        name = codecs.lookup(label).name
     except (LookupError, UnicodeDecodeError):
         return None
     if name.startswith(("utf-16", "utf-32")):
         return None
     # Browsers read both labels as Windows-1252 (WHATWG Encoding Standard, "latin1").
-    return "cp1252" if name in ("iso8859-1", "ascii") else None if name == "utf-8" else name
+    if name in ("iso8859-1", "ascii"):
+        return "cp1252"
+    # Python also knows what is no encoding of text (hex, rot13), and spells some in ways of its own (euc_kr).
+    return None if name == "utf-8" else next((known for known in (name, label) if _known_to_libxml2(known)), None)
+
+
+def _known_to_libxml2(encoding: str) -> bool:
+    from lxml import html
+
+    try:
+        html.HTMLParser(encoding=encoding)
+    except LookupError:
+        return False
+    return True
 
 
 def _content(root: Element) -> Element:

@@ -49,7 +49,7 @@ def load(data: bytes, name: str) -> ParsedDocument:
     except DocumentError:
         raise
     except Exception as error:  # a parser may fail in any way on a broken file; the other files must go on
-        raise DocumentError(f"The file cannot be parsed ({type(error).__name__}: {str(error)[:200]}).", reason="broken") from error
+        raise DocumentError(f"The file cannot be parsed ({type(error).__name__}: {str(error)[:200].rstrip('. ')}).", reason="broken") from error
     length = sum(len(part.text) for part in parsed.parts)
     if not any(part.text.strip() for part in parsed.parts):
         raise DocumentError("The document holds no text.", reason="empty")

@@ -41,14 +41,19 @@ def text_blocks(text: str) -> list[Block]:
 
 def _paragraph(text: str, start: int, end: int) -> list[Block]:
     lines = text[start:end].split("\n")
-    level = _heading_level(lines)
-    if level and len(lines) <= 2:
-        return [Block("heading", start, end, level)]
-    if level:
-        body = start + len(lines[0]) + 1 + len(lines[1]) + 1
-        return [Block("heading", start, body - 1, level), *_paragraph(text, body + _indent(text[body:end]), end)]
-    kind: BlockKind = "list" if _ITEM.match(lines[0].lstrip()) else "table" if all("\t" in line for line in lines) else "paragraph"
-    return [Block(kind, start, end)]
+    blocks: list[Block] = []
+    first = 0
+    while level := _heading_level(lines[first : first + 3]):
+        if len(lines) - first <= 2:
+            return [*blocks, Block("heading", start, end, level)]
+        body = start + len(lines[first]) + 1 + len(lines[first + 1]) + 1
+        blocks.append(Block("heading", start, body - 1, level))
+        first += 2
+        start = body + _indent(lines[first])
+        lines[first] = lines[first].lstrip()
+    rest = lines[first:]
+    kind: BlockKind = "list" if _ITEM.match(rest[0].lstrip()) else "table" if all("\t" in line for line in rest) else "paragraph"
+    return [*blocks, Block(kind, start, end)]
 
 
 def _indent(text: str) -> int:

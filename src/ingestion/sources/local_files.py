@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -69,7 +71,9 @@ class _Walk:
     def add(self, text: str) -> None:
         """One path of the command line. A name that exists is taken literally, even with ``[`` or ``*`` in it."""
         path = Path(text).expanduser()
-        if os.path.lexists(path):
+        if not text.strip():  # Path("") is the current folder: an unset variable of a script would ingest all of it
+            self._missing(text, "The path is empty.")
+        elif os.path.lexists(path):
             self.matched = True
             self._add_one(path, named=True)
         elif _MAGIC & set(text):
@@ -89,7 +93,7 @@ class _Walk:
                 self._add_one(Path(name), named=False)
 
     def _missing(self, text: str, message: str) -> None:
-        self.problems.append(Problem(_absolute(text), text, "not-found", message))
+        self.problems.append(Problem(_absolute(text) if text.strip() else text, text, "not-found", message))
 
     def _add_one(self, path: Path, *, named: bool) -> None:
         if path.is_dir():
@@ -150,9 +154,21 @@ def read_file(path: Path) -> bytes:
         DocumentError: ``unreadable``.
     """
     if not path.is_file():
-        kind = "a link that leads nowhere" if path.is_symlink() else "not a regular file"
-        raise DocumentError(f"It is {kind}.", reason="unreadable")
+        raise DocumentError(f"It is {_irregular(path)}.", reason="unreadable")
     try:
         return path.read_bytes()
     except OSError as error:
         raise DocumentError(f"The file cannot be read: {error.strerror or error}.", reason="unreadable") from error
+
+
+def _irregular(path: Path) -> str:
+    """What stands at a path that is no regular file, in words."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return "a link that leads nowhere" if path.is_symlink() else "no longer there"
+    except OSError as error:
+        return "a link that leads in a circle" if error.errno == errno.ELOOP else f"out of reach ({error.strerror or error})"
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    kind = kinds.get(stat.S_IFMT(mode), "something other than a file")
+    return f"a link to {kind}, not a regular file" if path.is_symlink() else f"{kind}, not a regular file"

@@ -108,3 +108,9 @@ def test_rows_and_items_are_told_from_prose() -> None:
     assert starts_item("(a) first")
     assert starts_item("12. twelfth")
     assert not starts_item("Also the door")
+
+
+def test_a_long_run_of_marks_is_gone_over_once() -> None:
+    text = "." * 300_000 + "x"
+    assert split_sentences(text) == [text]
+    assert split_sentences('He left..." She stayed?! Yes.') == ['He left..."', "She stayed?!", "Yes."]

@@ -74,20 +74,36 @@ def test_a_missing_path_is_a_problem_and_the_rest_goes_on(tree: Path) -> None:
     assert names(found, tree) == ["zero.htm"]
 
 
-@pytest.mark.parametrize("paths", [[], ["nope"], ["nope", "no*pe"]])
-def test_nothing_but_missing_paths_is_an_error(paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.parametrize("paths", [[], ["nope"], ["nope", "no*pe"], [""], [" "]])
+def test_nothing_but_missing_paths_is_an_error(paths: list[str], tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tree)
     with pytest.raises(InputError):
         discover(paths)
 
 
-def test_dangling_links_and_pipes_are_unreadable(tmp_path: Path) -> None:
-    (tmp_path / "gone.txt").symlink_to(tmp_path / "nowhere")
-    os.mkfifo(tmp_path / "pipe.txt")
-    for item in discover([tmp_path]).items:
+def test_an_empty_path_is_not_the_current_folder(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tree)
+    found = discover(["", "zero.htm"])
+    assert [(problem.reason, problem.source) for problem in found.problems] == [("not-found", "")]
+    assert names(found, tree) == ["zero.htm"]
+
+
+def test_what_is_no_regular_file_is_unreadable_and_says_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "1.txt").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "2.txt").symlink_to(tmp_path / "2.txt")
+    (tmp_path / "3.txt").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "4.txt")
+    (tmp_path / "5.txt").write_text("x")
+    items = discover([tmp_path]).items
+    (tmp_path / "5.txt").unlink()
+    told = []
+    for item in items:
         with pytest.raises(DocumentError) as caught:
             item.read()
         assert caught.value.reason == "unreadable"
+        told.append(caught.value.message)
+    kinds = ["a link that leads nowhere", "a link that leads in a circle", "a link to a device, not a regular file", "a pipe, not a regular file"]
+    assert told == [f"It is {kind}." for kind in [*kinds, "no longer there"]]
 
 
 def test_file_names_that_are_not_utf8_can_be_stored(tmp_path: Path) -> None:
