@@ -13,6 +13,8 @@ from ..errors import FilterError
 MAX_FILTERS = 32
 MAX_VALUES = 1024
 MAX_FIELD_CHARS = 200
+MAX_NUMBER_CHARS = 1000
+"""Longer ones no document holds, and Python reads no integer of more than 4,300 digits."""
 
 ALLOWED = 'Allowed: a value, a list of values, a range such as {"gte": 3, "lt": 9} (keys gt, gte, lt, lte), or {"exists": true}.'
 _BOUNDS = ("gt", "gte", "lt", "lte")
@@ -90,6 +92,8 @@ def _word(text: str) -> MetadataValue:
         return text == "true"
     if not _NUMBER.fullmatch(text):
         return text
+    if len(text) > MAX_NUMBER_CHARS:
+        raise FilterError(f"A filter has a number of {len(text)} characters; {MAX_NUMBER_CHARS} at most.", hint='In double quotes it is text: field="123".')
     return float(text) if re.search(r"[.eE]", text) else int(text)
 
 

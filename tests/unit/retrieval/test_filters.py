@@ -49,6 +49,15 @@ def test_a_malformed_condition_names_its_field_and_what_is_allowed(condition: ob
     assert "Allowed" in caught.value.hint
 
 
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_a_number_that_python_would_not_read_is_a_filter_error_and_text_in_quotes(sign: str) -> None:
+    digits = sign + "9" * 4400
+    for argument in (f"page={digits}", f"page=1,{digits}", f"page>={digits}"):
+        with pytest.raises(FilterError, match="characters"):
+            parse_filter_args([argument])
+    assert parse_filter_args([f'page="{digits}"']) == (AnyOf("page", (digits,)),)
+
+
 @pytest.mark.parametrize("filters", [[], "a=b", 3, {"": 1}, {3: 1}, {"x" * 300: 1}, {f"f{n}": 1 for n in range(MAX_FILTERS + 1)}])
 def test_what_is_no_object_of_fields_is_an_error(filters: object) -> None:
     with pytest.raises(FilterError):

@@ -24,6 +24,9 @@ MAX_VALUES = 10_000
 """Values of one any-of filter."""
 
 _NUMBER = re.compile(r"[+-]?[0-9]{1,300}(\.[0-9]{1,300})?([eE][+-]?[0-9]{1,3})?")
+_MAX_BITS = 10_000
+"""Integers of more bits (3,010 digits) are refused: Python does not spell them out (its limit is 4,300 digits)."""
+
 _BOUNDS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 _CHUNK_FIELDS = {"page": NUMBER, "section": TEXT}
 
@@ -132,6 +135,8 @@ def _parameters(bounds: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _checked(field: str, value: object) -> MetadataValue:
+    if isinstance(value, int) and value.bit_length() > _MAX_BITS:
+        raise FilterError(f"The filter on {field!r} has a number of too many digits.", hint="Use a smaller number, or text.")
     if not isinstance(value, str | int | float) or (isinstance(value, float) and math.isnan(value)):
         raise FilterError(f"The filter on {field!r} has a value that cannot be compared: {value!r}.", hint="Use text, numbers or true and false.")
     return value

@@ -66,7 +66,9 @@ def facet_value(value: MetadataValue) -> tuple[int, Any]:
     if isinstance(value, bool):
         return BOOLEAN, int(value)
     if isinstance(value, int):
-        return NUMBER, value if -(2**63) <= value < 2**63 else float(value) if abs(value) < 10**308 else math.copysign(math.inf, value)
+        if -(2**63) <= value < 2**63:
+            return NUMBER, value
+        return NUMBER, float(value) if abs(value) < 10**308 else math.inf if value > 0 else -math.inf
     if isinstance(value, float):
         return (OTHER, "") if math.isnan(value) else (NUMBER, value)
     return TEXT, to_sql(value)
