@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import operator
-import os
 import sqlite3
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +27,6 @@ from src.errors import (
     StorageCorruptError,
     StorageError,
     StorageLockedError,
-    StorageReadOnlyError,
     UnsupportedFeatureError,
 )
 from src.infra.config import EnvironmentCfg, PersistenceCfg, Settings, StorageCfg
@@ -36,7 +38,8 @@ from src.infra.persistence import (
     get_checkpointer_and_store,
 )
 from src.infra.persistence import sqlite as sqlite_backend
-from src.infra.persistence.threads import ThreadService, turn_from_dict, turn_to_dict
+from src.infra.persistence.locks import ThreadLocks
+from src.infra.persistence.threads import LOCKS_FOLDER, ThreadService, turn_from_dict, turn_to_dict
 from src.infra.resource_manager import ResourceManager, use_resources
 
 ANNE = Identity("anne", "acme")
@@ -202,13 +205,34 @@ def test_a_damaged_file_is_named_and_left_alone(sqlite_settings: Settings) -> No
     assert path.read_bytes() == before
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+WRITES = """
+import os, sys
+from pathlib import Path
+from src.errors import RagError
+from src.infra.config import Settings, StorageCfg
+from src.infra.persistence import get_checkpointer_and_store
+import langgraph.checkpoint.sqlite
+settings = Settings(storage=StorageCfg(path=Path(sys.argv[1])))
+checkpointer, _ = get_checkpointer_and_store(settings)
+import src.infra.persistence.threads
+if os.geteuid() == 0:  # permissions mean nothing to root: the process becomes another user
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+try:
+    checkpointer.get_tuple({"configurable": {"thread_id": "t"}})
+except RagError as error:
+    print(type(error).__name__, error)
+"""
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, root: Path) -> None:
+    for parent in [tmp_path, *tmp_path.parents][:3]:
+        parent.chmod(0o755)
     folder = tmp_path / "closed"
-    folder.mkdir(mode=0o500)
-    checkpointer, _ = get_checkpointer_and_store(make_settings(folder, "sqlite"))
-    with pytest.raises(StorageReadOnlyError, match=r"storage\.path"):
-        counting_graph(checkpointer).invoke({}, config())
+    folder.mkdir(mode=0o555)
+    done = subprocess.run([sys.executable, "-c", WRITES, str(folder)], cwd=root, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.startswith("StorageReadOnlyError ")
+    assert str(folder) in done.stdout
+    assert "storage.path" in done.stdout
 
 
 def test_a_folder_that_is_a_file_is_a_storage_error(tmp_path: Path) -> None:
@@ -313,7 +337,11 @@ async def test_the_list_is_latest_first_and_pages_neither_overlap_nor_skip(setti
     assert dates == sorted(dates, reverse=True)
 
 
-@pytest.mark.parametrize("cursor", ["", "x", "bm9wZQ==", "WzEsIDJd", "é"])
+SURROGATE = base64.urlsafe_b64encode(json.dumps(["\ud800", "t"]).encode()).decode()
+DEEP = base64.urlsafe_b64encode(b"[" * 2900).decode()
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "bm9wZQ==", "WzEsIDJd", "é", SURROGATE, DEEP])
 async def test_a_cursor_that_is_not_ours_is_a_query_error(settings: Settings, parts: tuple[Any, Any], cursor: str) -> None:
     service = ThreadService(settings, parts[0])
     if cursor == "":
@@ -386,6 +414,82 @@ async def test_turns_from_two_event_loops_wait_for_each_other(settings: Settings
         order.append("here")
     await elsewhere
     assert order == ["here", "other"]
+
+
+HOLDS = """
+import asyncio, sys
+from pathlib import Path
+from src.infra.persistence.locks import ThreadLocks
+async def hold():
+    async with ThreadLocks(Path(sys.argv[1])).hold(sys.argv[2]):
+        print("held", flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+asyncio.run(hold())
+"""
+
+
+async def test_turns_of_two_services_on_one_folder_lose_nothing(sqlite_settings: Settings) -> None:
+    # As two processes have it: each its own connection and its own locks.
+    checkpointers = [get_checkpointer_and_store(sqlite_settings)[0] for _ in range(2)]
+    slow, quick = ((checkpointer, ThreadService(sqlite_settings, checkpointer)) for checkpointer in checkpointers)
+    thread_id = await add_turns(slow[1], slow[0], ANNE, ["first"])
+    begun = asyncio.Event()
+
+    async def turn(part: tuple[Any, ThreadService], name: str, pause: float) -> None:
+        async with part[1].turn(thread_id, ANNE, name):
+            before = len(await part[1].history(thread_id, ANNE))
+            begun.set()
+            await asyncio.sleep(pause)
+            await counting_graph(part[0]).aupdate_state(config(thread_id), {"turns": [turn_to_dict(a_turn(before + 1))]})
+            await part[1].finished(thread_id, before + 1)
+
+    first = asyncio.create_task(turn(slow, "slow", 0.2))
+    await begun.wait()
+    await asyncio.gather(first, turn(quick, "quick", 0))
+    assert [entry.message_id for entry in await quick[1].history(thread_id, ANNE)] == ["m1", "m2", "m3"]
+    assert (await slow[1].get(thread_id, ANNE)).turns == 3
+    assert [*(sqlite_settings.storage.path / LOCKS_FOLDER).iterdir()] == []
+    for part in (slow, quick):
+        await part[0].aclose()
+
+
+async def test_a_process_that_is_killed_lets_go_of_its_thread(sqlite_settings: Settings, root: Path) -> None:
+    checkpointer, _ = get_checkpointer_and_store(sqlite_settings)
+    service = ThreadService(sqlite_settings, checkpointer)
+    thread_id = await add_turns(service, checkpointer, ANNE, ["first"])
+    folder = sqlite_settings.storage.path / LOCKS_FOLDER
+    with subprocess.Popen([sys.executable, "-c", HOLDS, str(folder), thread_id], cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert await asyncio.to_thread(holder.stdout.readline) == b"held\n"
+        waiting = asyncio.create_task(service.delete(thread_id, ANNE))
+        given_up = asyncio.create_task(service.delete(thread_id, ANNE))
+        done, _ = await asyncio.wait({waiting}, timeout=0.3)
+        assert not done
+        given_up.cancel()
+        holder.kill()
+    await asyncio.wait_for(waiting, 30)
+    assert [*folder.iterdir()] == []
+    with pytest.raises(NotFoundError):
+        await service.get(thread_id, ANNE)
+    await checkpointer.aclose()
+
+
+async def test_a_turn_that_gives_up_waiting_leaves_no_lock_behind(tmp_path: Path) -> None:
+    one, other = ThreadLocks(tmp_path), ThreadLocks(tmp_path)
+
+    async def hold(locks: ThreadLocks, pause: float = 0) -> None:
+        async with locks.hold("t"):
+            await asyncio.sleep(pause)
+
+    for pauses in range(60):  # cancelled at each step of taking the lock
+        task = asyncio.create_task(hold(one, 10))
+        for _ in range(pauses % 6):
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.0002 * (pauses // 6))
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    await asyncio.wait_for(hold(other), 30)
+    assert [*tmp_path.iterdir()] == []
 
 
 async def test_a_thread_that_another_process_deleted_is_not_brought_back(settings: Settings, parts: tuple[Any, Any]) -> None:

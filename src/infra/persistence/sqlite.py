@@ -64,7 +64,7 @@ class SqliteFile:
             StorageError: kinds of it, for what SQLite and the operating system raise.
             ResourceClosedError: after `close`.
         """
-        with self._lock, _storage_errors(self.path):
+        with self._lock, storage_errors(self.path):
             connection = self._open()
             if not write:
                 yield connection
@@ -130,7 +130,8 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 @contextmanager
-def _storage_errors(path: Path) -> Iterator[None]:
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turns what SQLite and the operating system raise about ``path`` into kinds of `StorageError`."""
     try:
         yield
     except sqlite3.Error as error:

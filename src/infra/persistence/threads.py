@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -25,6 +24,9 @@ if TYPE_CHECKING:
 
 TITLE_CHARS = 80
 MAX_PAGE = 200
+LOCKS_FOLDER = "thread-locks"
+"""Inside the data folder: which threads are held at present, by whichever process."""
+_BAD_CURSOR = "The cursor of the list of threads is not one that this server gave."
 TURNS = "turns"
 """The channel of the agent's state that holds a thread's finished turns, each as `turn_to_dict` makes it."""
 
@@ -50,14 +52,14 @@ class ThreadService:
     """Threads of their owners. A thread of somebody else is not found, exactly like one that never was.
 
     Args:
-        settings: read for nothing but which backend keeps the rows.
+        settings: read for nothing but which backend keeps the rows, and where.
         checkpointer: what `build_checkpointer` made of the same settings.
     """
 
     def __init__(self, settings: Settings, checkpointer: BaseCheckpointSaver[Any]) -> None:
         self._checkpointer = checkpointer
         self._rows = _rows_of(settings, checkpointer)
-        self._locks = ThreadLocks()
+        self._locks = ThreadLocks(settings.storage.path / LOCKS_FOLDER if settings.persistence.backend == "sqlite" else None)
 
     async def list(self, identity: Identity, limit: int = 50, cursor: str | None = None) -> ThreadPage:
         """The caller's threads, the latest first.
@@ -89,7 +91,7 @@ class ThreadService:
         return await self._turns(thread_id)
 
     async def delete(self, thread_id: str, identity: Identity) -> None:
-        """Remove a thread and everything that was kept of it. A turn that is running in this process is waited for.
+        """Remove a thread and everything that was kept of it. A turn that is running, in whichever process, is waited for.
 
         Raises:
             NotFoundError: as `get`.
@@ -104,7 +106,7 @@ class ThreadService:
     async def turn(self, thread_id: str | None, identity: Identity, question: str) -> AsyncIterator[str]:
         """Hold a thread for one turn, a new one where none is named, and yield its id.
 
-        Turns of one thread run one after the other. A new thread whose first turn fails is removed again.
+        Turns of one thread run one after the other, also those of several processes on one data folder. A new thread whose first turn fails is removed again.
 
         Raises:
             NotFoundError: as `get`, also when the thread was deleted while this turn waited for it.
@@ -179,8 +181,9 @@ def _encode(row: ThreadRow) -> str:
 def _decode(cursor: str) -> tuple[str, str]:
     try:
         updated_at, thread_id = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-    except (ValueError, TypeError, binascii.Error) as error:
-        raise QueryError("The cursor of the list of threads is not one that this server gave.") from error
-    if not (isinstance(updated_at, str) and isinstance(thread_id, str)):
-        raise QueryError("The cursor of the list of threads is not one that this server gave.")
-    return updated_at, thread_id
+        if isinstance(updated_at, str) and isinstance(thread_id, str):
+            f"{updated_at}{thread_id}".encode()  # JSON can spell lone surrogates, which no database takes
+            return updated_at, thread_id
+    except (ValueError, TypeError, RecursionError) as error:  # whatever was put into it
+        raise QueryError(_BAD_CURSOR) from error
+    raise QueryError(_BAD_CURSOR)
