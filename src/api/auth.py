@@ -21,10 +21,13 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..core.identity import DEFAULT_TENANT, Identity, current_identity
-from ..errors import AuthenticationError, ConfigurationError, PermissionDeniedError, RagError
+from ..errors import AuthenticationError, ConfigurationError, PermissionDeniedError, RagError, ServiceUnavailableError
 from ..infra.config import ApiCfg, Settings
 from ..infra.persistence.user_context import LOCAL_USER
+from ..telemetry.logger import get_logger
 from .problems import ChallengeError, problem, respond, respond_to
+
+log = get_logger(__name__)
 
 TOKEN_USER = "api"  # noqa: S105 - a user's name, not a token
 """Whom the single `[api] token` stands for."""
@@ -105,6 +108,8 @@ def read_tokens(path: Path) -> dict[str, Identity]:
 class BearerTokens:
     """`auth = tokens`: bearer tokens, looked up by hash in the tokens file, which is read again whenever it changes.
 
+    A file that is gone or broken later leaves the tokens last read in force; to end them all, write ``{}``.
+
     Args:
         tokens_file: hashes and identities; None leaves the single token.
         token: one token of the user `api`.
@@ -115,6 +120,7 @@ class BearerTokens:
         self._single = {hash_token(token): Identity(TOKEN_USER)} if token else {}
         self._known: Mapping[str, Identity] = {}
         self._version: tuple[int, int, int] | None = None
+        self._complaint = ""
 
     def load(self) -> None:
         """Read the file if it changed since.
@@ -132,11 +138,28 @@ class BearerTokens:
         if version is None or version != self._version:
             self._known, self._version = read_tokens(self._path), version
 
+    def _refresh(self) -> None:
+        """Read the file if it changed. One that broke while the server runs is the operator's to know, not the caller's:
+        it is logged, and what was last read of it holds.
+
+        Raises:
+            ServiceUnavailableError: it was never read.
+        """
+        try:
+            self.load()
+            self._complaint = ""
+        except ConfigurationError as error:
+            if str(error) != self._complaint:
+                self._complaint = str(error)
+                log.error("the tokens file cannot be used; the tokens last read from it still hold", detail=str(error))
+            if self._version is None:
+                raise ServiceUnavailableError("Nobody can sign in at present.") from None
+
     async def identify(self, connection: HTTPConnection) -> Identity:
         scheme, _, token = connection.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             raise ChallengeError("A bearer token is needed.", challenge='Bearer realm="rag"', hint="Send Authorization: Bearer TOKEN.")
-        self.load()
+        self._refresh()
         given = hash_token(token.strip())
         found: Identity | None = None
         for known, identity in {**self._known, **self._single}.items():  # all of them, so that time tells nothing
@@ -231,7 +254,12 @@ class LocalOnly:
 
     def _same_origin(self, origin: str | None, host: str) -> bool:
         """No Origin header means no browser page sent it."""
-        return origin is None or origin in self.allowed_origins or (origin.startswith(("http://", "https://")) and urlsplit(origin).netloc == host)
+        if origin is None or origin in self.allowed_origins:
+            return True
+        try:
+            return origin.startswith(("http://", "https://")) and urlsplit(origin).netloc == host
+        except ValueError:  # no URL at all, such as `http://[`
+            return False
 
 
 class RequireIdentity:

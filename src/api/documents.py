@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
 from starlette.background import BackgroundTask
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from ..core.documents import Chunk, Document
@@ -41,7 +42,7 @@ UPLOAD_DOC: dict[str, Any] = {
                     "properties": {
                         "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
                         "allow": {"type": "array", "items": {"type": "string"}, "description": "Principals of yours that may see it; default you alone."},
-                        "id": {"type": "string", "description": "Id of a single file; default its name."},
+                        "id": {"type": "string", "description": "Id of a single file; default its name. With tokens below the user's: USER/ID."},
                         "title": {"type": "string", "description": "Title of a single file; default its own."},
                     },
                 }
@@ -49,6 +50,21 @@ UPLOAD_DOC: dict[str, Any] = {
         },
     }
 }
+
+
+class _DocumentId(Convertor[str]):
+    """All that is left of a path. The framework's own `path` ends at a line break, which file names may hold."""
+
+    regex = r"[\s\S]*"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("document", _DocumentId())
 router = APIRouter(prefix="/v1/documents", tags=["documents"])
 uploading = APIRouter(prefix="/v1/documents", tags=["documents"])
 
@@ -113,7 +129,7 @@ async def delete_several(
 # The routes below an id come before the one of the id itself, as the id takes all that is left of the path.
 
 
-@router.get("/{document_id:path}/passages", response_model_exclude_none=True)
+@router.get("/{document_id:document}/passages", response_model_exclude_none=True)
 async def passages(
     document_id: str, parts: PartsDep, identity: CallerDep, scope: ScopeDep, chunk_id: Annotated[str | None, Query(max_length=200)] = None
 ) -> PassagesOut:
@@ -157,7 +173,7 @@ def surroundings(chunks: tuple[Chunk, ...], at: int) -> tuple[Chunk, ...]:
     return chunks[max(0, at - AROUND) : at + AROUND + 1]
 
 
-@router.get("/{document_id:path}/file")
+@router.get("/{document_id:document}/file")
 async def original(document_id: str, parts: PartsDep, scope: ScopeDep) -> Response:
     """The bytes that were ingested: PDF and text to look at, everything else to save. 409 when the file was changed since."""
     document = await _document(await parts.search(), document_id, scope)
@@ -188,14 +204,14 @@ def _blocks(original: Original) -> Iterator[bytes]:
             yield block
 
 
-@router.get("/{document_id:path}", response_model_exclude_none=True)
+@router.get("/{document_id:document}", response_model_exclude_none=True)
 async def get_document(document_id: str, parts: PartsDep, identity: CallerDep, scope: ScopeDep) -> DocumentOut:
     """One document."""
     document = await _document(await parts.search(), document_id, scope)
     return DocumentOut.of(document, own=owns(document, identity, everyone=parts.settings.api.auth == "none"))
 
 
-@router.delete("/{document_id:path}")
+@router.delete("/{document_id:document}")
 async def delete_one(document_id: str, parts: PartsDep, identity: CallerDep, scope: ScopeDep) -> DeletedOut:
     """Delete one document of the caller's own."""
     deleted = await delete_documents(parts, identity, scope, [document_id])

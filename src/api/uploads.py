@@ -91,6 +91,18 @@ def acl_of(allow: Sequence[str], identity: Identity) -> tuple[str, ...]:
     return tuple(dict.fromkeys(allow)) or (f"user:{identity.user}",)
 
 
+def check_apart(items: Sequence[SourceItem]) -> None:
+    """
+    Raises:
+        InputError: two files of one request have the same id, so that one would silently replace the other.
+    """
+    seen: set[str] = set()
+    for item in items:
+        if item.id in seen:
+            raise InputError(f"Two files of the request are named {item.name[:200]!r}.", hint="Rename one of them.")
+        seen.add(item.id)
+
+
 def owns(document: Document, identity: Identity, *, everyone: bool) -> bool:
     """Whether the caller may replace and delete a document that they see: seeing alone does not suffice.
 
@@ -101,9 +113,14 @@ def owns(document: Document, identity: Identity, *, everyone: bool) -> bool:
     return everyone or uploaded or f"user:{identity.user}" in document.acl
 
 
-def default_id(name: str, identity: Identity, *, everyone: bool) -> str:
-    """Id of an upload that names none: its file name, below the user's where there are several, so that none meets another's."""
-    return name if everyone else f"{identity.user}/{name}"
+def own_id(name: str, identity: Identity, *, everyone: bool) -> str:
+    """Id of an upload: its name or the id that it asks for, below the user's where there are several.
+
+    So nobody's id meets another's, whether or not that one exists: neither can it be found out, nor taken beforehand.
+    """
+    # A user's own slashes are spelled otherwise: `a` with `b/c` must not be `a/b` with `c`.
+    space = identity.user.replace("%", "%25").replace("/", "%2F") + "/"
+    return name if everyone or (name.startswith(space) and name != space) else f"{space}{name}"
 
 
 class Uploader:
@@ -125,7 +142,8 @@ class Uploader:
         """
         acl = acl_of(form.allow, self._identity)
         search = await self._parts.search()
-        items = [await self._item(file, form) for file in form.files]
+        items = [await self._item(search, file, form) for file in form.files]
+        check_apart(items)
         before = {item.id: await self._replaceable(search, item.id) for item in items}
         hashes = {item.id: await asyncio.to_thread(self._parts.files.put, file.file) for item, file in zip(items, form.files, strict=True)}
         outcomes: dict[str, IngestEvent] = {}
@@ -136,15 +154,16 @@ class Uploader:
             await self._settle(search, items, form, hashes, before)
         return tuple(_outcome(item, outcomes.get(item.id)) for item in items)
 
-    async def _item(self, file: UploadFile, form: UploadForm) -> SourceItem:
+    async def _item(self, search: SearchClient, file: UploadFile, form: UploadForm) -> SourceItem:
         if (file.size or 0) > self._limit:
             raise PayloadTooLargeError(f"{file.filename} is larger than {self._limit} bytes.", setting="api.max_upload_bytes")
         data = await file.read()
         await file.seek(0)
         item = upload_item(data, file.filename or "", document_id=form.id, title=form.title, metadata={UPLOADER: self._identity.user})
-        if form.id:
+        # An id that they see is that document, such as one that an operator ingested for them: they may replace it or hear 403.
+        if form.id and await search.get_document(item.id, self._scope) is not None:
             return item
-        identifier = default_id(item.name, self._identity, everyone=self._everyone)
+        identifier = own_id(item.id, self._identity, everyone=self._everyone)
         return upload_item(data, item.name, document_id=identifier, title=form.title, metadata={UPLOADER: self._identity.user})
 
     async def _replaceable(self, search: SearchClient, document_id: str) -> str | None:

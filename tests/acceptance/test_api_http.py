@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+RAG = str(Path(sys.executable).parent / "rag")
 QUESTION = "How quickly must an uncontrolled gas escape be attended?"
 PROBLEM = "application/problem+json"
 
@@ -93,7 +96,7 @@ def test_search_finds_passages_with_the_scores_of_their_legs(client: httpx2.Clie
     found = client.post("/v1/search", json={"query": "gas escape", "mode": mode, "top_k": 3}).json()
     assert found["mode"] == mode
     assert found["degraded"] == []
-    assert found["took_ms"] >= 0
+    assert isinstance(found["took_ms"], int | float)
     assert len(found["hits"]) == 3
     for hit in found["hits"]:
         assert set(hit["legs"]) == ({"bm25", "knn"} if mode == "hybrid" else {mode})
@@ -105,6 +108,50 @@ def test_filters_narrow_a_search(client: httpx2.Client) -> None:
     found = client.post("/v1/search", json={"query": "gas", "filters": {"content_type": ["application/pdf"], "page": {"gte": 2}}}).json()
     assert found["hits"]
     assert all(hit["page"] >= 2 for hit in found["hits"])
+
+
+@pytest.mark.parametrize("digits", [309, 400, 990])
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_a_number_beyond_every_page_matches_none_and_bounds_all(client: httpx2.Client, digits: int, sign: str) -> None:
+    text = sign + "9" * digits
+    for condition, found in [(text, False), (f'{{"lt": {text}}}', not sign), (f'{{"gt": {text}}}', bool(sign))]:
+        body = f'{{"query": "gas", "filters": {{"page": {condition}}}}}'
+        response = client.post("/v1/search", content=body, headers={"Content-Type": "application/json"})
+        assert response.status_code == 200, response.text
+        assert bool(response.json()["hits"]) == found
+    assert client.get("/v1/documents", params={"filter": f"page={text}"}).json()["documents"] == []
+
+
+def test_numbers_that_cannot_be_read_are_the_callers_mistake(client: httpx2.Client) -> None:
+    digits = "9" * 4400
+    assert client.get("/v1/documents", params={"filter": f"page={digits}"}).json()["code"] == "bad-filter"
+    for text in (digits, "1e999"):
+        body = f'{{"query": "gas", "filters": {{"page": {text}}}}}'
+        assert client.post("/v1/search", content=body, headers={"Content-Type": "application/json"}).status_code in {400, 422}
+
+
+def test_a_file_whose_name_holds_a_line_break_can_be_read(client: httpx2.Client, handbook_server: Any) -> None:
+    folder = handbook_server.folder / "odd"
+    folder.mkdir()
+    path = folder / "line\nbreak.txt"
+    path.write_text("The Snorkelwick valve is turned twice a year.")
+    config = str(handbook_server.folder / "config.ini")
+    subprocess.run([RAG, "ingest", folder, "--config", config], check=True, capture_output=True, timeout=120)
+    hits = client.post("/v1/search", json={"query": "Snorkelwick valve"}).json()["hits"]
+    document = hits[0]["document_id"]
+    assert "\n" in document
+    assert client.get(path_of(document)).json()["document_id"] == document
+    assert client.get(f"{path_of(document)}/passages").json()["passages"][0]["text"] == path.read_text()
+    assert client.get(f"{path_of(document)}/file").content == path.read_bytes()
+    assert client.delete(path_of(document)).json() == {"deleted": 1}
+
+
+def test_two_files_of_one_name_in_one_upload_are_refused_and_neither_is_kept(client: httpx2.Client) -> None:
+    files = [("files", ("twin.txt", b"The first twin.")), ("files", ("other/twin.txt", b"The second twin."))]
+    response = client.post("/v1/documents", files=files)
+    assert response.status_code == 400
+    assert "twin.txt" in response.json()["detail"]
+    assert client.get("/v1/documents/twin.txt").status_code == 404
 
 
 NAMES = ["contracts__Master_Agreement_V1 (1).txt", "a#b?c%2F%.txt", "Größe & Maß 100 %.md", "日本語.txt", "../up.txt", "a+b=c;d,e'.txt"]

@@ -98,12 +98,16 @@ def test_seeing_is_not_deleting_or_replacing(member: Callable[..., httpx2.Client
     assert ana.delete(path).json() == {"deleted": 1}
 
 
-def test_an_id_that_another_user_holds_unseen_cannot_be_taken_over(member: Callable[..., httpx2.Client]) -> None:
+def test_an_id_tells_nothing_of_what_others_hold_and_takes_nothing_from_them(member: Callable[..., httpx2.Client]) -> None:
     ana, bo = member("ana"), member("bo")
     document = send(ana, "mine.txt", id="the-id")
-    assert bo.post("/v1/documents", files={"files": ("x.txt", b"nonsense")}, data={"id": "the-id"}).status_code == 409
-    assert bo.delete("/v1/documents/the-id").status_code == 404
-    assert ana.get(f"/v1/documents/{document}/file").content == SECRET
+    assert send(ana, "mine.txt", id="the-id") == send(ana, "mine.txt", id=document) == document == "ana/the-id"
+    answers = [bo.post("/v1/documents", files={"files": ("x.txt", b"nonsense")}, data={"id": name}) for name in ("ana/the-id", "ana/the-next")]
+    assert [answer.status_code for answer in answers] == [201, 201]
+    assert [answer.json()["documents"][0]["document_id"] for answer in answers] == ["bo/ana/the-id", "bo/ana/the-next"]
+    assert bo.delete(f"/v1/documents/{quote(document, safe='')}").status_code == 404
+    assert ana.get(f"/v1/documents/{quote(document, safe='')}/file").content == SECRET
+    assert send(ana, "mine.txt", id="the-next") == "ana/the-next"
 
 
 def test_files_of_one_name_from_two_users_stay_two_documents(member: Callable[..., httpx2.Client]) -> None:

@@ -55,7 +55,7 @@ def test_the_words_of_a_query_need_no_quotes_and_json_has_the_shape_of_the_api(c
     done = rag("search", "how", "much", "paid", "holiday", "--top-k", "2", "--json", config=config)
     answer = json.loads(done.stdout)
     assert (answer["mode"], answer["degraded"], len(answer["hits"])) == ("hybrid", [], 2)
-    assert answer["took_ms"] >= 0
+    assert isinstance(answer["took_ms"], int | float)
     best = answer["hits"][0]
     assert best["source"].endswith("leave.md")
     assert {"chunk_id", "document_id", "title", "text", "source", "section", "score", "legs"} <= best.keys()

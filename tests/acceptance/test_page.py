@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
 
 RAG = str(Path(sys.executable).parent / "rag")
 ARGUMENTS = [
@@ -309,6 +309,69 @@ def test_an_error_is_shown_in_words_and_can_be_tried_again(open_page: Callable[.
     watched.faults[:] = [fault for fault in watched.faults if "503" not in fault]  # the browser's own line about the failed request
 
 
+def thread_of(page: Page, question: str) -> str:
+    page.get_by_role("button", name="New conversation").click()
+    ask(page, question)
+    return page.url.split("#thread=")[1]
+
+
+def hold_back(page: Page, thread: str) -> Callable[[], None]:
+    """Keeps the history of a thread on its way until what is returned is called."""
+    held: list[Route] = []
+    page.route(f"**/v1/threads/{thread}/history", lambda route: held.append(route))  # noqa: PLW0108 - Playwright marks the handler, which a built-in does not allow
+
+    def let_go() -> None:
+        with page.expect_response(f"**/v1/threads/{thread}/history"):
+            held.pop().continue_()
+        page.unroute(f"**/v1/threads/{thread}/history")
+        page.evaluate("new Promise((resolve) => setTimeout(resolve, 100))")  # what the page does with it, it has done now
+
+    return let_go
+
+
+def test_a_conversation_that_arrives_late_does_not_replace_the_one_opened_since(open_page: Callable[..., Watched]) -> None:
+    page = open_page().page
+    first, second = "Who keeps the gas detectors calibrated?", "Who repairs a broken gas meter?"
+    late, wanted = thread_of(page, first), thread_of(page, second)
+    page.get_by_role("button", name="New conversation").click()
+    let_go = hold_back(page, late)
+    for name in (first, second):
+        page.locator(".threads li").get_by_role("button", name=name, exact=True).first.click()
+    expect(page.locator(".turn .question")).to_contain_text(second)
+    let_go()
+    expect(page.locator(".turn .question")).to_contain_text(second)
+    assert page.url.endswith(wanted)
+    expect(page.locator(".threads [aria-current=page]")).to_have_text(second)
+
+
+def test_a_conversation_that_arrives_late_does_not_take_away_a_question_asked_since(open_page: Callable[..., Watched]) -> None:
+    page = open_page().page
+    let_go = hold_back(page, thread_of(page, "Who may isolate a gas supply?"))
+    page.get_by_role("button", name="New conversation").click()
+    page.locator(".threads li").get_by_role("button", name="Who may isolate a gas supply?", exact=True).first.click()
+    ask(page, QUESTION)
+    let_go()
+    expect(page.locator(".turn .question")).to_contain_text(QUESTION)
+    expect(page.locator(".answer-text")).to_contain_text("within one hour")
+
+
+def test_a_conversation_deleted_elsewhere_goes_on_as_a_new_one(open_page: Callable[..., Watched], handbook_server: Any) -> None:
+    watched = open_page()
+    page = watched.page
+    gone = thread_of(page, "How often are gas detectors tested?")
+    assert page.request.delete(f"{handbook_server.url}/v1/threads/{gone}").ok
+    ask(page, QUESTION)
+    note = page.get_by_role("alert")
+    expect(note).to_contain_text("This conversation was deleted elsewhere.")
+    assert "thread_id" not in note.inner_text()
+    page.get_by_role("button", name="Ask in a new conversation").click()
+    expect(page.locator(".answer-text")).to_contain_text("within one hour", timeout=30_000)
+    expect(page.locator(".turn")).to_have_count(1)
+    expect(page.locator(".threads [aria-current=page]")).to_have_text(QUESTION)
+    assert gone not in page.url
+    watched.faults[:] = [fault for fault in watched.faults if "404" not in fault]
+
+
 def test_an_answer_can_be_stopped(open_page: Callable[..., Watched]) -> None:
     page = open_page().page
     page.route("**/v1/chat", lambda route: None)  # never answers
@@ -336,7 +399,8 @@ def test_a_server_with_tokens_is_signed_into_for_this_tab_only(
         subprocess.run([RAG, "ingest", root / "examples/handbook/safety", "--config", config], check=True, capture_output=True, timeout=120)
         made = subprocess.run([RAG, "token", "create", "--user", "ana", "--config", config], check=True, capture_output=True, text=True, timeout=60)
         SignedIn.token = made.stdout.strip()
-        page = open_page(server.url, kind=SignedIn).page
+        watched = open_page(server.url, kind=SignedIn)
+        page = watched.page
         ask(page, QUESTION)
         page.locator("button.cite").first.click()
         expect(page.locator("#viewer mark")).to_be_visible()
@@ -344,6 +408,11 @@ def test_a_server_with_tokens_is_signed_into_for_this_tab_only(
             page.get_by_role("link", name="Open the file").click()
         assert fetched.value.status == 200
         assert page.evaluate("[localStorage.length, sessionStorage.length]") == [0, 1]
+        page.evaluate("sessionStorage.setItem('rag-token', 'to\\u200bken')")  # as an earlier release kept it
+        page.reload()
+        expect(page.get_by_role("dialog", name="Sign in")).to_be_visible()
+        expect(page.locator("#token-message")).to_have_text("This server asks for an access token.")
+        watched.faults[:] = [fault for fault in watched.faults if "401" not in fault]
 
 
 class SignedIn(Watched):
@@ -352,11 +421,13 @@ class SignedIn(Watched):
     token = ""
 
     def ready(self) -> None:
-        for given in ("wrong", self.token):
+        for given, message in (
+            ("to\u200bken", "This server asks for an access token."),  # copied with an invisible character
+            ("wrong", re.compile("Copy it again")),
+            (self.token, "The bearer token is not known."),
+        ):
             expect(self.page.get_by_role("dialog", name="Sign in")).to_be_visible()
-            expect(self.page.locator("#token-message")).to_have_text(
-                "This server asks for an access token." if given == "wrong" else "The bearer token is not known."
-            )
+            expect(self.page.locator("#token-message")).to_have_text(message)
             expect(self.page.get_by_label("Access token")).to_be_focused()
             self.page.get_by_label("Access token").fill(given)
             self.page.keyboard.press("Enter")

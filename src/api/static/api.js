@@ -9,6 +9,9 @@ export function onTokenNeeded(ask) {
   askForToken = ask;
 }
 
+/** Whether a token can stand in a header: `fetch` throws on anything else, which would look like an outage. */
+export const usable = (value) => /^[\x21-\x7e]+$/.test(value);
+
 export const token = {
   get: () => sessionStorage.getItem(TOKEN_KEY),
   set: (value) => sessionStorage.setItem(TOKEN_KEY, value),
@@ -40,6 +43,7 @@ async function problemOf(response) {
 export async function call(method, path, { json, form, signal } = {}) {
   for (;;) {
     const headers = {};
+    if (token.get() !== null && !usable(token.get())) token.clear();
     const used = token.get();
     if (used) headers.Authorization = `Bearer ${used}`;
     if (json !== undefined) headers["Content-Type"] = "application/json";

@@ -1,7 +1,7 @@
 // Puts the page together.
 
 import { $, fillIcons, setStatus } from "./dom.js";
-import { onTokenNeeded, Problem } from "./api.js";
+import { onTokenNeeded, Problem, usable } from "./api.js";
 import { currentThread, newThread, openThread, setTitle, setupChat } from "./chat.js";
 import { refreshThreads, select, setupThreads } from "./threads.js";
 import { setupUpload } from "./upload.js";
@@ -35,7 +35,7 @@ async function show(id, title) {
     return;
   }
   try {
-    await openThread(id, title);
+    if (!(await openThread(id, title))) return; // the person went on elsewhere meanwhile
     setAddress(id);
     select(id);
   } catch (error) {
@@ -85,8 +85,13 @@ function tokenDialog(message) {
     let given = null;
     $("token-form").onsubmit = (event) => {
       event.preventDefault();
-      given = $("token").value.trim();
+      const value = $("token").value.trim();
       $("token").value = "";
+      if (!usable(value)) {
+        $("token-message").textContent = "A token has letters, digits and signs of the English keyboard only, and no spaces. Copy it again.";
+        return;
+      }
+      given = value;
       dialog.close();
     };
     $("token-cancel").onclick = () => dialog.close();

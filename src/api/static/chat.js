@@ -7,6 +7,8 @@ import { openCitation, place } from "./viewer.js";
 
 let threadId = null;
 let running = null;
+let gone = false; // the thread on the page was deleted elsewhere
+let steps = 0; // counts what the person did, so that what arrives late can tell
 let onThreadChange = () => {};
 
 export const currentThread = () => threadId;
@@ -71,11 +73,11 @@ class TurnView {
     return h("li", {}, h("button", { type: "button", class: "source", onclick: open }, h("span", { class: "n", "aria-hidden": "true" }, String(citation.n)), text));
   }
 
-  fail(error, retry) {
+  fail(error, retry, label) {
     this.answer.setAttribute("aria-busy", "false");
     if (!this.text) this.body.replaceChildren();
     const id = error.correlation ? h("span", { class: "correlation" }, `Reference: ${error.correlation}`) : null;
-    const again = h("button", { type: "button", class: "button quiet", onclick: retry }, "Try again");
+    const again = h("button", { type: "button", class: "button quiet", onclick: retry }, label);
     this.extra.replaceChildren(h("div", { class: "note bad", role: "alert" }, icon("alert"), h("div", {}, h("p", {}, error.message), error.hint ? h("p", {}, error.hint) : null, id, again)));
   }
 
@@ -87,9 +89,11 @@ class TurnView {
   }
 }
 
-/** Ask a question in the current thread. */
+/** Ask a question in the current thread, or in a new one where that was deleted elsewhere. */
 export async function ask(message) {
   if (running) return;
+  if (gone) newThread();
+  steps += 1;
   const turn = new TurnView(message);
   const controller = new AbortController();
   running = controller;
@@ -99,7 +103,7 @@ export async function ask(message) {
     await stream(message, turn, controller.signal);
   } catch (error) {
     if (controller.signal.aborted) turn.stop();
-    else turn.fail(error instanceof Problem ? error : new Problem({ detail: "The answer broke off.", hint: "Try again." }), () => again(turn, message));
+    else failed(error, turn, message);
   } finally {
     if (running === controller) {
       running = null;
@@ -107,6 +111,14 @@ export async function ask(message) {
     }
     follow();
   }
+}
+
+function failed(error, turn, message) {
+  gone = Boolean(threadId) && error instanceof Problem && error.status === 404;
+  const shown = gone
+    ? new Problem({ detail: "This conversation was deleted elsewhere.", hint: "The question can begin a new one." })
+    : error instanceof Problem ? error : new Problem({ detail: "The answer broke off.", hint: "Try again." });
+  turn.fail(shown, () => again(turn, message), gone ? "Ask in a new conversation" : "Try again");
 }
 
 async function stream(message, turn, signal) {
@@ -165,6 +177,8 @@ export function setTitle(text, fresh = false) {
 
 /** Leave the present thread for a new one. */
 export function newThread() {
+  steps += 1;
+  gone = false;
   stopAnswer();
   running = null;
   busy(false);
@@ -174,14 +188,23 @@ export function newThread() {
   setTitle("New conversation", true);
 }
 
-/** Show an existing thread; throws a Problem when it is not there. */
+/** Show an existing thread; false when the person asked or opened something else meanwhile. Throws a Problem when it is not there. */
 export async function openThread(id, title) {
-  const { turns } = await getJson(`/v1/threads/${encodeURIComponent(id)}/history`);
+  const mine = ++steps;
+  let turns;
+  try {
+    ({ turns } = await getJson(`/v1/threads/${encodeURIComponent(id)}/history`));
+  } catch (error) {
+    if (mine !== steps) return false;
+    throw error;
+  }
+  if (mine !== steps) return false;
   newThread();
   threadId = id;
   for (const turn of turns) new TurnView(turn.question).finish(turn);
   setTitle(title || turns[0]?.question || "Conversation");
   $("log").scrollTop = $("log").scrollHeight;
+  return true;
 }
 
 export function setupChat(changed) {

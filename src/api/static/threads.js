@@ -7,18 +7,23 @@ const PAGE = 50;
 let handlers = { open: () => {}, deleted: () => {} };
 let current = null;
 let cursor = null;
+let loads = 0;
 
 /** Load the list anew; `selected` is the thread on the page. */
 export async function refreshThreads(selected) {
   current = selected;
+  const mine = ++loads;
   const { threads, next_cursor: next } = await getJson(`/v1/threads?limit=${PAGE}`);
+  if (mine !== loads) return threads; // a later list is on its way, or here already
   $("threads").replaceChildren(...threads.map(item));
   after(next);
   return threads;
 }
 
 async function more() {
+  const mine = loads;
   const { threads, next_cursor: next } = await getJson(`/v1/threads?limit=${PAGE}&cursor=${encodeURIComponent(cursor)}`);
+  if (mine !== loads) return;
   const items = threads.map(item);
   $("threads").append(...items);
   after(next);

@@ -14,7 +14,7 @@ from starlette.requests import HTTPConnection
 
 from src.api.auth import BearerTokens, check_bind_address, hash_token, host_of, is_loopback, make_authenticator, read_tokens
 from src.core.identity import Identity
-from src.errors import AuthenticationError, ConfigurationError
+from src.errors import AuthenticationError, ConfigurationError, ServiceUnavailableError
 from src.infra.config import ApiCfg
 
 
@@ -71,6 +71,31 @@ async def test_a_changed_file_counts_at_once_and_a_removed_token_no_longer(tmp_p
         await tokens.identify(connection("Bearer t1"))
 
 
+@pytest.mark.parametrize("broken", [None, "", '{"%s": {"user"' % ("0" * 64)])
+async def test_a_tokens_file_that_breaks_while_serving_keeps_its_last_tokens_and_tells_callers_nothing(
+    tmp_path: Path, client_of: Any, caplog: pytest.LogCaptureFixture, broken: str | None
+) -> None:
+    path = tokens_file(tmp_path, {"t1": {"user": "ana"}})
+    async with client_of(auth="tokens", tokens_file=path) as client:
+        path.unlink() if broken is None else path.write_text(broken)
+        for _ in range(3):
+            refused = await client.get("/v1/threads", headers={"Authorization": "Bearer whatever"})
+            assert refused.status_code == 401
+            assert str(tmp_path) not in refused.text
+            assert (await client.get("/v1/threads", headers={"Authorization": "Bearer t1"})).status_code == 200
+        said = [record for record in caplog.records if "tokens file" in record.getMessage()]
+        assert len(said) == 1
+        tokens_file(tmp_path, {"t2": {"user": "bo"}})
+        assert (await client.get("/v1/threads", headers={"Authorization": "Bearer t2"})).status_code == 200
+        assert (await client.get("/v1/threads", headers={"Authorization": "Bearer t1"})).status_code == 401
+
+
+async def test_a_tokens_file_that_was_never_read_lets_nobody_in(tmp_path: Path) -> None:
+    with pytest.raises(ServiceUnavailableError) as caught:
+        await BearerTokens(tmp_path / "none.json", "single").identify(connection("Bearer single"))
+    assert str(tmp_path) not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "text", ["", "[]", '{"plain-token": {"user": "a"}}', '{"%s": {"user": ""}}' % ("0" * 64), '{"%s": {"user": "a", "role": "x"}}' % ("0" * 64)]
 )
@@ -123,7 +148,7 @@ async def test_a_foreign_host_header_is_misdirected_even_for_the_page(client_of:
             assert response.json()["code"] == "misdirected"
 
 
-@pytest.mark.parametrize("origin", ["http://evil.com", "null", "http://127.0.0.1:9999", "https://127.0.0.1.evil.com"])
+@pytest.mark.parametrize("origin", ["http://evil.com", "null", "http://127.0.0.1:9999", "https://127.0.0.1.evil.com", "http://["])
 async def test_another_sites_page_may_not_post_to_the_local_server(client_of: Any, origin: str) -> None:
     async with client_of() as client:
         response = await client.post("/v1/documents", files={"files": ("a.txt", b"x")}, headers={"Origin": origin})

@@ -13,10 +13,11 @@ from starlette.datastructures import FormData, Headers, UploadFile
 
 from src.api.documents import file_headers, surroundings
 from src.api.files import FileStore, open_original
-from src.api.uploads import acl_of, default_id, owns, parse_form
+from src.api.uploads import acl_of, check_apart, own_id, owns, parse_form
 from src.core.documents import Chunk, Document
 from src.core.identity import Identity
 from src.errors import ConflictError, InputError, NotFoundError, PermissionDeniedError, StorageError
+from src.ingestion.sources.upload import upload_item
 
 ANA = Identity("ana", "north", ("ops",))
 
@@ -54,8 +55,27 @@ def test_a_file_of_this_machine_cannot_name_its_owner_itself() -> None:
 
 
 def test_files_of_the_same_name_from_two_users_do_not_meet() -> None:
-    assert default_id("a.pdf", ANA, everyone=False) != default_id("a.pdf", Identity("bo", "north"), everyone=False)
-    assert default_id("a.pdf", ANA, everyone=True) == "a.pdf"
+    assert own_id("a.pdf", ANA, everyone=False) != own_id("a.pdf", Identity("bo", "north"), everyone=False)
+    assert own_id("a.pdf", ANA, everyone=True) == "a.pdf"
+
+
+NAMES = st.text("ab/%", min_size=1, max_size=5)
+
+
+@given(NAMES, NAMES, NAMES, NAMES)
+def test_no_id_that_a_user_asks_for_is_one_that_another_user_can_have(one: str, other: str, first: str, second: str) -> None:
+    mine = own_id(first, Identity(one), everyone=False)
+    assert own_id(mine, Identity(one), everyone=False) == mine
+    if one != other:
+        assert mine != own_id(second, Identity(other), everyone=False)
+        assert mine != own_id(mine, Identity(other), everyone=False)
+
+
+def test_two_files_of_one_name_are_not_both_acknowledged() -> None:
+    one, other = upload_item(b"1", "a/same.txt"), upload_item(b"2", "b/same.txt")
+    check_apart([one, upload_item(b"3", "else.txt")])
+    with pytest.raises(InputError, match=r"same\.txt"):
+        check_apart([one, other])
 
 
 def test_a_form_takes_files_and_named_fields() -> None:

@@ -6,6 +6,7 @@ import logging
 
 import pytest
 
+from src.telemetry import stages
 from src.telemetry.logger import JsonFormatter, TextFormatter, get_logger
 from src.telemetry.stages import collect_timings, stage
 
@@ -31,13 +32,15 @@ def test_text_lines_carry_fields_and_tracebacks(caplog: pytest.LogCaptureFixture
     assert "ValueError: broken" in line
 
 
-def test_stages_are_timed_and_repeats_add_up() -> None:
+def test_stages_are_timed_in_milliseconds_and_repeats_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter([10.0, 10.25, 20.0, 20.5, 30.0, 30.125])
+    monkeypatch.setattr(stages.time, "perf_counter", lambda: next(seconds))
     with collect_timings() as timings:
-        for _ in range(2):
-            with stage("embed", texts=1):
+        for name in ("embed", "search", "embed"):
+            with stage(name, texts=1):
                 pass
-    assert list(timings) == ["embed"]
-    assert timings["embed"] >= 0
+    assert timings == {"embed": 375.0, "search": 500.0}
+    assert list(timings) == ["embed", "search"]
 
 
 async def test_requests_side_by_side_keep_their_own_timings() -> None:
