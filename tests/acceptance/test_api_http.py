@@ -89,6 +89,8 @@ def test_an_unknown_thread_is_a_404_in_both_forms(client: httpx2.Client, stream:
     response = client.post("/v1/chat", json={"message": "x", "thread_id": "nobody's", "stream": stream})
     assert response.status_code == 404
     assert response.headers["content-type"] == PROBLEM
+    surrogate = client.post("/v1/chat", content=b'{"message": "x", "thread_id": "\\ud800"}', headers={"Content-Type": "application/json"})
+    assert surrogate.status_code in {404, 422}
 
 
 @pytest.mark.parametrize("mode", ["bm25", "knn", "hybrid"])
