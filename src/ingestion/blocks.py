@@ -1,7 +1,7 @@
 """What a loader makes of a file: parts (pages, or the whole document), each a text and the blocks that lie in it.
 
 A part's text is normalised once, here; every chunk and every quote is later an exact slice of it. Blocks cover all of the
-text that is not white space, in order, and do not overlap.
+text that is not white space, in order, and do not overlap; headers and footers of pages alone lie in none.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Cutting documents into passages: by structure first, sized in tokens of the embedding model. Pure.
 
 Order of preference for a cut: page, heading, block (paragraph, list item, table), table row or sentence, word. Passages are
-exact slices of their part's text; together they cover all of it that is not white space, once (plus the overlap asked for).
+exact slices of their part's text; together they cover all of its blocks, once (plus the overlap asked for). What no block
+covers, such as the footer of a page, is in none.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from ..infra.providers.protocol import TokenSpans
 from ..util.sentences import sentence_spans
 from .blocks import Block, Part
 
-CHUNKER_VERSION = 1
+CHUNKER_VERSION = 2
 """Raised when the same file would be cut differently: what was ingested before is then ingested again."""
 MODEL_TOKENS = 254
 """What all-MiniLM-L6-v2 reads: 256 tokens, two of them its own."""
@@ -120,10 +121,13 @@ class _Cutter:
     def passages(self, headings: list[tuple[int, str]]) -> list[Passage]:
         """The passages; ``headings`` is the open heading path, carried from page to page and updated here."""
         segments = _segments(self._part, headings)
+        if not segments:
+            return []
+        start, end = segments[0].blocks[0].start, segments[-1].blocks[-1].end
         drafts: list[_Draft]
-        if self._count(0, len(self._text)) <= self._room:
+        if self._count(start, end) <= self._room:
             paths = tuple((segment.path, self._count(segment.blocks[0].start, segment.blocks[-1].end)) for segment in segments if not segment.bare)
-            drafts = [_Draft(0, len(self._text), paths or ((segments[-1].path, 1),))]
+            drafts = [_Draft(start, end, paths or ((segments[-1].path, 1),))]
         else:
             drafts = self._merged([draft for segment in segments for draft in self._segment(segment)])
         fitted = [piece for draft in drafts for piece in self._fit(draft)]

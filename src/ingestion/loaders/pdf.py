@@ -15,6 +15,7 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from ...core.documents import MetadataValue
@@ -41,6 +42,9 @@ _BEYOND_UCS2 = re.compile("[\U00010000-\U0010ffff]")
 _NO_AUTHOR = frozenset({"", "python-docx", "anonymous", "unknown", "user", "admin"})
 _RUNNING_SHARE = 0.25
 """A heading-like line that stands on more than this share of the pages is a running header."""
+_EDGE_LINES = 4
+"""Lines at either end of a page that may be its header or footer."""
+_PAGE_NUMBER = re.compile(r"\d{1,5}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,8 @@ def load(data: bytes, name: str) -> ParsedDocument:
         metadata["author"] = author
     levels = heading_levels(pages)
     running = running_lines(pages)
-    parts = tuple(Part(page.text, tuple(page_blocks(page, levels, running)), number) for number, page in enumerate(pages, 1))
+    edges = page_edges(pages)
+    parts = tuple(Part(page.text, tuple(page_blocks(page, levels, running, edges[number - 1])), number) for number, page in enumerate(pages, 1))
     return ParsedDocument(parts, PDF, with_stem(sensible(squeeze(info.get("Title", ""))), name), metadata, warnings)
 
 
@@ -262,6 +267,35 @@ def running_lines(pages: Sequence[Page]) -> frozenset[str]:
     return frozenset(line for line, count in seen.items() if count >= limit)
 
 
+def page_edges(pages: Sequence[Page]) -> list[frozenset[int]]:
+    """For each page, the numbers of its lines that are its header or footer: lines at its edge that many other pages have there, too.
+
+    A page number in a line counts as the same where it grows with the pages; other figures must be equal, so rows of tables stay.
+    """
+    edges = [_edges(page, number) for number, page in enumerate(pages)]
+    seen = Counter(key for edge in edges for key in {key for lines in edge for _, keys in lines for key in keys})
+    common = {key for key, count in seen.items() if count >= max(3, len(pages) * _RUNNING_SHARE)}
+    # Only from the edge inwards: what stands between the page's own lines belongs to the page.
+    found = [frozenset(line for lines in edge for line, _ in takewhile(lambda item: not common.isdisjoint(item[1]), lines)) for edge in edges]
+    # Pages that all say the same few lines are no document of footers alone.
+    says_more = any(line.strip() and number not in lines for page, lines in zip(pages, found, strict=True) for number, line in enumerate(page.text.split("\n")))
+    return found if says_more else [frozenset()] * len(pages)
+
+
+_Edge = list[tuple[int, set[str]]]
+
+
+def _edges(page: Page, number: int) -> tuple[_Edge, _Edge]:
+    """The first lines of a page and its last ones, the outermost first: their number and what they are compared by."""
+    lines = [(place, _edge_keys(" ".join(line.split()), number)) for place, line in enumerate(page.text.split("\n")) if line.strip()]
+    return lines[:_EDGE_LINES], lines[::-1][:_EDGE_LINES]
+
+
+def _edge_keys(line: str, page: int) -> set[str]:
+    """The line itself, and with each of its numbers written as its distance to the page's."""
+    return {line} | {f"{line[: match.start()]}\0{int(match.group()) - page}\0{line[match.end() :]}" for match in _PAGE_NUMBER.finditer(line)}
+
+
 @dataclass(slots=True)
 class _Run:
     """Lines that will be one block."""
@@ -273,18 +307,23 @@ class _Run:
     lines: int = 1
 
 
-def page_blocks(page: Page, levels: dict[Style, int], running: frozenset[str] = frozenset()) -> list[Block]:
-    """Headings by their type, list items by their bullets, tables as runs of rows of figures, paragraphs by their short last line."""
+def page_blocks(page: Page, levels: dict[Style, int], running: frozenset[str] = frozenset(), left_out: frozenset[int] = frozenset()) -> list[Block]:
+    """Headings by their type, list items by their bullets, tables as runs of rows of figures, paragraphs by their short last line.
+
+    Args:
+        running: lines that are no headings wherever they stand.
+        left_out: numbers of lines that no block covers, so that no passage holds them; offsets stay those of the page's text.
+    """
     lines = page.text.split("\n")
     styles = page.styles or (Style(),) * len(lines)
     widest = max(map(len, lines), default=0)
     runs: list[_Run] = []
     at = 0
     previous = ""
-    for line, style in zip(lines, styles, strict=True):
+    for number, (line, style) in enumerate(zip(lines, styles, strict=True)):
         start, end = at + len(line) - len(line.lstrip()), at + len(line.rstrip())
         at += len(line) + 1
-        if start >= end:
+        if start >= end or number in left_out:
             previous = ""
             continue
         is_heading = style in levels and _could_be_heading(line) and " ".join(line.split()) not in running

@@ -156,3 +156,10 @@ def test_what_is_embedded_ends_with_the_whole_text_and_its_prefix_takes_only_wha
 def test_what_is_embedded_names_title_and_section() -> None:
     assert embedding_text("Handbook", "Safety > Ladders", "Climb.", TOKENS.spans, 2) == "Handbook | Safety > Ladders\nClimb."
     assert embedding_text("", "", "Climb.", TOKENS.spans, 2) == "Climb."
+
+
+def test_what_no_block_covers_at_the_edge_of_a_page_is_in_no_passage() -> None:
+    text = "Contoso handbook\nLeave is booked in Compass.\nPage 7"
+    block = Block("paragraph", text.index("Leave"), text.index("\nPage"))
+    assert [(p.text, p.start) for p in chunk_parts([Part(text, (block,), 7)], Words(), 50)] == [("Leave is booked in Compass.", block.start)]
+    assert chunk_parts([Part(text, (), 7)], Words(), 50) == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.ingestion.loaders.pdf import Page, Style, heading_levels, page_blocks, page_text, running_lines
+from src.ingestion.loaders.pdf import Page, Style, heading_levels, page_blocks, page_edges, page_text, running_lines
 
 BODY, BOLD, LARGE = Style(10.0), Style(10.0, bold=True), Style(16.0, bold=True)
 
@@ -63,6 +63,28 @@ def test_items_begin_blocks_of_their_own() -> None:
 
 def test_line_ends_of_pdfium_become_what_the_page_shows() -> None:
     assert page_text("long\ufffeterm\r\ncut\x02ting\u00adedge\x00") == "long-\nterm\ncut-\nting-edge"
+
+
+def body(pages: list[Page]) -> list[str]:
+    edges = page_edges(pages)
+    return ["|".join(one.text[b.start : b.end] for b in page_blocks(one, {}, frozenset(), edges[n])) for n, one in enumerate(pages)]
+
+
+def test_headers_and_footers_lie_in_no_block_though_their_page_numbers_differ() -> None:
+    pages = [Page(f"Contoso handbook\nChapter {letter} says so.\nContoso Inc. | Q3 2022 Form 10-Q | {n}", ()) for n, letter in enumerate("abcde", 7)]
+    assert body(pages) == [f"Chapter {letter} says so." for letter in "abcde"]
+
+
+def test_figures_that_do_not_grow_with_the_pages_and_lines_between_are_no_footers() -> None:
+    figures = [900, 17, 350, 42]
+    pages = [Page(f"Region {letter}\nSold in total {figure}", ()) for letter, figure in zip("abcd", figures, strict=True)]
+    assert body(pages) == [page.text for page in pages]
+    inside = [Page(f"One {letter}\nSee the annex.\nTwo {letter}", ()) for letter in "abcd"]
+    assert body(inside) == [page.text for page in inside]
+
+
+def test_pages_that_all_say_the_same_keep_their_text() -> None:
+    assert body([Page("Keep out.", ())] * 4) == ["Keep out."] * 4
 
 
 @given(st.lists(st.tuples(st.text(alphabet="aB1 .$,•", max_size=30), st.sampled_from([BODY, BOLD, LARGE])), min_size=1, max_size=30))
