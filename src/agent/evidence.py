@@ -17,15 +17,20 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.retrieval import Passage
 from ..core.search import Hit
-from ..infra.providers.local_chat import MAX_READ, Candidate, sentences_of
+from ..infra.providers.forms import own_and_topic
+from ..infra.providers.local_chat import MAX_READ
 from ..infra.providers.passages import PromptContent, PromptPassage
 from ..infra.providers.protocol import Embedder
+from ..infra.providers.sayable import Candidate, sentences_of
 from ..util.terms import content_stems
 from .citing import heading_of
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+TOPIC = 0.5
+"""Weight of a word that a follow-up takes from its conversation, against one of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +57,17 @@ class Measured:
 async def gather(question: str, passages: Sequence[Passage], embedder: Embedder) -> Measured:
     """Compare the question with the very sentences that the local model will compare it with."""
     read = tuple(PromptPassage(passage.n, heading_of(passage), passage.hit.text) for passage in passages)
-    candidates = sentences_of(PromptContent("", read))[:MAX_READ]
+    candidates = sentences_of(PromptContent(question, read))[:MAX_READ]
     vectors = await embedder.embed([question, *(candidate.embedded for candidate in candidates)])
     return Measured(tuple(candidates), vectors[1:] @ vectors[0])
 
 
 def measure(question: str, passages: Sequence[Passage], hits: Sequence[Hit], measured: Measured) -> Features:
     """The features. Pure."""
-    weights = _rarity(set(content_stems(question)), hits)
+    own, topic = own_and_topic(question)
+    asked = set(content_stems(own))
+    rarity = _rarity(asked.union(content_stems(topic)), hits)
+    weights = {word: weight if word in asked else TOPIC * weight for word, weight in rarity.items()}
     held = {passage.n: frozenset(content_stems(f"{heading_of(passage)} {passage.hit.text}")) for passage in passages}
     nearness = [hit.legs.get("knn", 0.0) for hit in hits]
     return Features(

@@ -34,6 +34,24 @@ _EXPLETIVE = re.compile(
 )
 
 
+_COURTESY = frozenset(
+    "thank thanks dank danke cheers ok okay hi hello hey hallo bye goodbye tschüss great perfect super fine cool nice prima gut bitte yes no ja nein"
+    " morning afternoon evening morgen".split()
+)
+"""One of these makes a message of `_SMALL_TALK` a courtesy."""
+_SMALL_TALK = frozenset(
+    "you very much so a lot many for your the this that it is was all good right help helpful answer to and dear there day again"
+    " got understood understand vielen dank schön schönen guten tag sehr für die hilfe".split()
+)
+
+
+def is_courtesy(message: str) -> bool:
+    """Thanks, a greeting, a yes or no, or no word at all: nothing that documents could answer."""
+    words = {token.text.casefold() for token in tokens(message)}
+    polite = bool(words & _COURTESY) and words <= _COURTESY | _SMALL_TALK
+    return not words or (polite and "?" not in message)
+
+
 def leans_on_history(question: str) -> bool:
     """Whether a question can only be understood with the ones before it."""
     plain = _EXPLETIVE.sub(" ", question)

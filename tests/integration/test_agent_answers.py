@@ -98,6 +98,38 @@ async def test_a_follow_up_after_a_restart_still_knows_what_it_is(tmp_path: Path
         assert (await resources.get("threads").get(first.thread_id, ME)).turns == 2
 
 
+GLOVES = {
+    "ppe.md": (
+        "Equipment",
+        "# Equipment\n\nInsulating gloves are tested every six months.\n\nHard hats are replaced after five years.",
+    ),
+    "faq.md": ("Depots", "# Depots\n\nQ: Who is the manager of the Thirsk depot?\nA: Petra Holm.\n\nQ: Who is the manager of the Selby depot?\nA: Jon Marsh."),
+}
+
+
+async def test_a_follow_up_is_answered_and_the_answer_before_is_not_repeated(tmp_path: Path, model_cache: Path) -> None:
+    async with agent_over(tmp_path, model_cache, documents=GLOVES) as (agent, _):
+        first = await agent.ask(ChatRequest("How often are insulating gloves tested?"), ME)
+        assert "six months" in first.answer
+        second = await agent.ask(ChatRequest("And the hard hats?", thread_id=first.thread_id), ME)
+        assert second.answer == "Hard hats are replaced after five years [1]."
+
+
+@pytest.mark.parametrize("message", ["Thanks", "Hello!"])
+async def test_a_courtesy_is_answered_by_no_quote(tmp_path: Path, model_cache: Path, message: str) -> None:
+    async with agent_over(tmp_path, model_cache, documents=GLOVES, refuse_below=0.0) as (agent, _):
+        first = await agent.ask(ChatRequest("How often are insulating gloves tested?"), ME)
+        answer = await agent.ask(ChatRequest(message, thread_id=first.thread_id), ME)
+        assert (answer.refused, answer.citations) == (True, ())
+
+
+async def test_questions_and_answers_in_a_document_are_answered_by_their_answer(tmp_path: Path, model_cache: Path) -> None:
+    async with agent_over(tmp_path, model_cache, documents=GLOVES) as (agent, resources):
+        answer = await agent.ask(ChatRequest("Who is the manager of the Thirsk depot?"), ME)
+        assert answer.answer.startswith("Petra Holm [1].")
+        assert await quotes_stand_in_their_chunks(resources, answer)
+
+
 async def test_a_thread_of_somebody_else_is_not_found(tmp_path: Path, model_cache: Path) -> None:
     async with agent_over(tmp_path, model_cache) as (agent, _):
         answer = await agent.ask(ChatRequest("How many days of leave?"), ME)

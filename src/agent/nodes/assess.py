@@ -6,19 +6,20 @@ from ...infra.providers.protocol import Embedder
 from ...telemetry.logger import get_logger
 from ...telemetry.stages import stage
 from ..evidence import gather, measure, score
+from ..followup import is_courtesy
 from ..state import AgentState
 
 log = get_logger(__name__)
 
 
 async def assess(state: AgentState, *, embedder: Embedder, threshold: float | None) -> AgentState:
-    """Refuse where nothing was found, or where the evidence lies below ``threshold``.
+    """Refuse where nothing was found or asked ("thanks"), or where the evidence lies below ``threshold``.
 
     Args:
         threshold: None for a model that judges for itself whether the passages answer.
     """
     context = state["context"]
-    if not context.passages:
+    if not context.passages or is_courtesy(state["request"].message):
         return {"refused": True}
     if threshold is None:
         return {"refused": False}

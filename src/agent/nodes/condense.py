@@ -9,7 +9,7 @@ from ...infra.providers.passages import new_fence
 from ...infra.providers.protocol import ChatModel
 from ...telemetry.logger import get_logger
 from ...telemetry.stages import stage
-from ..followup import standalone_question
+from ..followup import is_courtesy, standalone_question
 from ..prompts import CONDENSE, prompt
 from ..state import AgentState
 
@@ -23,7 +23,7 @@ async def condense(state: AgentState, *, chat: ChatModel, history_turns: int) ->
     """Add what a follow-up leaves unsaid: by rules where the model only quotes, else by asking the model."""
     question = state["request"].message.strip()
     turns = [turn_from_dict(turn) for turn in state.get("turns", [])][-history_turns:] if history_turns else []
-    if not turns:
+    if not turns or is_courtesy(question):
         return {"standalone": question}
     with stage("condense"):
         by_rules = standalone_question(question, turns)

@@ -9,12 +9,13 @@ from typing import cast
 
 from ...core.chat import Message, TokenEvent, Usage
 from ...core.retrieval import Context
+from ...infra.persistence.threads import turn_from_dict
 from ...infra.providers.passages import NO_ANSWER, PromptContent, PromptPassage, new_fence, render
 from ...infra.providers.protocol import ChatDelta, ChatModel
 from ...telemetry.stages import record_timing, stage
 from ..citing import CitationChecker, heading_of
 from ..prompts import ANSWER, prompt
-from ..sentences import SentenceStream
+from ..sentences import SentenceStream, marks_of
 from ..state import AgentState, Emit, Verify
 
 CUT = "the answer was cut off at [chat] max_output_tokens"
@@ -25,7 +26,7 @@ async def generate(state: AgentState, *, chat: ChatModel, verify: Verify, emit: 
     checker = CitationChecker(state["context"].passages, strict=verify == "sentence")
     sent: list[str] = []
     raw: list[str] = []
-    reply = _Reply(chat, messages_of(state["standalone"], state["context"]))
+    reply = _Reply(chat, messages_of(state["standalone"], state["context"], said_before(state) if chat.extractive else ""))
     with stage("generate"):
         async for sentence in reply.sentences():
             raw.append(sentence)
@@ -46,11 +47,25 @@ async def generate(state: AgentState, *, chat: ChatModel, verify: Verify, emit: 
     }
 
 
-def messages_of(question: str, context: Context) -> list[Message]:
-    """The prompt that any model gets."""
+def messages_of(question: str, context: Context, said: str = "") -> list[Message]:
+    """The prompt that any model gets; ``said`` stands before it as the assistant's answer."""
     fence = new_fence()
     passages = tuple(PromptPassage(passage.n, heading_of(passage), passage.hit.text) for passage in context.passages)
-    return [Message("system", prompt(ANSWER, fence=fence, sentinel=NO_ANSWER)), Message("user", render(PromptContent(question, passages), fence))]
+    before = [Message("assistant", said)] if said else []
+    return [
+        Message("system", prompt(ANSWER, fence=fence, sentinel=NO_ANSWER)),
+        *before,
+        Message("user", render(PromptContent(question, passages), fence)),
+    ]
+
+
+def said_before(state: AgentState) -> str:
+    """The answer before without its marks, where the question follows up on it: a model that quotes would quote it again."""
+    turns = state.get("turns", [])
+    if not turns or state["standalone"] == state["request"].message.strip():
+        return ""
+    before = turn_from_dict(turns[-1])
+    return "" if before.refused else marks_of(before.answer)[0]
 
 
 def dropped_reason(dropped: int) -> list[str]:

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...core.chat import Message
-from ...util.sentences import sentence_spans
-from ...util.terms import content_stems, tokens
-from .passages import NO_ANSWER, PromptContent, PromptPassage, parse
+from ...util.terms import content_stems
+from .forms import asked_form, own_and_topic
+from .passages import NO_ANSWER, PromptContent, parse
 from .protocol import ChatDelta, ChatResult, Embedder
+from .sayable import SENTENCE_END, Candidate, flat, sentences_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,10 +26,10 @@ if TYPE_CHECKING:
 
 MODEL = "extractive"
 MAX_SENTENCES = 4
-READ = 6
-"""Passages that are read."""
 MAX_READ = 80
-"""Sentences of them that are compared with the question."""
+"""Sentences that are compared with the question."""
+NEAR = 0.5
+"""Cosine similarity from which a sentence speaks of what a follow-up asks, even in other words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Weights:
         around: the same for the whole passage.
         rank: 1 for the first passage, falling with its number.
         form: whether the sentence holds what the question asks for: a number for "how many", a date for "when".
+        own: of a follow-up, share of the words of the question itself in the sentence without its heading.
         whole: whether it ends as a sentence does; titles, captions and heads of tables repeat the question's words without answering.
         further: how far below the best a further sentence may score.
         alike: similarity from which a sentence repeats one that is chosen.
@@ -54,24 +56,10 @@ class Weights:
     around: float = 0.3
     rank: float = 0.1
     form: float = 0.15
+    own: float = 0.5
     whole: float = 0.2
     further: float = 0.25
     alike: float = 0.85
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One sentence of a passage, as the answer would say it."""
-
-    passage: int
-    order: int
-    text: str
-    heading: str
-
-    @property
-    def embedded(self) -> str:
-        """What the embedding model reads of it."""
-        return f"{self.heading}: {self.text}" if self.heading else self.text
 
 
 class LocalChatModel:
@@ -100,12 +88,16 @@ class LocalChatModel:
         """One to four sentences, the best first, each with the number of its passage; the sentinel if there is nothing to quote."""
         content = parse(messages)
         candidates = sentences_of(content)[:MAX_READ]
+        chosen: list[int] = []
         if candidates:
-            vectors = await self._embedder.embed([content.question, *(candidate.embedded for candidate in candidates)])
-            scores = judge(content, candidates, vectors[1:] @ vectors[0], self._weights)
-            chosen = choose(scores, vectors[1:], self._weights)
-        else:
-            chosen = []
+            # A follow-up is compared with its topic and without.
+            questions = list(dict.fromkeys([content.question, own_and_topic(content.question)[0]]))
+            vectors = await self._embedder.embed([*questions, *(candidate.embedded for candidate in candidates)])
+            asked, read = vectors[: len(questions)], vectors[len(questions) :]
+            scores = judge(content, candidates, read @ asked.mean(0), self._weights)
+            answering = answers_follow_up(content.question, candidates, read @ asked[-1], already_said(messages))
+            kept = range(len(candidates)) if answering is None else answering
+            chosen = [kept[i] for i in choose([scores[i] for i in kept], read[list(kept)], self._weights)]
         for place, index in enumerate(chosen):
             yield ChatDelta(("\n" if place else "") + marked(candidates[index].text, candidates[index].passage))
         if not chosen:
@@ -116,16 +108,31 @@ class LocalChatModel:
         """The embedder is not this model's to close."""
 
 
-def sentences_of(content: PromptContent) -> list[Candidate]:
-    """Sentences that can stand in an answer, passage by passage; white space collapsed, bullets and headings left out."""
-    found: list[Candidate] = []
-    for passage in content.passages[:READ]:
-        heading = _short_heading(passage)
-        for order, (start, end) in enumerate(sentence_spans(passage.text)):
-            text = _clean(passage.text[start:end])
-            if _is_sayable(text):
-                found.append(Candidate(passage.n, order, text, heading))
-    return found
+def already_said(messages: Sequence[Message] | str) -> frozenset[str]:
+    """Sentences of the answer before, as `flat` compares them: one on each line of the assistant's last message."""
+    before = "" if isinstance(messages, str) else next((m.content for m in reversed(messages) if m.role == "assistant"), "")
+    return frozenset(flat(line) for line in before.split("\n") if line.strip())
+
+
+def answers_follow_up(question: str, candidates: Sequence[Candidate], nearness: NDArray[np.float32], said: frozenset[str]) -> list[int] | None:
+    """Indices of the sentences that may answer a follow-up; None where the question stands by itself. Pure.
+
+    They hold a content word of the question itself, not only of its topic, or lie near it in meaning; what was said in the
+    answer before comes again only where nothing else is left.
+
+    Args:
+        nearness: cosine similarity of the question without its topic and each sentence.
+    """
+    own, topic = own_and_topic(question)
+    if not topic:
+        return None
+    wanted = set(content_stems(own))
+    held = [
+        index
+        for index, (candidate, cosine) in enumerate(zip(candidates, nearness, strict=True))
+        if float(cosine) >= NEAR or not wanted or not wanted.isdisjoint(content_stems(candidate.embedded))
+    ]
+    return [index for index in held if flat(candidates[index].text) not in said] or (held if wanted else [])
 
 
 def judge(content: PromptContent, candidates: Sequence[Candidate], cosines: NDArray[np.float32], weights: Weights) -> list[float]:
@@ -137,17 +144,20 @@ def judge(content: PromptContent, candidates: Sequence[Candidate], cosines: NDAr
     rarity = {
         word: math.log(1 + (len(whole) + 1) / (sum(word in words for words in whole.values()) + 0.5)) * (1.0 if word in asked else 0.5) for word in wanted
     }
-    form = asked_form(content.question)
+    own, topic = own_and_topic(content.question)
+    asked_rarity = {word: rarity[word] for word in content_stems(own) if topic and word in rarity}
+    form = asked_form(own)
     scores = []
     for candidate, cosine in zip(candidates, cosines, strict=True):
-        here = set(content_stems(f"{candidate.heading} {candidate.text}"))
+        here = set(content_stems(f"{candidate.heading} {candidate.asked} {candidate.text}"))
         scores.append(
             weights.meaning * float(cosine)
             + weights.words * _share(rarity, here)
             + weights.around * _share(rarity, whole[candidate.passage])
             + weights.rank / candidate.passage
+            + weights.own * _share(asked_rarity, set(content_stems(f"{candidate.asked} {candidate.text}")))
             + weights.form * (form is not None and form.search(candidate.text) is not None)
-            + weights.whole * (candidate.text[-1] in _SENTENCE_END)
+            + weights.whole * (candidate.text[-1] in SENTENCE_END)
         )
     return scores
 
@@ -166,63 +176,14 @@ def choose(scores: Sequence[float], vectors: NDArray[np.float32], weights: Weigh
 
 def marked(text: str, number: int) -> str:
     """ "Due in 14 days." of passage 2 becomes "Due in 14 days [2]."; what has no full stop gets one."""
-    body = text.rstrip(" .!?…")
+    body = text.rstrip(" .!?…:;,")
     return f"{body} [{number}]{text[-1] if text[-1:] in ('!', '?', '…') else '.'}"
 
 
-_SENTENCE_END = frozenset('.!。！…”"')
 _ASIDE = re.compile(r"\(([^()]*)\)")
 """What stands in brackets is context, such as the topic of a conversation; the question itself weighs twice as much."""
-_QUANTITY = re.compile(
-    r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|forty|fifty|hundred|thousand|million|half|quarter|no|none)\b",
-    re.IGNORECASE,
-)
-_MONEY = re.compile(r"[$€£¥]\s?\d|\d\s?(?:[$€£¥%]|(?:dollars?|euros?|pounds?|cents?|pence|USD|EUR|GBP)\b)|\b(?:free|no charge)\b", re.IGNORECASE)
-_TIME = re.compile(
-    r"\d|\b(?:monday|tuesday|wednesday|thursday|friday|saturday|sunday|january|february|march|april|june|july|august|september|october|november|december"
-    r"|daily|weekly|monthly|annually|immediately|hours?|days?|weeks?|months?|years?|before|after|within|until)\b",
-    re.IGNORECASE,
-)
-_PERSON = re.compile(r"(?<=\S )[A-Z][\w-]+|\b(?:manager|team|department|director|officer|employee|customer|engineer|owner|committee|head|line)\b")
-_FORMS = [
-    (re.compile(r"\bhow (?:much) (?:does|do|is|are|will|would|money)\b|\b(?:price|cost|fee|charge|tariff|rate)s?\b", re.IGNORECASE), _MONEY),
-    (
-        re.compile(
-            r"\bhow (?:many|much|long|often|far|high|large|big|old|tall|heavy|soon|late|early|fast)\b|\b(?:percentage|number of|limit|maximum|minimum)\b",
-            re.IGNORECASE,
-        ),
-        _QUANTITY,
-    ),
-    (re.compile(r"\bwhen\b|\bwhat (?:time|date|day|year)\b|\bdeadline\b", re.IGNORECASE), _TIME),
-    (re.compile(r"\bwho(?:m|se)?\b", re.IGNORECASE), _PERSON),
-]
-
-
-def asked_form(question: str) -> re.Pattern[str] | None:
-    """What an answer must hold to answer at all: a number, an amount, a time, somebody; None where the question does not say."""
-    return next((answer for asked, answer in _FORMS if asked.search(question)), None)
 
 
 def _share(rarity: dict[str, float], words: set[str]) -> float:
     total = sum(rarity.values())
     return sum(weight for word, weight in rarity.items() if word in words) / total if total else 0.0
-
-
-_BULLET = re.compile(r"^(?:[•‣▪■●○◦·\uf0b7–—*#>-]+\s+|\(?\d{1,2}[.)]\s+(?=\S))+")
-
-
-def _clean(text: str) -> str:
-    """On one line, without the bullet or number of a list, or Markdown's signs of emphasis around words."""
-    line = " ".join(text.split())
-    return re.sub(r"\*\*(?=\S)(.+?)(?<=\S)\*\*", r"\1", _BULLET.sub("", line))
-
-
-def _is_sayable(text: str) -> bool:
-    """Long enough to say something, not a question, and not a heading."""
-    words = tokens(text)
-    return len(text) <= 700 and not text.endswith("?") and (len(words) >= 4 or (len(words) >= 2 and bool(re.search(r"\d", text))))
-
-
-def _short_heading(passage: PromptPassage) -> str:
-    """The innermost part of a heading: the last section, or the title."""
-    return re.split(r" — | > ", passage.heading)[-1].strip()

@@ -10,7 +10,7 @@ import pytest
 from src.agent.evidence import Features, Measured, default_threshold, measure, score
 from src.core.retrieval import Passage
 from src.core.search import Hit
-from src.infra.providers.local_chat import Candidate
+from src.infra.providers.sayable import Candidate
 
 TYPICAL = Features(joint=1.2, margin=0.2, missing=0.2)
 
@@ -57,3 +57,11 @@ def test_a_search_by_words_alone_is_judged_too() -> None:
 def test_a_question_without_content_words_is_judged() -> None:
     found = features("what is it?", "Employees have 26 days of annual leave.", 0.1, 0.1)
     assert (found.missing, 0 <= score(found) <= 1) == (0.0, True)
+
+
+def test_a_follow_up_is_judged_by_its_own_words_more_than_by_its_topic() -> None:
+    text = "Insulating gloves are tested every six months."
+    lacks_own = features("And the ladders? (insulating gloves)", text, 0.5, 0.5)
+    lacks_topic = features("And the gloves? (insulating ladders)", text, 0.5, 0.5)
+    assert lacks_own.missing > lacks_topic.missing
+    assert lacks_own.joint < features("ladders insulating gloves", text, 0.5, 0.5).joint

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from src.agent.followup import MAX_CARRIED, leans_on_history, standalone_question
+from src.agent.followup import MAX_CARRIED, is_courtesy, leans_on_history, standalone_question
 from src.core.chat import Turn
 
 
@@ -65,3 +65,13 @@ def test_without_a_conversation_nothing_is_added() -> None:
 def test_what_is_carried_is_bounded() -> None:
     long = said(" ".join(f"word{n}" for n in range(100)))
     assert len(standalone_question("And it?", long).split()) == MAX_CARRIED + 2
+
+
+@pytest.mark.parametrize("message", ["Thanks", "thank you very much!", "Hello", "ok", "Good morning", "Vielen Dank", "👍", "No.", "Great, that was all"])
+def test_thanks_and_greetings_are_no_questions(message: str) -> None:
+    assert is_courtesy(message)
+
+
+@pytest.mark.parametrize("message", ["Why?", "And it?", "Tell me more", "leave", "Thanks, and the gloves?", "ok?", "hello world", "有給休暇", "is it good"])
+def test_whatever_asks_is_no_courtesy(message: str) -> None:
+    assert not is_courtesy(message)
