@@ -1,8 +1,9 @@
 """Pairs of claim and passage for the check of support, made from sentences of the real collections, seeded.
 
 True pairs: a sentence of the passage, or a light rewording of it that keeps its facts. False pairs: the same sentence with
-one number, one name or the negation swapped. The swaps know nothing of the check: names are recognised by being written
-with a capital in the middle of sentences all over a collection, and their replacement comes from another document.
+one number, one name, one unit, one direction ("before" for "after") or the negation swapped. The swaps know nothing of the
+check: names are recognised by being written with a capital in the middle of sentences all over a collection, and their
+replacement comes from another document.
 """
 
 from __future__ import annotations
@@ -47,6 +48,37 @@ _SYNONYMS = {
     "receive": "get",
     "purchase": "buy",
 }
+_UNITS = [
+    ["seconds", "minutes", "hours", "days", "weeks", "months", "years"],
+    ["second", "minute", "hour", "day", "week", "month", "year"],
+    ["mg", "g", "kg"],
+    ["mm", "cm", "km", "miles", "feet", "inches"],
+    ["KB", "MB", "GB", "TB"],
+    ["percent", "percentage points", "dollars", "euros"],
+]
+_UNIT = re.compile(r"(?<=\d )(?:[a-z]+ points|[A-Za-z]+)\b|(?<=\d-)(?:minute|hour|day|week|month|year)\b|(?<=\d)%|[$€£](?=\d)")
+_DIRECTIONS = [
+    ("increase", "decrease"),
+    ("increases", "decreases"),
+    ("increased", "decreased"),
+    ("rise", "fall"),
+    ("rises", "falls"),
+    ("rose", "fell"),
+    ("grew", "shrank"),
+    ("gain", "loss"),
+    ("gained", "lost"),
+    ("above", "below"),
+    ("more than", "less than"),
+    ("higher", "lower"),
+    ("highest", "lowest"),
+    ("before", "after"),
+    ("minimum", "maximum"),
+    ("at least", "at most"),
+    ("must", "may"),
+    ("enable", "disable"),
+    ("enabled", "disabled"),
+    ("opened", "closed"),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +116,8 @@ def _of_collection(path: Path, rng: random.Random, per_kind: int) -> list[Pair]:
         "swapped number": lambda s: _swap_number(s, rng),
         "swapped name": lambda s: _swap_name(s, names, rng),
         "swapped negation": lambda s: _swap_negation(s, rng),
+        "swapped unit": lambda s: _swap_unit(s, rng),
+        "swapped direction": lambda s: _swap_direction(s, rng),
     }
     counts: Counter[str] = Counter()
     found: list[Pair] = []
@@ -194,6 +228,34 @@ def _swap_name(sentence: str, names: list[str], rng: random.Random) -> str | Non
         return None
     match = rng.choice(present)
     other = rng.choice([name for name in names if name != match.group()])
+    return sentence[: match.start()] + other + sentence[match.end() :]
+
+
+def _swap_unit(sentence: str, rng: random.Random) -> str | None:
+    """Another unit of the same measure behind a number, or another currency before it."""
+    found: list[tuple[re.Match[str], list[str]]] = []
+    for match in _UNIT.finditer(sentence):
+        unit = match.group()
+        family = (
+            ["$", "€", "£"]
+            if unit in "$€£"
+            else [" percentage points", " dollars", " kg"]
+            if unit == "%"
+            else next((units for units in _UNITS if unit in units), [])
+        )
+        found += [(match, [other for other in family if other != unit])] if family else []
+    if not found:
+        return None
+    match, others = rng.choice(found)
+    return sentence[: match.start()] + rng.choice(others) + sentence[match.end() :]
+
+
+def _swap_direction(sentence: str, rng: random.Random) -> str | None:
+    ways = [*_DIRECTIONS, *((second, first) for first, second in _DIRECTIONS)]
+    found = [(match, other) for word, other in ways for match in re.finditer(rf"\b{word}\b", sentence)]
+    if not found:
+        return None
+    match, other = rng.choice(found)
     return sentence[: match.start()] + other + sentence[match.end() :]
 
 

@@ -33,7 +33,9 @@ _PREFIXED = re.compile(
 )
 _CLAUSE_END = re.compile(r"[,;:.!?()–—]|\b(?:but|although|though|while|whereas|because|if|when|that|which|who|and|or|aber|wenn|dass)\b", re.IGNORECASE)
 _NOT_A_CUE = re.compile(
-    r"\bnot (?:only|just|merely|necessarily)\b|\bwhether or not\b|\bno\.\s*(?=\d)|\bno longer than\b|\bno one else\b|\bif not\b", re.IGNORECASE
+    r"\bnot (?:only|just|merely|necessarily)\b|\bwhether or not\b|\bno\.\s*(?=\d)|\bno one else\b|\bif not\b"
+    r"|\b(?:no|not) (?:more|less|fewer|longer|later|earlier) than\b",
+    re.IGNORECASE,
 )
 _REACH = 4
 """Content words that one negation covers at most, within its clause."""

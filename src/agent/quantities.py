@@ -1,12 +1,12 @@
-"""Numbers of a text as values that compare: "1,000", "1000" and "one thousand" are one quantity, "5%" and "5 kg" are not."""
+"""Numbers of a text as values that compare: "1,000", "1000" and "one thousand" are one quantity, "5%", "5 kg" and "5 g" are not."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from decimal import MAX_EMAX, Context, Decimal
 
-Kind = Literal["", "percent", "money", "ordinal", "time", "month"]
+from .units import CURRENCY, UNIT, agree, unit_of
 
 _UNITS = {
     word: value
@@ -15,8 +15,8 @@ _UNITS = {
     )
 }
 _TENS = {word: (i + 2) * 10 for i, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split())}
-_SCALES = {"hundred": 100.0, "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12, "dozen": 12.0}
-_SUFFIX = {"k": 1e3, "m": 1e6, "mn": 1e6, "bn": 1e9, "b": 1e9} | {word: value for word, value in _SCALES.items() if value > 12}
+_SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
+_SUFFIX = {"k": 10**3, "m": 10**6, "mn": 10**6, "bn": 10**9, "b": 10**9} | {word: value for word, value in _SCALES.items() if value > 12}
 _ORDINALS = {
     word: value
     for value, word in enumerate("first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth".split(), 1)
@@ -48,15 +48,17 @@ _WORD_NUMBER = "|".join(sorted([*_UNITS, *_TENS, *_SCALES], key=len, reverse=Tru
 _ISO = re.compile(r"(?<![\w.-])(\d{4})-(\d{2})-(\d{2})(?![\w-])")
 _TIME = re.compile(r"(?<![\w.:])(\d{1,2})(?:[:.](\d{2}))?\s?([ap])\.?m\b\.?|(?<![\w.:])([01]?\d|2[0-3]):([0-5]\d)(?::[0-5]\d)?(?![\w:])", re.IGNORECASE)
 _DIGITS = re.compile(
-    r"(?<![\w])(?<!\w\.)(?P<sign>[-−])?(?P<currency>[$€£¥]|USD|EUR|GBP|US\$)?\s?(?P<number>\d{1,3}(?:[,\u00a0\u202f]\d{3})+(?:\.\d+)?|\d+(?:\.\d+)*)"
-    r"(?P<ordinal>(?:st|nd|rd|th)\b)?(?:\s?(?P<suffix>thousand|million|billion|trillion|bn|mn|[kK]|[mMbB](?=\b))\b)?"
-    r"\s?(?P<unit>%|percent\b|per cent\b|percentage points?\b|dollars?\b|euros?\b|pounds? sterling\b|USD\b|EUR\b|GBP\b|[€£](?!\d))?",
+    rf"(?<![\w])(?<!\w\.)(?P<sign>[-−])?(?P<currency>{CURRENCY})?\s?(?P<number>\d{{1,3}}(?:[,\u00a0\u202f]\d{{3}})+(?:\.\d+)?|\d+(?:\.\d+)*)"
+    # "5 m" are metres, "5m" and "$5 m" millions
+    r"(?P<ordinal>(?:st|nd|rd|th)\b)?(?:\s?(?P<suffix>thousand|million|billion|trillion|bn|mn|[kK]|[bB])\b|(?P<millions>[mM]|(?(currency)\s[mM]|(?!)))\b(?![²³]))?"
+    rf"(?:{UNIT})?",
 )
 _WORDS = re.compile(
     rf"\b(?:(?:a|an)(?=\s+(?:hundred|thousand|million|billion|dozen)\b)\s+)?(?:{_WORD_NUMBER})(?:(?:[\s-]+|\s+and\s+)(?:{_WORD_NUMBER}))*\b"
-    r"(?:\s(?P<unit>percent\b|per cent\b|dollars?\b|euros?\b))?",
+    rf"(?:{UNIT})?",
     re.IGNORECASE,
 )
+_ARTICLE = re.compile(r"\b(?:an?|per|each|every)(?=\s)" + UNIT, re.IGNORECASE)
 _ORDINAL = re.compile(rf"\b(?:{'|'.join(_ORDINALS)})\b", re.IGNORECASE)
 _MONTH = re.compile(rf"\b(?:{'|'.join(name.capitalize() for name in sorted(_MONTHS, key=len, reverse=True))})\b")
 
@@ -66,25 +68,26 @@ class Quantity:
     """A number and where it stands.
 
     ``value`` is text in one normal form, so that versions ("4.2.1") compare too; times are minutes after midnight.
+    ``kind`` is ``percent``, ``ordinal``, ``time`` (of a day), ``month``, a unit or currency of `units`, or empty for a bare number.
     ``weak`` marks words that often are no number ("one", "first", "second"): their absence elsewhere proves nothing.
     """
 
     value: str
-    kind: Kind
+    kind: str
     start: int
     end: int
     weak: bool = False
 
     def same(self, other: Quantity) -> bool:
-        """Equal values of kinds that agree; a bare number agrees with every kind."""
-        return self.value == other.value and (self.kind == other.kind or "" in (self.kind, other.kind))
+        """Equal values of kinds that agree; a bare number agrees with every kind, two different units never agree."""
+        return self.value == other.value and agree(self.kind, other.kind)
 
 
 def quantities(text: str) -> list[Quantity]:
     """The numbers of ``text`` in order; a number inside a code such as "F-204" is part of the code and not listed."""
     taken: list[tuple[int, int]] = []
     found: list[Quantity] = []
-    for finder in (_dates, _times, _months, _digits, _number_words, _ordinal_words):
+    for finder in (_dates, _times, _months, _digits, _number_words, _ordinal_words, _articles):
         found += [quantity for quantity in finder(text) if all(quantity.end <= start or quantity.start >= end for start, end in taken)]
         taken = [(quantity.start, quantity.end) for quantity in found]
     return sorted(found, key=lambda quantity: quantity.start)
@@ -93,8 +96,8 @@ def quantities(text: str) -> list[Quantity]:
 def _dates(text: str) -> list[Quantity]:
     found: list[Quantity] = []
     for match in _ISO.finditer(text):
-        kinds: tuple[Kind, ...] = ("", "month", "")
-        found += [Quantity(_plain(float(match[i])), kind, match.start(i), match.end(i)) for i, kind in enumerate(kinds, 1)]
+        kinds = ("", "month", "")
+        found += [Quantity(_plain(Decimal(match[i])), kind, match.start(i), match.end(i)) for i, kind in enumerate(kinds, 1)]
     return found
 
 
@@ -120,19 +123,19 @@ def _months(text: str) -> list[Quantity]:
 def _digits(text: str) -> list[Quantity]:
     found = []
     for match in _DIGITS.finditer(text):
-        if _inside_code(text, match.start("number"), match.end("number")):
+        if not match["currency"] and _inside_code(text, match.start("number")):
             continue
         raw = re.sub(r"[,\u00a0\u202f]", "", match["number"])
-        value = raw if raw.count(".") > 1 else _plain(float(raw) * _SUFFIX.get((match["suffix"] or "").lower(), 1.0))
+        scale = _SUFFIX["m"] if match["millions"] else _SUFFIX.get((match["suffix"] or "").lower(), 1)
+        value = raw if raw.count(".") > 1 else _plain(Context(prec=len(raw) + 15).multiply(Decimal(raw), scale))
         sign = "-" if match["sign"] and not text[: match.start("sign")].rstrip()[-1:].isdigit() else ""
-        found.append(Quantity(sign + value, _kind(match["currency"], match["unit"], match["ordinal"]), match.start(), match.end()))
+        found.append(Quantity(sign + value, _kind(match), match.start(), match.end()))
     return found
 
 
-def _inside_code(text: str, start: int, end: int) -> bool:
+def _inside_code(text: str, start: int) -> bool:
     """Whether letters are joined to the digits: "F-204", "v2.1", "A4", but not "30-day" or "5kg"."""
-    before = text[max(0, start - 2) : start]
-    return bool(re.search(r"[A-Za-z][-_/]?$", before)) and not re.search(r"\b(?:USD|EUR|GBP|US)[\s$]?$", text[max(0, start - 4) : start]) and end > start
+    return re.search(r"[A-Za-z][-_/]?$", text[max(0, start - 2) : start]) is not None
 
 
 def _number_words(text: str) -> list[Quantity]:
@@ -140,35 +143,43 @@ def _number_words(text: str) -> list[Quantity]:
     for match in _WORDS.finditer(text):
         words = re.findall(r"[a-z]+", match.group().lower())
         parts = [word for word in words if word in _UNITS or word in _TENS or word in _SCALES]
-        weak = parts == ["one"]
-        found.append(Quantity(_plain(_spelled(parts)), _kind(None, match["unit"], None), match.start(), match.end(), weak=weak))
+        kind = unit_of(match["unit"])
+        found.append(Quantity(_plain(_spelled(parts)), kind, match.start(), match.end(), weak=parts == ["one"] and not kind))
     return found
 
 
-def _spelled(parts: list[str]) -> float:
-    total = group = 0.0
+_UNTRAPPED = Context(prec=60, Emax=MAX_EMAX, traps=[])
+"""Nobody spells out more digits; "trillion" repeated for pages must not raise."""
+
+
+def _spelled(parts: list[str]) -> Decimal:
+    total, group = Decimal(0), Decimal(0)
     for word in parts:
         if word in _SCALES:
-            group = max(group, 1.0) * _SCALES[word]
+            group = _UNTRAPPED.multiply(group if group >= 1 else Decimal(1), _SCALES[word])
             if _SCALES[word] >= 1000:
-                total, group = total + group, 0.0
+                total, group = _UNTRAPPED.add(total, group), Decimal(0)
         else:
-            group += _UNITS.get(word, 0) + _TENS.get(word, 0)
-    return total + group
+            group = _UNTRAPPED.add(group, _UNITS.get(word, 0) + _TENS.get(word, 0))
+    return _UNTRAPPED.add(total, group)
 
 
 def _ordinal_words(text: str) -> list[Quantity]:
     return [Quantity(str(_ORDINALS[match.group().lower()]), "ordinal", match.start(), match.end(), weak=True) for match in _ORDINAL.finditer(text)]
 
 
-def _kind(currency: str | None, unit: str | None, ordinal: str | None) -> Kind:
-    if ordinal:
+def _articles(text: str) -> list[Quantity]:
+    """ "a day", "per year": one of them, for a claim that says "one day"."""
+    return [Quantity("1", unit_of(match["unit"]), match.start(), match.end(), weak=True) for match in _ARTICLE.finditer(text)]
+
+
+def _kind(match: re.Match[str]) -> str:
+    if match["ordinal"]:
         return "ordinal"
-    word = (unit or "").lower()
-    if word.startswith(("%", "per")):
-        return "percent"
-    return "money" if currency or word else ""
+    return unit_of(match["currency"] or match["unit"])
 
 
-def _plain(value: float) -> str:
-    return str(int(value)) if value == int(value) else repr(round(value, 10))
+def _plain(value: Decimal) -> str:
+    """Exact, without exponent, leading zeros, or zeros behind the point."""
+    text = format(value, "f")
+    return (text.rstrip("0").rstrip(".") or "0") if "." in text else text.lstrip("0") or "0"

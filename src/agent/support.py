@@ -2,7 +2,8 @@
 
 A claim is compared with the sentences of the passage that match it best. It is unsupported when it holds a number or a
 name that stands neither there nor in the passage's heading, puts another number or name in the place where the sentence
-has one, denies what the sentence states (or the other way round), or shares too few content words with it.
+has one, denies what the sentence states (or the other way round), points the other way ("rose" for "fell", "before" for
+"after"), or shares too few content words with it.
 `benchmarks/bench_support.py` prints how often swapped facts are caught and how often true sentences are refused.
 """
 
@@ -15,10 +16,12 @@ from typing import Literal
 
 from ..util.sentences import sentence_spans
 from ..util.terms import STOP_WORDS, Token, tokens
+from .directions import opposed, restricted_to_others
 from .polarity import has_negation, terms
 from .quantities import Quantity, quantities
+from .units import unit_of
 
-Reason = Literal["number", "name", "negation", "coverage", "empty"]
+Reason = Literal["number", "name", "negation", "direction", "coverage", "empty"]
 
 MIN_COVERAGE = 0.55
 """Least share of a claim's content words that the matched sentences and the heading must hold."""
@@ -74,6 +77,8 @@ def check_support(claim: str, passage: str, heading: str = "") -> Support:
         reasons.append("name")
     if _polarity_differs(claim, match):
         reasons.append("negation")
+    if _direction_differs(claim, match, heading):
+        reasons.append("direction")
     if match.coverage < MIN_COVERAGE:
         reasons.append("coverage")
     return Support(not reasons, tuple(reasons), match.coverage, match.span)
@@ -127,9 +132,16 @@ def _covered(wanted: dict[str, float], stems: set[str]) -> float:
 def _numbers_differ(claim: str, match: _Match, heading: str) -> bool:
     ours, theirs = quantities(claim), quantities(match.text)
     known = [*theirs, *quantities(heading)]
-    if any(not quantity.weak and not any(quantity.same(other) for other in known) for quantity in ours):
+    if any(not quantity.weak and not _holds(known, quantity) for quantity in ours):
         return True
     return any(_numbers_clash(before, after) for before, after in _replacements(claim, match.best))
+
+
+def _holds(known: list[Quantity], wanted: Quantity) -> bool:
+    """Whether a quantity is among the known ones; where its value has a unit there, a bare number of that value is another one."""
+    alike = [quantity for quantity in known if quantity.value == wanted.value]
+    united = [quantity for quantity in alike if quantity.kind]
+    return any(wanted.same(quantity) for quantity in united or alike)
 
 
 def _numbers_clash(theirs: str, ours: str) -> bool:
@@ -167,7 +179,16 @@ def _names(text: str, passage: str = "") -> set[str]:
         opener = capital and bool(_OPENER.search(text[: word.start()]))
         if _is_code(name) or (capital and not opener) or (opener and (_name_within(name, passage) or _is_owner(name))):
             found.add(name)
-    return found
+    return {name for name in found if not _is_unit(name, text)}
+
+
+def _is_unit(name: str, text: str) -> bool:
+    """Whether a word that looks like a code ("GBP", "kWh") is a unit wherever it occurs: with its number it is a quantity."""
+    if not unit_of(name):
+        return False
+    places = [match.span() for match in re.finditer(rf"\b{re.escape(name)}\b", text)]
+    spans = [(quantity.start, quantity.end) for quantity in quantities(text)]
+    return all(any(first <= start and end <= last for first, last in spans) for start, end in places)
 
 
 def _is_owner(name: str) -> bool:
@@ -288,6 +309,14 @@ def _polarity_differs(claim: str, match: _Match) -> bool:
         return True
     close = match.best_coverage >= _CLOSE
     return close and has_negation(claim) != has_negation(match.best) and (has_negation(claim) or len(ours) >= 0.8 * len(terms(match.best)))
+
+
+def _direction_differs(claim: str, match: _Match, heading: str) -> bool:
+    """Whether claim and sentence point opposite ways, as wholes or where one has other words in the place of the other's."""
+    theirs = match.best if match.best_coverage >= _CLOSE else match.text
+    if opposed(claim, theirs) or any(opposed(before, after) for before, after in _replacements(claim, match.best)):
+        return True
+    return restricted_to_others(claim, theirs, (token.stem for token in tokens(f"{theirs}\n{heading}")))
 
 
 __all__ = ["MIN_COVERAGE", "Quantity", "Reason", "Support", "check_support"]
