@@ -18,7 +18,7 @@ from ...util.terms import content_stems
 from .forms import asked_form, own_and_topic
 from .passages import NO_ANSWER, PromptContent, parse
 from .protocol import ChatDelta, ChatResult, Embedder
-from .sayable import SENTENCE_END, Candidate, flat, sentences_of
+from .sayable import Candidate, ends_as_sentence, flat, sentences_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -157,7 +157,7 @@ def judge(content: PromptContent, candidates: Sequence[Candidate], cosines: NDAr
             + weights.rank / candidate.passage
             + weights.own * _share(asked_rarity, set(content_stems(f"{candidate.asked} {candidate.text}")))
             + weights.form * (form is not None and form.search(candidate.text) is not None)
-            + weights.whole * (candidate.text[-1] in SENTENCE_END)
+            + weights.whole * (ends_as_sentence(candidate.text))
         )
     return scores
 

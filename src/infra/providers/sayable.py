@@ -23,7 +23,7 @@ _PROSE_SHARE = 0.3
 """A line without a full stop is prose, cut off by the end of a page, if it has that many words and that share of
 them carries grammar; headings have fewer."""
 
-SENTENCE_END = frozenset('.!。！…”"')
+_SENTENCE_END = re.compile(r"""(?:[.!。！…]['’»)\]]*|[”"])$""")
 _BULLET = re.compile(r"^(?:[•‣▪■●○◦·\uf0b7–—*#>-]+\s+|\(?\d{1,2}[.)]\s+(?=\S))+")
 _QUESTION_LABEL = re.compile(r"^(?:Q|Question|Frage)\s*\d*\s*[:.]\s+", re.IGNORECASE)
 _ANSWER_LABEL = re.compile(r"^(?:A|Answer|Antwort)\s*\d*\s*[:.]\s+", re.IGNORECASE)
@@ -127,7 +127,12 @@ def _is_sayable(line: _Line, text: str, question: str, *, asked: bool, loose: bo
     if line.is_row:
         return re.search(r"\d", text) is not None and any(len(word.text) > 1 and word.text.isalpha() for word in words)
     form = counted_form(question)
-    return loose or text[-1] in SENTENCE_END or starts_item(line.raw) or _is_prose(words) or (form is not None and form.search(text) is not None)
+    return loose or ends_as_sentence(text) or starts_item(line.raw) or _is_prose(words) or (form is not None and form.search(text) is not None)
+
+
+def ends_as_sentence(text: str) -> bool:
+    """Ends in a full stop or the like, perhaps before closing brackets, or in a closing quotation mark."""
+    return _SENTENCE_END.search(text) is not None
 
 
 def _is_prose(words: list[Token]) -> bool:

@@ -115,6 +115,7 @@ def test_titles_labels_footers_and_heads_of_tables_are_not_said(line: str) -> No
     [
         ("- a safety helmet with a chin strap", "What is worn?"),
         ("Standing charge 52 pence", "What does it cost a day, and how much is the standing charge?"),
+        ("(The university Commons replicates Christ Church Hall.)", "Which hall?"),
         ("HomeFlex 24.80 52 40", "What is the rate?"),
         ("and it is paid to every household that has been without power for", "When is it paid?"),
     ],
