@@ -155,7 +155,8 @@ def _names_differ(claim: str, passage: str, match: _Match, heading: str) -> bool
     ours = _names(claim, passage)
     if any(not _known(name, known, passage) for name in ours):
         return True
-    if any(_names_clash(before, after, ours, _names(match.best, passage)) for before, after in _replacements(claim, match.best)):
+    theirs = _names(match.best, passage)
+    if any(_names_clash(before, after, ours, theirs) for before, after in _replacements(claim, match.best)):
         return True
     return match.best_coverage >= 0.5 and _opener_swapped(claim, match.best, f"{passage}\n{heading}")
 

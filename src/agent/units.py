@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 # Written in any case.
 _WORDS = {
@@ -102,6 +103,7 @@ UNIT = rf"[\s-]?(?P<unit>(?i:(?:{_ANY_WORD})\b)|(?-i:(?:{_ANY_SYMBOL}))(?!\d)|(?
 _NAMES = [(name, re.compile(forms, re.IGNORECASE)) for name, forms in _WORDS.items()] + [(name, re.compile(forms)) for name, forms in _SYMBOLS.items()]
 
 
+@lru_cache(maxsize=1000)
 def unit_of(text: str | None) -> str:
     """The one name of a unit or currency in any form; empty where there is none."""
     return next((name for name, pattern in reversed(_NAMES) if pattern.fullmatch(text)), "") if text else ""
