@@ -18,7 +18,7 @@ from ..protocol import DocumentPage
 from . import cursors
 from .analysis import query_terms
 from .failures import corrupt
-from .filters import compile_filter
+from .filters import Condition, compile_filter
 from .ranking import Question, Ranking, rank
 from .records import make_hit
 from .selection import Selection, lookup, visible
@@ -145,11 +145,12 @@ def list_documents(session: Session, scope: AccessScope, filters: Sequence[Filte
     """Documents by id (then tenant). A filter on page or section keeps a document if one of its chunks passes all of those."""
     if isinstance(limit, bool) or not 1 <= limit <= MAX_PAGE:
         raise QueryError(f"limit is {limit!r}; it must be from 1 to {MAX_PAGE:,}.")
+    conditions = [compile_filter(item) for item in filters]
     mark = cursors.fingerprint(("documents", tuple(filters)), scope)
     after = ("", "") if cursor is None else _document_position(cursors.decode(cursor, mark))
     with session.truth.snapshot() as state:
         session.check(state)
-        keeps = _document_filter(session.truth, filters)
+        keeps = _document_filter(session.truth, conditions)
         found: list[Document] = []
         for ordinal, _, document in session.truth.walk_documents(None if scope.system else scope.tenant, after):
             if visible(document, scope) and keeps(ordinal):
@@ -167,8 +168,7 @@ def _document_position(position: object) -> tuple[str, str]:
     raise QueryError("The cursor cannot be read.", hint="Send next_cursor of the page before, unchanged.")
 
 
-def _document_filter(truth: Truth, filters: Sequence[Filter]) -> Callable[[int], bool]:
-    conditions = [compile_filter(item) for item in filters]
+def _document_filter(truth: Truth, conditions: Sequence[Condition]) -> Callable[[int], bool]:
     tests: list[tuple[set[int], bool]] = []
     chunk_rows: NDArray[np.int64] | None = None
     for condition in conditions:

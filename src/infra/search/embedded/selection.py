@@ -63,7 +63,7 @@ class Selector:
             FilterError: a filter is malformed.
         """
         self.refresh(truth, views.seq)
-        conditions = [(repr(item), compile_filter(item)) for item in filters]
+        conditions = [(compile_filter(item), repr(item)) for item in filters]  # what cannot be compiled may not be spellable either
         lines = views.lines
         mask, count, terms = None, lines.live, None
         if not scope.system:
@@ -71,7 +71,7 @@ class Selector:
             mask, count = self._cached(views.seq, "scope", scope, lambda: lines.alive & self.allowed(scope)[lines.acls])
             if count == lines.live:
                 mask, terms = None, None
-        for key, condition in conditions:
+        for condition, key in conditions:
             part, _ = self._cached(views.seq, "filter", key, lambda condition=condition: _filter_mask(truth, lines, condition))  # type: ignore[misc]  # a default argument binds the loop's value
             mask = part if mask is None else mask & part
         if conditions and mask is not None:
