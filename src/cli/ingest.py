@@ -7,28 +7,34 @@ from typing import TYPE_CHECKING
 import click
 
 from ..core.identity import DEFAULT_TENANT, EVERYONE
-from ..errors import UnsupportedFeatureError
+from ..errors import InputError, UnsupportedFeatureError
 from .common import EXIT_FAILED, CommandContext, common_options
 
 if TYPE_CHECKING:
     from ..infra.search.protocol import SearchClient
     from ..ingestion.pipeline import Ingestor
     from ..ingestion.report import IngestReport
+    from ..ingestion.sources.item import SourceItem
 
 _NAMED = ("user:", "group:")
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True)
+@click.argument("paths", nargs=-1, required=True, type=click.Path())
 @click.option("--tenant", default=DEFAULT_TENANT, show_default=True, help="Tenant that the documents belong to.")
 @click.option("--allow", multiple=True, metavar="PRINCIPAL", help=f"Who may see them: user:ID, group:ID or {EVERYONE}; may be repeated. Default: {EVERYONE}.")
-@click.option("--rebuild", is_flag=True, help="Empty the whole index first, of all tenants; needed once the embedding model changes.")
+@click.option(
+    "--rebuild",
+    is_flag=True,
+    help="Empty the whole index first, of all tenants, once a document is read and the model answers; needed when the embedding model changes.",
+)
 @common_options
 def command(ctx: CommandContext, paths: tuple[str, ...], tenant: str, allow: tuple[str, ...], rebuild: bool) -> None:
     """Read documents into the index: PDF, DOCX, HTML, Markdown, text.
 
     PATHS are files, folders (everything below them, hidden files left out) or globs such as 'docs/**/*.pdf'. Unchanged
-    documents are skipped, changed ones replaced. Documents whose file is gone stay in the index.
+    documents are skipped, changed ones replaced. Documents whose file is gone stay in the index. Who may see a document is
+    what its last run said: without --allow, a run opens what an earlier one restricted, and its summary says so.
 
     A file that cannot be ingested (broken, encrypted, empty, oversized, unreadable, without a text layer, or named but of
     no known format) is reported with its reason and the rest goes on; the command then exits with 1. Files of other
@@ -63,9 +69,9 @@ async def _ingest(ctx: CommandContext, paths: tuple[str, ...], target: tuple[str
     found = discover(paths, exclude=[ctx.settings.storage.path])
     tenant, acl = target
     async with ctx.resources() as resources:
-        if rebuild:
-            await _reset(resources.search)
         ingestor: Ingestor = resources.get("ingestor")
+        if rebuild:
+            await _reset(resources.search, ingestor, found.items, target)
         with make_view(found, as_json=ctx.json) as view:
             try:
                 await ingestor.ingest(found.items, tenant=tenant, acl=acl, on_event=view)
@@ -76,8 +82,13 @@ async def _ingest(ctx: CommandContext, paths: tuple[str, ...], target: tuple[str
         return view.report
 
 
-async def _reset(search: SearchClient) -> None:
+async def _reset(search: SearchClient, ingestor: Ingestor, items: tuple[SourceItem, ...], target: tuple[str, tuple[str, ...]]) -> None:
+    """Empty the index, but only once it is known that it can be filled again."""
+    if not items:
+        raise InputError("No document was found; the index stays as it is.", hint="Name files or folders that hold documents.")
     reset = getattr(search, "reset", None)
     if reset is None:
         raise UnsupportedFeatureError("This search engine cannot be emptied by `rag ingest --rebuild`.", setting="search.engine")
+    tenant, acl = target
+    await ingestor.rehearse(items, tenant=tenant, acl=acl)
     await reset()

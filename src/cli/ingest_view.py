@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 import click
 
 from ..ingestion.report import Discovered, Embedded, Ended, Failed, IngestEvent, IngestReport, Noticed, Stored, Unchanged
+from .common import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -20,11 +21,6 @@ if TYPE_CHECKING:
 def make_view(found: Discovery, *, as_json: bool) -> PlainView:
     """The view that fits where the output goes."""
     return BarView(found) if sys.stderr.isatty() and not as_json else PlainView(found)
-
-
-def printable(text: str) -> str:
-    """The text with what could steer a terminal, or break a line, spelled out: file names may hold anything."""
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
 
 
 class PlainView:
@@ -126,10 +122,13 @@ def summarise(ctx: CommandContext, report: IngestReport, *, complete: bool) -> N
     if ctx.json:
         rates = {"seconds": round(report.seconds, 3), "chunks_per_s": round(report.chunks_per_s, 2)}
         counts = {"added": report.added, "updated": report.updated, "unchanged": report.unchanged, "unsupported": report.unsupported}
+        counts["access_widened"] = report.access_widened
         ctx.emit({**counts, "chunks": report.chunks, **rates, "complete": complete, "failed": report.failed, "warnings": report.warnings})
         return
     counts_text = f"{report.added} added, {report.updated} updated, {report.unchanged} unchanged, {len(report.failed)} failed"
     click.echo(f"{counts_text}; {report.chunks} chunks in {report.seconds:.1f} s ({report.chunks_per_s:.1f}/s)")
+    if report.access_widened:
+        click.echo(f"access widened: {report.access_widened} documents that were there may now be seen by others than before; see --allow")
     if report.unsupported:
         click.echo(f"{report.unsupported} files of other formats were left out")
     if not complete:

@@ -10,9 +10,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
-from ..errors import DocumentError, RagError
+from ..core.identity import EVERYONE, AccessScope
+from ..errors import DocumentError, InputError, RagError
 from ..infra.config import IngestionCfg
 from ..infra.providers.protocol import Embedder, TokenSpans
 from ..infra.search.protocol import DocumentWrite, SearchClient
@@ -66,6 +69,37 @@ class Ingestor:
         run = _Run(self._search, self._embedder, self._tokenizer, self._cfg, Target(tenant, tuple(acl), self._embedder.model), on_event)
         return await run.go(list(items))
 
+    async def rehearse(self, items: Iterable[SourceItem], *, tenant: str, acl: Sequence[str]) -> None:
+        """Make sure that an index that is emptied now can be filled: a document can be read, and the model embeds. Touches no index.
+
+        Raises:
+            InputError: none of the documents can be read.
+            RagError: the model cannot be reached, or its vectors are of another length than configured.
+        """
+        target = Target(tenant, tuple(acl), self._embedder.model)
+        reasons: list[str] = []
+        for item in items:
+            try:
+                await _prepare(item, None, target, self._cfg, self._tokenizer)
+                break
+            except DocumentError as error:
+                reasons.append(f"{item.source}: {error}")
+        else:
+            raise InputError("None of the documents can be read.", hint=" ".join(reasons[:3]))
+        # A text of its own: one that the cache of vectors knows would not reach the model.
+        await self._embedder.embed([f"Rehearsal {uuid4()}"])
+
+
+async def _prepare(item: SourceItem, known: str | None, target: Target, cfg: IngestionCfg, tokenizer: TokenSpans) -> Prepared | None:
+    """`prepare` in a thread; whatever is wrong with the document is a `DocumentError`."""
+    try:
+        return await asyncio.to_thread(prepare, item, known, target, cfg, tokenizer)
+    except RagError:
+        raise
+    except Exception as error:  # one document, whatever is wrong with it, never stops the rest
+        log.warning("document cannot be prepared", document=item.id, error=type(error).__name__, exc_info=True)
+        raise DocumentError(f"The document cannot be prepared ({type(error).__name__}).", reason="broken") from error
+
 
 class _Run:
     """One call of `Ingestor.ingest`."""
@@ -117,20 +151,24 @@ class _Run:
 
     async def _load(self, item: SourceItem, known: str | None) -> Prepared | None:
         try:
-            prepared = await asyncio.to_thread(prepare, item, known, self._target, self._cfg, self._tokenizer)
+            prepared = await _prepare(item, known, self._target, self._cfg, self._tokenizer)
         except DocumentError as error:
             self._fail(item, error, known is not None)
-            return None
-        except RagError:
-            raise
-        except Exception as error:  # one document, whatever is wrong with it, never stops the rest
-            log.warning("document cannot be prepared", document=item.id, error=type(error).__name__, exc_info=True)
-            self._fail(item, DocumentError(f"The document cannot be prepared ({type(error).__name__}).", reason="broken"), known is not None)
             return None
         if prepared is None:
             self._tally.unchanged += 1
             self._emit(Unchanged(item.id, item.source, item.size))
+        elif prepared.updated:
+            return replace(prepared, widened=await self._widens(item.id))
         return prepared
+
+    async def _widens(self, document_id: str) -> bool:
+        """Whether a principal of the new access list cannot see the version that is there; members of the tenant hold `EVERYONE` besides."""
+        for principal in self._target.acl:
+            scope = AccessScope(self._target.tenant, frozenset({principal, EVERYONE}))
+            if await self._search.get_document(document_id, scope) is None:
+                return True
+        return False
 
     def _fail(self, item: SourceItem, error: DocumentError, known: bool) -> None:
         message = f"{error} The version that was ingested before stays." if known else str(error)
@@ -215,6 +253,7 @@ class _Run:
             self._tally.chunks += count
             self._tally.updated += prepared.updated
             self._tally.added += not prepared.updated
+            self._tally.access_widened += prepared.widened
             self._emit(Stored(item.id, item.source, item.size, count, prepared.updated))
             for message in prepared.warnings:
                 warned = Warned(item.id, item.source, message)

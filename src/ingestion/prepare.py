@@ -29,7 +29,8 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A document to embed and write. ``texts`` are what is embedded, one for each chunk."""
+    """A document to embed and write. ``texts`` are what is embedded, one for each chunk, at least one. ``widened``: somebody
+    may see it now who could not see the version that it replaces."""
 
     item: SourceItem
     document: Document
@@ -37,6 +38,7 @@ class Prepared:
     texts: tuple[str, ...]
     warnings: tuple[str, ...]
     updated: bool
+    widened: bool = False
 
 
 def fingerprint(data: bytes, item: SourceItem, target: Target, cfg: IngestionCfg) -> str:
@@ -73,6 +75,8 @@ def prepare(item: SourceItem, known: str | None, target: Target, cfg: IngestionC
     title = item.title or parsed.title or readable_stem(item.name)
     with stage("ingest.chunk"):
         passages = chunk_parts(parsed.parts, tokens, cfg.chunk_tokens, cfg.chunk_overlap)
+        if not passages:
+            raise DocumentError("The document holds no text but page headers and footers.", reason="empty")
         spans = lru_cache(maxsize=256)(tokens.spans)
         texts = tuple(embedding_text(title, p.section, p.text, spans, p.tokens) for p in passages)
     document = Document(

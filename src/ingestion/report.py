@@ -34,7 +34,8 @@ class Warned:
 class IngestReport:
     """What one run did. Counts are documents, but for ``chunks``, which counts those written.
 
-    ``unsupported`` counts files in folders whose extension nothing reads: left out, not failed.
+    ``unsupported`` counts files in folders whose extension nothing reads: left out, not failed. ``access_widened`` counts
+    the documents among the updated that somebody may see now who could not before.
     """
 
     added: int = 0
@@ -45,6 +46,7 @@ class IngestReport:
     warnings: tuple[Warned, ...] = ()
     chunks: int = 0
     seconds: float = 0.0
+    access_widened: int = 0
 
     @property
     def stored(self) -> int:
@@ -124,8 +126,10 @@ class Tally:
     updated: int = 0
     unchanged: int = 0
     chunks: int = 0
+    access_widened: int = 0
     failed: list[Problem] = field(default_factory=list)
     warnings: list[Warned] = field(default_factory=list)
 
     def report(self, seconds: float) -> IngestReport:
-        return IngestReport(self.added, self.updated, self.unchanged, tuple(self.failed), 0, tuple(self.warnings), self.chunks, seconds)
+        failed, warnings = tuple(self.failed), tuple(self.warnings)
+        return IngestReport(self.added, self.updated, self.unchanged, failed, 0, warnings, self.chunks, seconds, self.access_widened)

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 RAG = str(Path(sys.executable).parent / "rag")
+HEEDING_CTRL_C = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+"""A shell without a terminal starts what runs in its background with SIGINT ignored, and children inherit that."""
 
 
 @pytest.fixture
@@ -42,7 +44,8 @@ def report_of(place: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
 def test_json_reports_counts_and_reasons_and_the_exit_code_tells_of_failures(place: Path) -> None:
     code, report = report_of(place, "docs")
     assert code == 1
-    assert set(report) == {"added", "updated", "unchanged", "unsupported", "chunks", "seconds", "chunks_per_s", "complete", "failed", "warnings"}
+    counts = {"added", "updated", "unchanged", "unsupported", "access_widened", "chunks"}
+    assert set(report) == {*counts, "seconds", "chunks_per_s", "complete", "failed", "warnings"}
     assert (report["added"], report["unsupported"], report["chunks"], report["complete"]) == (3, 1, 3, True)
     assert [(Path(problem["source"]).name, problem["reason"]) for problem in report["failed"]] == [("empty.txt", "empty")]
     (place / "docs" / "empty.txt").unlink()
@@ -93,6 +96,39 @@ def test_rebuild_empties_the_index_first(place: Path) -> None:
     assert report_of(place, "docs")[1]["unchanged"] == 2
 
 
+@pytest.mark.parametrize("obstacle", ["nothing there", "only a picture", "only a broken file", "no model"])
+def test_rebuild_touches_nothing_before_it_is_known_that_the_index_can_be_filled(place: Path, obstacle: str) -> None:
+    (place / "docs" / "empty.txt").unlink()
+    report_of(place, "docs")
+    other = place / "other"
+    other.mkdir()
+    more = []
+    if obstacle == "only a picture":
+        (other / "photo.png").write_bytes(b"\x89PNG")
+    elif obstacle == "only a broken file":
+        (other / "broken.pdf").write_bytes(b"%PDF-1.7 broken")
+    elif obstacle == "no model":
+        (other / "note.md").write_text("# Note\n\nText.\n")
+        config = "[embed]\nprovider = openai\nmodel = m\ndims = 384\napi_base = http://127.0.0.1:9/v1\napi_key = k\n"
+        (place / "remote.ini").write_text(config)
+        more = ["--config", "config.ini", "--config", "remote.ini"]
+    done = rag(place, "ingest", "--json", "--rebuild", "other", *more)
+    error = json.loads(done.stderr.splitlines()[-1])["error"]
+    assert done.returncode == 1
+    assert (error["code"] == "bad-input") == (obstacle != "no model"), error
+    assert report_of(place, "docs")[1]["unchanged"] == 3
+
+
+def test_a_run_that_opens_documents_to_more_people_says_so(place: Path) -> None:
+    (place / "docs" / "empty.txt").unlink()
+    assert report_of(place, "docs", "--allow", "user:hr")[1]["access_widened"] == 0
+    assert report_of(place, "docs", "--allow", "user:hr", "--allow", "user:ann")[1]["access_widened"] == 3
+    narrowed = report_of(place, "docs", "--allow", "user:ann")[1]
+    assert (narrowed["updated"], narrowed["access_widened"]) == (3, 0)
+    assert "access widened: 3 documents" in rag(place, "ingest", "docs").stdout
+    assert "access widened" not in rag(place, "ingest", "docs", "--allow", "group:hr").stdout
+
+
 def read_all(descriptor: int) -> str:
     pieces = []
     while True:
@@ -126,7 +162,8 @@ def test_ctrl_c_ends_cleanly_with_what_is_acknowledged(place: Path) -> None:
     for n in range(300):
         body = " ".join(f"Step {k} of note {n} names the valve and the pump that it needs." for k in range(30))
         (place / "docs" / f"long-{n:03}.md").write_text(body)
-    process = subprocess.Popen([RAG, "ingest", "docs", "--json"], cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", HEEDING_CTRL_C, RAG, "ingest", "docs", "--json"]
+    process = subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     told = []
     for line in process.stderr:
