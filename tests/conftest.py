@@ -31,7 +31,7 @@ def shared_data() -> Path:
     """Folder of the real evaluation data: `RAG_TEST_DATA`, else `../shared/data` beside the checkout."""
     folder = Path(os.environ.get("RAG_TEST_DATA") or ROOT.parent / "shared" / "data")
     if not folder.is_dir():
-        pytest.skip(f"evaluation data is not at {folder}; RAG_TEST_DATA names another folder")
+        pytest.skip(f"evaluation data, which is no part of this repository and may be absent in CI too, is not at {folder}; RAG_TEST_DATA names another folder")
     return folder
 
 

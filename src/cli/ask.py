@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..core.identity import DEFAULT_TENANT
-from .common import CommandContext, common_options, to_json
+from .common import EMPTY_INDEX, CommandContext, common_options, is_empty, plain, printable, to_json
 
 if TYPE_CHECKING:
     from ..core.chat import Answer, ChatRequest, Citation
@@ -61,19 +61,22 @@ def command(
     from ..retrieval.filters import parse_filter_args
 
     identity = identity_of(ctx, tenant, user, groups)
-    answer = ctx.run(_ask(ctx, ChatRequest(" ".join(question), thread_id, mode, parse_filter_args(filters)), identity))
+    answer, empty = ctx.run(_ask(ctx, ChatRequest(" ".join(question), thread_id, mode, parse_filter_args(filters)), identity))
     if ctx.json:
         ctx.emit(as_json(answer))
         return
-    click.echo(answer.answer)
+    click.echo(plain(answer.answer))
     print_sources(answer)
+    if empty:
+        click.echo(EMPTY_INDEX, err=True)
     click.secho(f"\nthread {answer.thread_id}", dim=True, err=True)
 
 
-async def _ask(ctx: CommandContext, request: ChatRequest, identity: Identity) -> Answer:
+async def _ask(ctx: CommandContext, request: ChatRequest, identity: Identity) -> tuple[Answer, bool]:
+    """The answer, and whether it is a refusal because the index holds nothing at all."""
     async with ctx.resources() as resources:
         answer: Answer = await resources.get("agent").ask(request, identity)
-        return answer
+        return answer, answer.refused and await is_empty(resources)
 
 
 def as_json(answer: Answer) -> dict[str, Any]:
@@ -90,7 +93,7 @@ def print_sources(answer: Answer) -> None:
     for citation in answer.citations:
         click.echo()
         click.secho(_place(citation), bold=True)
-        click.echo(f"    {citation.source}")
+        click.echo(f"    {printable(citation.source)}")
         click.echo(f"    “{_short(citation.quote)}”")
     for reason in answer.degraded:
         click.secho(f"degraded: {reason}", fg="yellow", err=True)
@@ -99,9 +102,9 @@ def print_sources(answer: Answer) -> None:
 def _place(citation: Citation) -> str:
     section = "" if citation.section == citation.title else citation.section
     parts = [citation.title, section, f"page {citation.page}" if citation.page is not None else ""]
-    return f"[{citation.n}] {' · '.join(part for part in parts if part)}"
+    return f"[{citation.n}] {' · '.join(printable(part) for part in parts if part)}"
 
 
 def _short(quote: str) -> str:
-    line = " ".join(quote.split())
+    line = plain(" ".join(quote.split()))
     return line if len(line) <= QUOTE_CHARS else f"{line[: QUOTE_CHARS - 1]}…"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -21,8 +24,35 @@ COMMANDS = {
 }
 
 
+@contextmanager
+def usage_errors_as_asked(arguments: list[str]) -> Iterator[None]:
+    """With ``--json`` among the arguments a usage error is JSON too; click's own text otherwise."""
+    try:
+        yield
+    except click.UsageError as error:
+        own = arguments[: arguments.index("--")] if "--" in arguments else arguments
+        if "--json" not in own:
+            raise
+        from .common import EXIT_USAGE, report_json
+
+        path = error.ctx.command_path if error.ctx else "rag"
+        report_json({"code": "usage", "message": error.format_message(), "hint": f"See `{path} --help`."})
+        raise SystemExit(EXIT_USAGE) from None
+
+
 class LazyGroup(click.Group):
     """Knows the commands' names and one-line helps without importing them: `rag --help` stays under 300 ms."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any) -> click.Context:
+        given = list(args)
+        with usage_errors_as_asked(given):
+            context = super().make_context(info_name, args, parent, **extra)
+        context.meta[__name__] = given
+        return context
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with usage_errors_as_asked(ctx.meta[__name__]):
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..core.identity import DEFAULT_TENANT
-from .common import CommandContext, common_options
+from .common import EMPTY_INDEX, CommandContext, common_options, is_empty, plain, printable
 
 if TYPE_CHECKING:
     from ..core.identity import AccessScope
@@ -52,7 +52,7 @@ def command(
     for place, hit in enumerate(result.hits, start=1):
         click.echo(as_text(place, hit))
     if not result.hits:
-        click.echo("The index is empty; read documents into it with `rag ingest PATH…`." if empty else "Nothing found.", err=True)
+        click.echo(EMPTY_INDEX if empty else "Nothing found.", err=True)
 
 
 async def _search(ctx: CommandContext, query: str, scope: AccessScope, options: dict[str, Any], filters: tuple[str, ...]) -> tuple[SearchResult, bool]:
@@ -62,8 +62,7 @@ async def _search(ctx: CommandContext, query: str, scope: AccessScope, options: 
     parsed = parse_filter_args(filters)
     async with ctx.resources() as resources:
         result: SearchResult = await resources.get("retriever").search(query, scope, filters=parsed, **options)
-        empty = not result.hits and (await resources.search.info()).chunks == 0
-        return result, empty
+        return result, not result.hits and await is_empty(resources)
 
 
 def as_json(result: SearchResult) -> dict[str, Any]:
@@ -94,8 +93,8 @@ def _hit(hit: Hit) -> dict[str, Any]:
 def as_text(place: int, hit: Hit) -> str:
     """One hit for a terminal: where it stands, how it scored, how it begins."""
     page = f"page {hit.page}" if hit.page is not None else ""
-    where = " · ".join(part for part in (hit.title or hit.source, page, hit.section) if part)
+    where = " · ".join(part for part in (printable(hit.title or hit.source), page, printable(hit.section)) if part)
     legs = ", ".join(f"{name} {score:.3f}" for name, score in hit.legs.items())
-    snippet = " ".join(hit.text.split())
+    snippet = plain(" ".join(hit.text.split()))
     snippet = snippet if len(snippet) <= SNIPPET_CHARS else f"{snippet[:SNIPPET_CHARS].rsplit(' ', 1)[0]} …"
-    return f"{place:>3}. {click.style(where, bold=True)}\n     {hit.score:.3f} ({legs})  {hit.source}\n     {snippet}\n"
+    return f"{place:>3}. {click.style(where, bold=True)}\n     {hit.score:.3f} ({legs})  {printable(hit.source)}\n     {snippet}\n"

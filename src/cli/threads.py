@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .ask import identity_of, identity_options
-from .common import CommandContext, common_options
+from .common import CommandContext, common_options, plain, printable
 
 if TYPE_CHECKING:
     from ..core.chat import ThreadSummary, Turn
@@ -32,7 +32,7 @@ def list_(ctx: CommandContext, limit: int, cursor: str | None, tenant: str, user
         ctx.emit(page)
         return
     for thread in page.threads:
-        click.echo(f"{thread.thread_id}  {thread.updated_at[:16].replace('T', ' ')}  {thread.turns:3}  {thread.title}")
+        click.echo(f"{thread.thread_id}  {thread.updated_at[:16].replace('T', ' ')}  {thread.turns:3}  {printable(thread.title)}")
     if page.next_cursor:
         click.echo(f"more: rag threads list --cursor {page.next_cursor}", err=True)
 
@@ -48,8 +48,8 @@ def show(ctx: CommandContext, thread_id: str, tenant: str, user: str | None, gro
         ctx.emit({"thread_id": thread.thread_id, "title": thread.title, "turns": turns})
         return
     for turn in turns:
-        click.secho(f"> {turn.question}", bold=True)
-        click.echo(f"{turn.answer}\n")
+        click.secho(f"> {plain(turn.question)}", bold=True)
+        click.echo(f"{plain(turn.answer)}\n")
 
 
 @command.command()

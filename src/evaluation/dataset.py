@@ -93,11 +93,13 @@ def load_dataset(folder: Path, split: str) -> Dataset:
     """Read questions and judgements of one split; the corpus is read when it is asked for.
 
     Raises:
-        InputError: a file is missing or malformed; names file and line, and the splits that there are.
+        InputError: a file is missing, malformed or without a document; names file and line, and the splits that there are.
     """
     for name in ("corpus.jsonl", "queries.jsonl"):
         if not (folder / name).is_file():
             raise InputError(f"{folder / name} is not there.", hint=LAYOUT)
+    if next(read_jsonl(folder / "corpus.jsonl"), None) is None:
+        raise InputError(f"{folder / 'corpus.jsonl'} holds no document.", hint=LAYOUT)
     judged = read_judgements(_judgement_file(folder, split))
     questions = tuple(question for question in read_questions(folder / "queries.jsonl") if question.id in judged)
     if not questions:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from src.cli.ask import print_sources
 from src.cli.main import main
+from src.cli.search import as_text
+from src.core.chat import Answer, Citation
+from src.core.search import Hit
 from tests.integration.agent_parts import agent_over
 
 LEAVE = "How many days of annual leave do employees get?"
@@ -28,7 +33,7 @@ def rag(tmp_path: Path, model_cache: Path) -> Any:
     config = tmp_path / "config.ini"
     config.write_text(f"[storage]\npath = {tmp_path / 'data'}\n[cache]\npath = {model_cache}\n", encoding="utf-8")
 
-    def run(*arguments: str, said: str | None = None) -> Result:
+    def run(*arguments: str, said: str | bytes | None = None) -> Result:
         return CliRunner().invoke(main, [*arguments, "--config", str(config)], input=said)
 
     return run
@@ -98,9 +103,43 @@ def test_chat_as_json_is_one_line_an_answer_and_new_begins_a_thread(rag: Any) ->
 
 def test_chat_goes_on_after_an_error(rag: Any) -> None:
     done = rag("chat", said=f"{'x' * 20_000}\n{LEAVE}\n")
-    assert done.exit_code == 0
+    assert done.exit_code == 1
     assert "error:" in done.stderr
     assert "25 days" in done.stdout
+
+
+def test_chat_as_json_reports_each_failed_turn_as_json_and_exits_with_1(rag: Any) -> None:
+    done = rag("chat", "--json", "--thread", "nosuch", said=f"{LEAVE}\n/new\n{LEAVE}\n")
+    assert done.exit_code == 1
+    assert json.loads(done.stderr)["error"]["code"] == "not-found"
+    assert "25 days" in json.loads(done.stdout)["answer"]
+
+
+def test_chat_refuses_a_line_that_is_not_utf8_and_goes_on(rag: Any) -> None:
+    done = rag("chat", said=b"combien co\xfbte\n" + LEAVE.encode() + b"\n")
+    assert done.exit_code == 1
+    assert "error: The question is not UTF-8 text." in done.stderr
+    assert "25 days" in done.stdout
+
+
+@pytest.mark.parametrize(("arguments", "said"), [(["ask", LEAVE], None), (["chat"], LEAVE)])
+def test_on_an_empty_index_ask_and_chat_say_what_to_do(tmp_path: Path, model_cache: Path, arguments: list[str], said: str | None) -> None:
+    (tmp_path / "config.ini").write_text(f"[storage]\npath = {tmp_path / 'data'}\n[cache]\npath = {model_cache}\n", encoding="utf-8")
+    done = CliRunner().invoke(main, [*arguments, "--config", str(tmp_path / "config.ini")], input=said)
+    assert done.exit_code == 0
+    assert "rag ingest" in done.stderr
+
+
+STEERING = "x\x1b]0;owned\x07\x9b2J\nforged line"
+
+
+def test_what_a_file_is_called_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    hit = Hit("d:0", "d", STEERING, f"text {STEERING}", STEERING, 1.0, {}, None, STEERING)
+    citation = Citation(1, "d:0", "d", f"title {STEERING}", STEERING, STEERING, 1.0, None, STEERING)
+    print_sources(Answer("t", "m", "", (citation,)))
+    shown = capsys.readouterr().out + as_text(1, hit).replace("\x1b[1m", "").replace("\x1b[0m", "")
+    assert "x\\x1b]0;owned" in shown
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]|^forged", shown, re.MULTILINE)
 
 
 def test_threads_are_listed_shown_and_deleted_by_their_owner_alone(rag: Any) -> None:

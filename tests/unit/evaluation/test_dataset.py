@@ -42,6 +42,12 @@ def test_documents_without_title_have_an_empty_one(tmp_path: Path) -> None:
     assert [(document.id, document.title) for document in documents] == [("d1", "One"), ("d2", "")]
 
 
+@pytest.mark.parametrize("corpus", ["", "\n \n"])
+def test_a_corpus_without_a_document_is_an_error_not_a_figure(tmp_path: Path, corpus: str) -> None:
+    with pytest.raises(InputError, match="holds no document"):
+        load_dataset(write(tmp_path / "set", corpus=corpus), "dev")
+
+
 def test_history_is_read_and_put_before_the_question(tmp_path: Path) -> None:
     (question,) = load_dataset(write(tmp_path / "set"), "dev").questions
     assert question.history == (Turn("user", "hello"), Turn("agent", "hi"))
