@@ -95,7 +95,7 @@ def read_tokens(path: Path) -> dict[str, Identity]:
         ) from error
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        place = ".".join(str(part)[:12] for part in first["loc"])
+        place = ".".join(str(part)[:12] for part in first["loc"]) or "the whole file"
         raise ConfigurationError(f"The tokens file {path} is not usable: {place}: {first['msg']}.", setting=setting) from None
     wrong = [key for key in entries if len(key) != 64 or any(digit not in "0123456789abcdef" for digit in key)]
     if wrong:

@@ -105,7 +105,7 @@ def _read(data: bytes) -> tuple[list[Page], dict[str, str]]:
     except pypdfium2.PdfiumError as error:
         if getattr(error, "err_code", None) in _PASSWORD_ERRORS:
             raise DocumentError("The document is encrypted.", reason="encrypted", hint="Remove its password and ingest it again.") from error
-        raise DocumentError(f"PDFium cannot open the document: {error}.", reason="broken") from error
+        raise DocumentError(f"PDFium cannot open the document: {str(error).rstrip('.')}.", reason="broken") from error
     try:
         count = len(document)
         if count == 0:
@@ -123,7 +123,7 @@ def _read_page(document: Pdfium, number: int) -> Page:
     try:
         page = document[number]
     except pypdfium2.PdfiumError as error:
-        raise DocumentError(f"Page {number + 1} cannot be read: {error}.", reason="broken") from error
+        raise DocumentError(f"Page {number + 1} cannot be read: {str(error).rstrip('.')}.", reason="broken") from error
     try:
         textpage = page.get_textpage()
         try:
