@@ -65,7 +65,7 @@ class HybridTuning:
     fusion: Fusion = "completed"
     technique: Technique = "min_max"
     vector_weight: float = 0.54
-    candidates: int = 100
+    candidates: int = 200
     rrf_k: int = 60
 
 

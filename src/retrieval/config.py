@@ -20,6 +20,6 @@ class RetrievalCfg(BaseModel):
     technique: Literal["min_max", "l2", "z_score", "rrf"] = Field("min_max", description="Normalisation of `fusion = server`.")
     # .53 to .57 are a plateau on SciFact, Cranfield and MT-RAG (docs/evaluation.md); .5 costs MT-RAG .004 and Cranfield .002.
     vector_weight: float = Field(0.54, ge=0, le=1, description="Weight of the vector leg in hybrid search; BM25 has the rest.")
-    candidates: int = Field(100, ge=1, le=10000, description="Candidates of each leg before fusion.")
+    candidates: int = Field(200, ge=1, le=10000, description="Candidates of each leg before fusion.")
     passages: int = Field(8, ge=1, le=50, description="Passages that an answer may draw on.")
     context_tokens: int = Field(3000, ge=200, description="Token budget of the passages in a prompt.")

@@ -90,7 +90,7 @@ def search(session: Session, questions: Sequence[Question], scope: AccessScope) 
             offset = cursors.decode_offset(question.request.cursor, mark)
             selection = session.selector.select(session.truth, views, scope, question.request.filters)
             upto = offset + question.request.top_k
-            ranking = rank(question, views, selection, upto + 1)
+            ranking = rank(question, views, selection, upto + 1, session.beside)
             with stage("search.fetch"):
                 hits = _hits(session.truth, ranking, offset, upto, scope)
             after = cursors.encode(upto, mark) if ranking.rows.size > upto else None

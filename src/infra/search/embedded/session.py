@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -18,12 +19,13 @@ WRITE_LOCK = "write.lock"
 
 
 class Session:
-    """Opened by `Session.open`; belongs to one thread."""
+    """Opened by `Session.open`; belongs to one thread, which lends one leg of a hybrid search to `beside`."""
 
     def __init__(self, truth: Truth, pair: ViewPair, embedder: str, dims: int) -> None:
         self.truth = truth
         self.pair = pair
         self.selector = Selector()
+        self.beside = ThreadPoolExecutor(1, thread_name_prefix="rag-search-leg")  # starts its thread with the first hybrid search
         self._file = identity(truth.path.parent)
         self._embedder = embedder
         self._dims = dims
@@ -74,6 +76,7 @@ class Session:
         return self._file is not None and self._file == identity(self.truth.path.parent)
 
     def close(self) -> None:
+        self.beside.shutdown()
         self.truth.close()
 
 
