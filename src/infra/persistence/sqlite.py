@@ -12,7 +12,7 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -76,6 +76,12 @@ class SqliteFile:
                 connection.rollback()
                 raise
             connection.commit()
+
+    @contextmanager
+    def cursor(self, *, write: bool) -> Iterator[sqlite3.Cursor]:
+        """A cursor on the `connection`, closed at the end."""
+        with self.connection(write=write) as connection, closing(connection.cursor()) as cursor:
+            yield cursor
 
     async def run(self, work: Callable[..., T], *args: Any) -> T:
         """Run blocking work on the file's thread."""
@@ -176,12 +182,8 @@ class LazySqliteSaver(SqliteSaver):
         with self.file.connection(write=False) as connection:
             self.conn = connection
             self.setup()
-        with self.file.connection(write=transaction) as connection:
-            cursor = connection.cursor()
-            try:
-                yield cursor
-            finally:
-                cursor.close()
+        with self.file.cursor(write=transaction) as cursor:
+            yield cursor
 
     def list(
         self,
@@ -235,12 +237,8 @@ class _TransactionalStore(SqliteStore):
     @contextmanager
     def _cursor(self, *, transaction: bool = True) -> Iterator[sqlite3.Cursor]:
         self.setup()
-        with self.file.connection(write=transaction) as connection:
-            cursor = connection.cursor()
-            try:
-                yield cursor
-            finally:
-                cursor.close()
+        with self.file.cursor(write=transaction) as cursor:
+            yield cursor
 
 
 class LazySqliteStore(BaseStore):
