@@ -49,13 +49,13 @@ test: $(VENV)/.dev ## Unit, contract, integration and acceptance tests (under 10
 test-long: $(VENV)/.dev ## All rounds of what `make test` samples
 	@$(BIN)/python -m pytest -m long
 
+# dev.txt first: it holds every extra, so base.txt never pins what an extra cannot live with (boto3 wants an older python-dateutil).
+COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make pins"
+
 pins: ## Write requirements/*.txt anew from pyproject.toml (needs `uv`); no line names an index
-	@uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-		--custom-compile-command "make pins" -o requirements/base.txt
-	@echo "hatchling>=1.27" | uv pip compile -q - --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-		--custom-compile-command "make pins" -c requirements/base.txt -o requirements/build.txt
-	@uv pip compile -q pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-		--custom-compile-command "make pins" -c requirements/base.txt -o requirements/dev.txt
+	@$(COMPILE) pyproject.toml --group dev --all-extras -o requirements/dev.txt
+	@$(COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/base.txt
+	@echo "hatchling>=1.27" | $(COMPILE) - -c requirements/base.txt -o requirements/build.txt
 
 clean: ## Remove the environment and caches; the data folder .rag stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
