@@ -14,14 +14,24 @@ RagError
 ├── NotFoundError                 404
 ├── ConflictError                 409
 ├── DocumentError                 one document cannot be read; `reason` is a stable word
+├── IndexMissingError             the index or alias that should be searched is not there; never an empty result
 ├── IndexMismatchError            the index was made with another model or format
+│   └── MappingConflictError      a field of the index is mapped otherwise than this release writes or reads it
 ├── StorageError                  the data folder
 │   ├── StorageReadOnlyError
 │   ├── StorageFullError
 │   ├── StorageCorruptError
 │   └── StorageLockedError        another process holds the write lock; names it
 ├── ServiceUnavailableError       503: a service did not answer; never an empty result
-│   └── DeadlineExceededError     504: it did not answer in time
+│   ├── DeadlineExceededError     504: it did not answer in time
+│   ├── UnreachableError          no connection: name, port, reset, proxy
+│   ├── TlsError                  a connection without trust: certificate, authority, host name, version
+│   ├── OverloadedError           429: it has no room now; worth a later try
+│   │   └── ServerMemoryError     its memory circuit breaker refused the request
+│   ├── WriteBlockedError         it takes no writes: flood-stage disk, or an index blocked by its operator
+│   └── PartialResultError        some of its shards did not answer
+├── ServiceCredentialsError       a search service refuses this server's own credential; never the caller's 401
+│   └── ServicePermissionError    the credential is good, and may not do this
 ├── ModelError                    502: a model answered, but not usably
 │   ├── ContentFilteredError      the provider's content filter refused
 │   ├── ModelCredentialsError     its service refuses this server's own credential; never the caller's 401 or 403
@@ -157,8 +167,16 @@ class DocumentError(RagError):
         self.reason: DocumentReason = reason
 
 
+class IndexMissingError(RagError):
+    code = "index-missing"
+
+
 class IndexMismatchError(RagError):
     code = "index-mismatch"
+
+
+class MappingConflictError(IndexMismatchError):
+    code = "mapping-conflict"
 
 
 class StorageError(RagError):
@@ -187,6 +205,38 @@ class ServiceUnavailableError(RagError):
 
 class DeadlineExceededError(ServiceUnavailableError):
     code = "deadline"
+
+
+class UnreachableError(ServiceUnavailableError):
+    code = "unreachable"
+
+
+class TlsError(ServiceUnavailableError):
+    code = "tls"
+
+
+class OverloadedError(ServiceUnavailableError):
+    code = "overloaded"
+
+
+class ServerMemoryError(OverloadedError):
+    code = "server-memory"
+
+
+class WriteBlockedError(ServiceUnavailableError):
+    code = "write-blocked"
+
+
+class PartialResultError(ServiceUnavailableError):
+    code = "partial-result"
+
+
+class ServiceCredentialsError(RagError):
+    code = "service-credentials"
+
+
+class ServicePermissionError(ServiceCredentialsError):
+    code = "service-permission"
 
 
 class ModelError(RagError):

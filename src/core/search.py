@@ -74,6 +74,7 @@ class SearchRequest:
     """One query. ``vector`` (float32, shape (dims,), L2-normalised) is required for ``knn`` and ``hybrid``.
 
     ``cursor`` is what the page before returned as ``next_cursor``; pages never overlap or skip while the index stands still.
+    ``highlight`` asks for the places that the words were found in, ``explain`` for how each score came about.
     """
 
     query: str
@@ -83,11 +84,17 @@ class SearchRequest:
     vector: NDArray[np.float32] | None = field(default=None, compare=False)
     cursor: str | None = None
     tuning: HybridTuning = field(default_factory=HybridTuning)
+    highlight: bool = False
+    explain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One chunk that was found. ``legs`` holds the raw score of each leg that scored it (BM25; cosine similarity)."""
+    """One chunk that was found. ``legs`` holds the raw score of each leg that scored it (BM25; cosine similarity).
+
+    ``highlights`` are (start, end) offsets into ``text``, in order: numbers, so that no markup can run. ``explanation``
+    is the engine's own account of the score, for people.
+    """
 
     chunk_id: str
     document_id: str
@@ -102,6 +109,8 @@ class Hit:
     end: int = 0
     position: int = 0
     metadata: Mapping[str, MetadataValue | tuple[MetadataValue, ...]] = field(default_factory=dict)
+    highlights: tuple[tuple[int, int], ...] = ()
+    explanation: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -82,6 +82,22 @@ class SearchClient(Protocol):
 
     async def content_hashes(self, document_ids: Sequence[str], tenant: str) -> dict[str, str]:
         """Content hash (with ingestion settings folded in by the caller) of each known document: what ingestion may skip."""
+        ...
+
+    def export(self, scope: AccessScope, *, after: tuple[str, str] | None = None) -> AsyncIterator[DocumentWrite]:
+        """Every visible document with its chunks and vectors, by (id, tenant), as `write` takes it.
+
+        Args:
+            after: begin behind this (document id, tenant).
+        """
+        ...
+
+    async def refresh(self) -> None:
+        """After this, every search sees what was acknowledged."""
+        ...
+
+    async def reset(self) -> None:
+        """An empty index for this engine's embedder takes the place of the old one; what ``rag ingest --rebuild`` begins with."""
         ...
 
     async def info(self) -> IndexInfo: ...

@@ -1,0 +1,36 @@
+"""Names of the index's fields. One index holds chunks and, beside them, one record for each document."""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIND: Final = "kind"
+"""`chunk` or `document`."""
+TENANT: Final = "tenant"
+ALLOW: Final = "allow"
+"""Access terms (`access.principal_term`) of the document; on both kinds."""
+FACETS: Final = "facets"
+"""Everything that filters can ask for, each value as one term (`facets.py`); on both kinds."""
+DOC_KEY: Final = "doc_key"
+"""Hash of tenant and document id; on both kinds. A chunk's `_id` is this and its position, a record's this alone."""
+DOC_SORT: Final = "doc_sort"
+"""Document id and tenant as one sortable keyword: the order in which documents are listed."""
+POSITION: Final = "position"
+TITLE: Final = "title"
+SECTION: Final = "section"
+TEXT: Final = "text"
+BODY: Final = "body"
+"""Title, section and text of the chunk, segmented; half of its BM25 score."""
+CONTEXT: Final = "context"
+"""Title and text of up to four chunks either side; the other half. Not kept in `_source`."""
+VECTOR: Final = "vector"
+PAYLOAD: Final = "payload"
+"""All that comes back of a chunk or a document, verbatim; neither parsed nor indexed."""
+
+CHUNK: Final = "chunk"
+DOCUMENT: Final = "document"
+FORMAT: Final = 1
+"""Version of this layout; stands in the mapping's `_meta`."""
+META: Final = "founders_rag"
+"""Key in the mapping's `_meta`: {"format", "embedder", "dims", "space", "language"}."""
+SPACE: Final = "cosinesimil"
