@@ -53,9 +53,21 @@ def analyzer() -> tantivy.TextAnalyzer:
     )
 
 
-def document_text(text: str) -> str:
-    """Text of a document, ready for the analyser; runs without spaces as pairs and single characters."""
-    return _segment(text, _pairs_and_characters)
+@lru_cache(maxsize=1)
+def separator() -> tantivy.TextAnalyzer:
+    """Takes apart what `document_terms` made, and changes nothing more: terms hold no white space."""
+    import tantivy
+
+    return tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.whitespace()).build()
+
+
+def document_terms(text: str) -> str:
+    """The terms of a document's text, in order, a space between them; runs without spaces as pairs and single characters.
+
+    A text is analysed once and indexed up to ten times, by itself and as surroundings: to leave the analysis to each
+    of them took twice the time of the whole lexical view (0.14 s for 709 chunks, 0.07 so).
+    """
+    return " ".join(analyzer().analyze(_segment(text, _pairs_and_characters)))
 
 
 def query_terms(text: str) -> list[str]:

@@ -29,7 +29,7 @@ import tantivy
 from tantivy import Occur, Query
 
 from ....telemetry.logger import get_logger
-from .analysis import ANALYSIS_VERSION, analyzer, document_text
+from .analysis import ANALYSIS_VERSION, document_terms, separator
 from .records import to_sql
 from .truth import Entry
 from .viewfile import Position, generation_folder, read_position, remove_other_generations, write_position
@@ -193,7 +193,7 @@ class LexicalView:
 
     def _open(self, folder: Path | None) -> tantivy.Index:
         index = tantivy.Index(self._schema, path=str(folder)) if folder is not None else tantivy.Index(self._schema)
-        index.register_tokenizer(_ANALYZER, analyzer())
+        index.register_tokenizer(_ANALYZER, separator())
         index.config_reader("manual")
         return index
 
@@ -261,16 +261,17 @@ def _newer_than(schema: tantivy.Schema, row: int) -> Query:
 
 def _documents(chunks: list[Entry]) -> Iterator[tantivy.Document]:
     """The entries of one document's chunks, which stand in order and are always written together."""
-    texts = [document_text(chunk.text) for chunk in chunks]
-    title = document_text(chunks[0].title)
-    terms = [principal_term(chunks[0].tenant, principal) for principal in chunks[0].principals]
+    texts = [document_terms(chunk.text) for chunk in chunks]
+    title = document_terms(chunks[0].title)
+    sections = {section: document_terms(section) for section in {chunk.section for chunk in chunks}}
+    allowed = [principal_term(chunks[0].tenant, principal) for principal in chunks[0].principals]
     for at, chunk in enumerate(chunks):
         document = tantivy.Document()
         document.add_unsigned("row", chunk.row)
-        for term in terms:
+        for term in allowed:
             document.add_text("allow", term)
-        document.add_text("body", "\n".join((title, document_text(chunk.section), texts[at])))
-        document.add_text("context", "\n".join((title, *texts[max(0, at - CONTEXT_CHUNKS) : at + CONTEXT_CHUNKS + 1])))
+        document.add_text("body", " ".join((title, sections[chunk.section], texts[at])))
+        document.add_text("context", " ".join((title, *texts[max(0, at - CONTEXT_CHUNKS) : at + CONTEXT_CHUNKS + 1])))
         yield document
 
 
