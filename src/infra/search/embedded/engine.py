@@ -76,7 +76,7 @@ class EmbeddedSearch:
         return await self._read(self._search, requests, scope)
 
     def _search(self, session: Session, requests: Sequence[SearchRequest], scope: AccessScope) -> list[SearchResult]:
-        return reading.search(session, [reading.check_request(request, self._dims) for request in requests], scope)
+        return reading.search(session, [reading.check(request, self._dims) for request in requests], scope)
 
     async def count(self, scope: AccessScope, *, filters: Sequence[Filter] = ()) -> int:
         """Visible chunks that pass the filters."""

@@ -12,7 +12,6 @@ own stamp and makes good.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import mmap
 import struct
@@ -29,8 +28,8 @@ import tantivy
 from tantivy import Occur, Query
 
 from ....telemetry.logger import get_logger
+from ..access import principal_term
 from .analysis import ANALYSIS_VERSION, document_terms, separator
-from .records import to_sql
 from .truth import Entry
 from .viewfile import Position, generation_folder, read_position, remove_other_generations, write_position
 
@@ -46,7 +45,6 @@ _ANALYZER = "body"
 _HEAP_BYTES = 64_000_000
 _FOOTER_MAGIC = 1337
 _COMPONENTS = ("idx", "pos", "term", "store", "fast", "fieldnorm")
-_MAX_TERM_BYTES = 1000
 _DELETE_BATCH = 1000
 _OR_ROWS = 250
 """Up to this many rows an OR of terms beats tantivy's term set (80 rows: 0.35 against 0.75 ms)."""
@@ -57,15 +55,6 @@ CONTEXT_CHUNKS = 4
 """Chunks either side that count as surroundings: 2 was .003 worse, 8 no better, and each makes the index larger."""
 IN_QUERY = 5000
 """Up to this many chosen rows are named in the query (1.2 ms for 1,000); more are picked out of a longer ranking."""
-
-
-def principal_term(tenant: str, principal: str) -> str:
-    """How one entry of an access list is indexed: two different entries never give the same term."""
-    term = f"{len(tenant)}:{tenant}\x1f{principal}"
-    data = term.encode("utf-8", "surrogatepass")
-    if len(data) <= _MAX_TERM_BYTES and to_sql(term) is term:
-        return term
-    return f"#{hashlib.blake2b(data).hexdigest()}"
 
 
 def _schema() -> tantivy.Schema:

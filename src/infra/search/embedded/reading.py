@@ -11,73 +11,34 @@ import numpy as np
 
 from ....core.documents import Chunk, Document
 from ....core.identity import AccessScope
-from ....core.search import MODES, Filter, Hit, SearchRequest, SearchResult
+from ....core.search import Filter, Hit, SearchRequest, SearchResult
 from ....errors import QueryError
 from ....telemetry.stages import stage
+from .. import cursors
+from ..access import visible
 from ..protocol import DocumentPage
-from . import cursors
+from ..requests import check_limit, check_request
 from .analysis import query_terms
 from .failures import corrupt
 from .filters import Condition, compile_filter
 from .ranking import Question, Ranking, rank
 from .records import make_hit
-from .selection import Selection, lookup, visible
+from .selection import Selection, lookup
 from .session import Session
 from .truth import Truth
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MAX_TOP_K = 10_000
-MAX_PAGE = 10_000
 
-
-def check_request(request: SearchRequest, dims: int) -> Question:
+def check(request: SearchRequest, dims: int) -> Question:
     """
     Raises:
         QueryError: mode, page size, query, vector or tuning cannot be used.
         FilterError: a filter is malformed.
     """
-    if request.mode not in MODES:
-        raise QueryError(f"Unknown search mode {request.mode!r}.", hint=f"Use one of {', '.join(MODES)}.")
-    if type(request.top_k) is not int or not 1 <= request.top_k <= MAX_TOP_K:
-        raise QueryError(f"top_k is {request.top_k!r}; it must be from 1 to {MAX_TOP_K:,}.")
-    _check_tuning(request)
-    for item in request.filters:
-        compile_filter(item)
-    terms: list[str] = []
-    if request.mode != "knn":
-        if not request.query.strip():
-            raise QueryError("The query is empty.")
-        terms = query_terms(request.query)
-    return Question(request, terms, None if request.mode == "bm25" else _query_vector(request, dims))
-
-
-def _check_tuning(request: SearchRequest) -> None:
-    tuning = request.tuning
-    if tuning.fusion not in ("completed", "server") or tuning.technique not in ("min_max", "l2", "z_score", "rrf"):
-        raise QueryError(f"Unknown fusion {tuning.fusion!r} or technique {tuning.technique!r}.")
-    if not 0.0 <= tuning.vector_weight <= 1.0:
-        raise QueryError(f"vector_weight is {tuning.vector_weight!r}; it must be from 0 to 1.")
-    if not 1 <= tuning.candidates <= MAX_TOP_K:
-        raise QueryError(f"candidates is {tuning.candidates!r}; it must be from 1 to {MAX_TOP_K:,}.")
-    if tuning.rrf_k < 1:
-        raise QueryError(f"rrf_k is {tuning.rrf_k!r}; it must be at least 1.")
-
-
-def _query_vector(request: SearchRequest, dims: int) -> NDArray[np.float32]:
-    if request.vector is None:
-        raise QueryError(f"Mode {request.mode} needs the vector of the query.")
-    try:
-        vector = np.ascontiguousarray(request.vector, dtype=np.float32)
-    except (TypeError, ValueError):
-        raise QueryError("The vector of the query is not a list of numbers.") from None
-    if vector.shape != (dims,):
-        raise QueryError(f"The vector of the query has shape {vector.shape}; the index has {dims} dimensions.")
-    if not np.isfinite(vector).all():
-        raise QueryError("The vector of the query holds NaN or infinity.")
-    norm = float(np.linalg.norm(vector))
-    return vector if norm == 0.0 or abs(norm - 1.0) < 1e-3 else (vector / norm).astype(np.float32)
+    vector = check_request(request, dims)
+    return Question(request, [] if request.mode == "knn" else query_terms(request.query), vector)
 
 
 def search(session: Session, questions: Sequence[Question], scope: AccessScope) -> list[SearchResult]:
@@ -143,8 +104,7 @@ def get_chunks(session: Session, document_id: str, scope: AccessScope) -> tuple[
 
 def list_documents(session: Session, scope: AccessScope, filters: Sequence[Filter], limit: int, cursor: str | None) -> DocumentPage:
     """Documents by id (then tenant). A filter on page or section keeps a document if one of its chunks passes all of those."""
-    if isinstance(limit, bool) or not 1 <= limit <= MAX_PAGE:
-        raise QueryError(f"limit is {limit!r}; it must be from 1 to {MAX_PAGE:,}.")
+    check_limit(limit)
     conditions = [compile_filter(item) for item in filters]
     mark = cursors.fingerprint(("documents", tuple(filters)), scope)
     after = ("", "") if cursor is None else _document_position(cursors.decode(cursor, mark))

@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import zlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ....core.documents import Chunk, Document, Metadata, MetadataValue
+from ....core.documents import Chunk, Document, Metadata
 from ....core.search import Hit
-from ....errors import InputError
-from ..protocol import DocumentWrite
+from .. import comparing
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
-
-BOOLEAN, NUMBER, TEXT, OTHER = range(4)
-"""Kinds of a filterable value; a value only ever compares with its own kind."""
-
-_NORM_TOLERANCE = 1e-3
 
 
 def to_sql(text: str) -> str | bytes:
@@ -32,6 +24,17 @@ def to_sql(text: str) -> str | bytes:
     except UnicodeEncodeError:
         return text.encode("utf-8", "surrogatepass")
     return text
+
+
+def sql_value(value: Any) -> Any:
+    """A comparable value (`comparing.Comparable`) as SQLite compares it."""
+    return to_sql(value) if isinstance(value, str) else value
+
+
+def facets(document: Document) -> Iterator[tuple[str | bytes, int, Any]]:
+    """Rows of the table ``facets``, without the document."""
+    for field, kind, value in comparing.facets(document):
+        yield to_sql(field), kind, sql_value(value)
 
 
 def from_sql(value: str | bytes) -> str:
@@ -59,55 +62,6 @@ def chunk_crc(chunk_id: str, position: int, text: str, page: int | None, section
 
 def document_crc(values: Sequence[str]) -> int:
     return zlib.crc32("\0".join(values).encode("utf-8", "surrogatepass"))
-
-
-def facet_value(value: MetadataValue) -> tuple[int, Any]:
-    """Kind and comparable value. Integers beyond 64 bits compare as floats; NaN is there but equals nothing."""
-    if isinstance(value, bool):
-        return BOOLEAN, int(value)
-    if isinstance(value, int):
-        if -(2**63) <= value < 2**63:
-            return NUMBER, value
-        return NUMBER, float(value) if abs(value) < 10**308 else math.inf if value > 0 else -math.inf
-    if isinstance(value, float):
-        return (OTHER, "") if math.isnan(value) else (NUMBER, value)
-    return TEXT, to_sql(value)
-
-
-def facets(document: Document) -> Iterator[tuple[str | bytes, int, Any]]:
-    """(field, kind, value) of all that filters can ask about a document. An empty own field counts as absent."""
-    own = {"document_id": document.id, "title": document.title, "source": document.source, "content_type": document.content_type}
-    for field, value in own.items():
-        if value:
-            yield field, TEXT, to_sql(value)
-    for field, held in document.metadata.items():
-        if field in own or field in ("page", "section"):
-            continue
-        for one in dict.fromkeys(facet_value(item) for item in (held if isinstance(held, tuple) else (held,))):
-            yield to_sql(field), *one
-
-
-def checked_vectors(write: DocumentWrite, dims: int) -> NDArray[np.float32]:
-    """The vectors as they are stored: float32, finite, of length 1 (zero vectors stay zero).
-
-    Raises:
-        InputError: the shape is not (chunks, dims), a value is not finite, or chunks do not belong to the document.
-    """
-    document, chunks = write.document, write.chunks
-    vectors = np.ascontiguousarray(write.vectors, dtype=np.float32)
-    if not chunks and vectors.size == 0:
-        return np.zeros((0, dims), dtype=np.float32)
-    if vectors.shape != (len(chunks), dims):
-        raise InputError(f"Document {document.id!r}: vectors of shape {vectors.shape} for {len(chunks)} chunks of an index with {dims} dimensions.")
-    if not np.isfinite(vectors).all():
-        raise InputError(f"Document {document.id!r}: a vector holds NaN or infinity.")
-    if any(chunk.document_id != document.id or chunk.tenant != document.tenant for chunk in chunks):
-        raise InputError(f"Document {document.id!r}: a chunk belongs to another document or tenant.")
-    if len({chunk.id for chunk in chunks}) != len(chunks):
-        raise InputError(f"Document {document.id!r}: two chunks have the same id.")
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    off = (np.abs(norms - 1.0) > _NORM_TOLERANCE) & (norms > 0)
-    return np.where(off, vectors / np.where(norms > 0, norms, 1.0), vectors).astype(np.float32) if off.any() else vectors
 
 
 def digest(document: Document, chunks: Sequence[Chunk], vectors: NDArray[np.float32]) -> bytes:

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ....core.documents import Document
 from ....core.identity import AccessScope
 from ....core.search import Filter
+from ..access import principal_term
 from .filters import Condition, compile_filter
-from .lexical import principal_term
 from .truth import Truth
 from .vectors import Lines
 from .views import Views
@@ -41,11 +40,6 @@ class Selection:
     count: int
     terms: tuple[str, ...] | None
     filtered: bool
-
-
-def visible(document: Document, scope: AccessScope) -> bool:
-    """The rule of access itself, on one document."""
-    return scope.system or (document.tenant == scope.tenant and not scope.principals.isdisjoint(document.acl))
 
 
 class Selector:

@@ -10,9 +10,9 @@ from ....core.identity import AccessScope
 from ....errors import IndexMismatchError, RagError
 from ....telemetry.logger import get_logger
 from ..protocol import DocumentWrite
+from ..requests import checked_vectors
 from . import ledger
 from .reading import find_document
-from .records import checked_vectors
 from .session import Session, identity, write_lock
 from .truth import State, Truth
 

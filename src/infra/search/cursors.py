@@ -7,9 +7,9 @@ import binascii
 import hashlib
 import json
 
-from ....core.identity import AccessScope
-from ....core.search import SearchRequest
-from ....errors import QueryError
+from ...core.identity import AccessScope
+from ...core.search import SearchRequest
+from ...errors import QueryError
 
 _MAX_CHARS = 20_000
 
