@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup run check test test-long pins clean
+.PHONY: help setup run check test test-long opensearch pins clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -48,6 +48,11 @@ test: $(VENV)/.dev ## Unit, contract, integration and acceptance tests (under 10
 
 test-long: $(VENV)/.dev ## All rounds of what `make test` samples
 	@$(BIN)/python -m pytest -m long
+
+FLAVOUR ?= full
+PORT ?= 9201
+opensearch: $(VENV)/.dev ## A throw-away OpenSearch to try things on (needs Java and Maven); FLAVOUR=secured, PORT=9202
+	@$(BIN)/python -m tests.servers.opensearch --flavour $(FLAVOUR) --port $(PORT)
 
 # dev.txt first: it holds every extra, so base.txt never pins what an extra cannot live with (boto3 wants an older python-dateutil).
 COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make pins"

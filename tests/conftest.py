@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers.fixtures import index_prefix, opensearch, opensearch_knn_only, opensearch_node, opensearch_plain, opensearch_secured
+
+__all__ = ["index_prefix", "opensearch", "opensearch_knn_only", "opensearch_node", "opensearch_plain", "opensearch_secured"]
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
