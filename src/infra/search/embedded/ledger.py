@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ....core.documents import Chunk, Document
+from .. import revision
 from ..protocol import DocumentWrite
 from . import records
 from .truth import Truth
@@ -36,7 +37,7 @@ def put(truth: Truth, write: DocumentWrite, vectors: NDArray[np.float32]) -> boo
     """Insert or replace one document inside `transaction`; False where nothing changed."""
     document = write.document
     tenant, key = records.to_sql(document.tenant), records.to_sql(document.id)
-    digest = records.digest(document, write.chunks, vectors)
+    digest = revision.digest(document, write.chunks, vectors)
     known = truth.one("SELECT ord, digest FROM documents WHERE tenant = ? AND id = ?", (tenant, key))
     if known is not None and known[1] == digest:
         return False
@@ -50,7 +51,7 @@ def put(truth: Truth, write: DocumentWrite, vectors: NDArray[np.float32]) -> boo
 
 
 def _insert_document(truth: Truth, document: Document, ordinal: int, digest: bytes) -> None:
-    principals, metadata = records.acl_key(document.acl), records.dump_metadata(document.metadata)
+    principals, metadata = revision.acl_key(document.acl), revision.dump_metadata(document.metadata)
     tenant = records.to_sql(document.tenant)
     truth.run("INSERT OR IGNORE INTO acls (tenant, principals) VALUES (?, ?)", (tenant, principals))
     (acl,) = truth.one("SELECT id FROM acls WHERE tenant = ? AND principals = ?", (tenant, principals)) or (0,)

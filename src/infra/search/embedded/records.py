@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ....core.documents import Chunk, Document, Metadata
 from ....core.search import Hit
 from .. import comparing
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 
 def to_sql(text: str) -> str | bytes:
@@ -41,17 +36,8 @@ def from_sql(value: str | bytes) -> str:
     return value if isinstance(value, str) else value.decode("utf-8", "surrogatepass")
 
 
-def dump_metadata(metadata: Metadata) -> str:
-    return json.dumps({key: list(value) if isinstance(value, tuple) else value for key, value in metadata.items()}, sort_keys=True)
-
-
 def load_metadata(text: str) -> Metadata:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(text).items()} if text != "{}" else {}
-
-
-def acl_key(acl: Sequence[str]) -> str:
-    """One spelling for one set of principals."""
-    return json.dumps(sorted(set(acl)))
 
 
 def chunk_crc(chunk_id: str, position: int, text: str, page: int | None, section: str, start: int, end: int) -> int:
@@ -62,17 +48,6 @@ def chunk_crc(chunk_id: str, position: int, text: str, page: int | None, section
 
 def document_crc(values: Sequence[str]) -> int:
     return zlib.crc32("\0".join(values).encode("utf-8", "surrogatepass"))
-
-
-def digest(document: Document, chunks: Sequence[Chunk], vectors: NDArray[np.float32]) -> bytes:
-    """Of everything that a write stores, to recognise one that changes nothing."""
-    state = hashlib.blake2b(digest_size=16)
-    own = (document.title, document.source, document.content_type, document.content_hash, acl_key(document.acl), dump_metadata(document.metadata))
-    state.update(repr(own).encode("utf-8", "surrogatepass"))
-    for chunk in chunks:
-        state.update(repr((chunk.id, chunk.position, chunk.page, chunk.section, chunk.start, chunk.end, chunk.text)).encode("utf-8", "surrogatepass"))
-    state.update(vectors.tobytes())
-    return state.digest()
 
 
 def read_document(row: Sequence[Any]) -> Document | None:

@@ -29,6 +29,8 @@ PAYLOAD: Final = "payload"
 
 CHUNK: Final = "chunk"
 DOCUMENT: Final = "document"
+INTENT: Final = "intent"
+"""`kind` of the record of a document whose first write has not ended: it counts as no document."""
 FORMAT: Final = 1
 """Version of this layout; stands in the mapping's `_meta`."""
 META: Final = "founders_rag"
