@@ -30,6 +30,8 @@ RagError
 │   │   └── ServerMemoryError     its memory circuit breaker refused the request
 │   ├── WriteBlockedError         it takes no writes: flood-stage disk, or an index blocked by its operator
 │   └── PartialResultError        some of its shards did not answer
+├── RefusedItemsError             502: the service took a request, and refused some of its items for good
+├── BulkItemError                 one of them; the rest goes on
 ├── ServiceCredentialsError       a search service refuses this server's own credential; never the caller's 401
 │   └── ServicePermissionError    the credential is good, and may not do this
 ├── ModelError                    502: a model answered, but not usably
@@ -229,6 +231,34 @@ class WriteBlockedError(ServiceUnavailableError):
 
 class PartialResultError(ServiceUnavailableError):
     code = "partial-result"
+
+
+class BulkItemError(RagError):
+    """One item of a bulk request was refused for good.
+
+    Args:
+        item_id: its `_id`.
+        reason: the service's word for it, such as ``mapper_parsing_exception``.
+        status: as if it had been a request of its own.
+    """
+
+    code = "bulk-item"
+
+    def __init__(self, message: str, *, item_id: str, reason: str, status: int, hint: str = "", hop: str = "") -> None:
+        super().__init__(message, hint=hint, hop=hop)
+        self.item_id = item_id
+        self.reason = reason
+        self.status = status
+
+
+class RefusedItemsError(RagError):
+    """Some items were refused for good; everything else was done."""
+
+    code = "refused-items"
+
+    def __init__(self, message: str, *, items: Sequence[BulkItemError], hint: str = "", hop: str = "") -> None:
+        super().__init__(message, hint=hint, hop=hop)
+        self.items = tuple(items)
 
 
 class ServiceCredentialsError(RagError):
