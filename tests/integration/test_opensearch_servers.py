@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.servers.opensearch.cluster import Cluster
+from tests.servers.opensearch.jars import ServerUnavailableHereError, jar_folder
 from tests.servers.opensearch.node import NodeDidNotStartError, OpenSearchNode
 
 PIPELINE = {"phase_results_processors": [{"normalization-processor": {"normalization": {"technique": "min_max"}}}]}
@@ -159,3 +160,18 @@ def alive_java(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+@pytest.mark.parametrize("code", [1, 0])
+def test_broken_download_never_looks_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """A `mvn` that brings another jar than the listed ones, and fails, or claims success."""
+    maven, cache = tmp_path / "bin" / "mvn", tmp_path / "cache"
+    maven.parent.mkdir()
+    jar = '"${last#-Djars=}/base/a.jar"'
+    maven.write_text(f'#!/bin/sh\nfor last; do :; done\nmkdir -p "$(dirname {jar})" && touch {jar}\necho half way\nexit {code}\n')
+    maven.chmod(0o755)
+    monkeypatch.setenv("RAG_TEST_CACHE", str(cache))
+    monkeypatch.setenv("PATH", f"{maven.parent}{os.pathsep}{os.environ['PATH']}")
+    with pytest.raises(ServerUnavailableHereError, match="half way"):
+        jar_folder()
+    assert [path.name for path in (cache / "opensearch").iterdir()] == [".lock"]

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 POM = Path(__file__).with_name("pom.xml")
-PARTS = ("base", "knn", "neural", "security")
+SUMS = Path(__file__).with_name("jars.sha256")
 DOWNLOAD_S = 1500
 
 
@@ -37,16 +37,18 @@ def java() -> str:
 def jar_folder() -> Path:
     """Folder with one sub-folder of jars per part; downloaded on the first call.
 
-    A download is made beside its place and renamed into it, so a folder that exists is whole. Its name is the POM's hash:
-    another version gets another folder.
+    A download is made beside its place, compared with `jars.sha256` and renamed into it, so a folder that exists is whole.
+    It is named by the hash of that list: another version gets another folder.
     """
-    folder = cache_folder() / hashlib.sha256(POM.read_bytes()).hexdigest()[:16]
+    folder = cache_folder() / hashlib.sha256(SUMS.read_bytes()).hexdigest()[:16]
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (folder.parent / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two test runs at once: the second waits, then finds the folder
         if not folder.is_dir():
+            for left in folder.parent.glob(".download-*"):  # by a run that was killed
+                shutil.rmtree(left, ignore_errors=True)
             _download(folder)
     return folder
 
@@ -60,9 +62,32 @@ def _download(folder: Path) -> None:
         # The POM is copied: Maven's plugin keeps notes beside it of what it has unpacked, and would not unpack it again.
         shutil.copy(POM, work)
         jars = Path(work) / "jars"
-        command = [maven, "--quiet", "--batch-mode", "--strict-checksums", "--file", str(Path(work) / POM.name), "process-resources", f"-Djars={jars}"]
+        command = [
+            "setpriv",
+            "--pdeathsig",
+            "KILL",
+            maven,
+            "--quiet",
+            "--batch-mode",
+            "--file",
+            str(Path(work) / POM.name),
+            "process-resources",
+            f"-Djars={jars}",
+        ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=DOWNLOAD_S, check=False)
-        missing = [part for part in PARTS if not list((jars / part).glob("*.jar"))]
-        if done.returncode or missing:
-            raise ServerUnavailableHereError(f"Maven did not bring the OpenSearch jars (missing: {missing}):\n{(done.stdout + done.stderr)[-3000:]}")
+        told = (done.stdout + done.stderr)[-3000:]
+        if done.returncode:
+            raise ServerUnavailableHereError(f"Maven did not bring the OpenSearch jars:\n{told}")
+        wrong = sorted(set(SUMS.read_text().splitlines()) ^ set(sums(jars)))
+        if wrong:
+            raise ServerUnavailableHereError(f"Maven brought other jars than {SUMS.name} lists, such as {wrong[0]}\n{told}")
         jars.rename(folder)
+
+
+def sums(folder: Path) -> list[str]:
+    """One line per jar in the form of `sha256sum`: not every registry has checksums for Maven to compare."""
+    return [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder)}" for path in sorted(folder.glob("*/*.jar"))]
+
+
+if __name__ == "__main__":
+    print(jar_folder())
