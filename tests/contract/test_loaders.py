@@ -306,6 +306,25 @@ def test_a_page_is_read_in_the_encoding_it_declares(encoding: str) -> None:
     assert (parsed.title, parsed.parts[0].text) == ("Größe", "Maß: 5 Fuß")
 
 
+def test_letters_beyond_ucs2_are_read_from_a_pdf_with_the_headings_behind_them() -> None:
+    """A font whose map says that its letter A reads as U+1D400, which takes two places in PDFium's text."""
+    cmap = "begincmap 1 begincodespacerange <00> <FF> endcodespacerange 1 beginbfchar <41> <D835DC00> endbfchar endcmap"
+    lines = ("A xA", 12), ("AAA Meter", 24), ("The door of the cabinet stays shut while the meter runs, A says.", 12)
+    drawn = "BT 72 700 Td " + " ".join(f"/F1 {size} Tf ({line}) Tj 0 -40 Td" for line, size in lines) + " ET"
+    objects = [
+        "<< /Type /Catalog /Pages 2 0 R >>",
+        "<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Resources << /Font << /F1 4 0 R >> >> /Contents 5 0 R >>",
+        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /ToUnicode 6 0 R >>",
+        *(f"<< /Length {len(stream)} >>\nstream\n{stream}\nendstream" for stream in (drawn, cmap)),
+    ]
+    body = "".join(f"{number} 0 obj\n{text}\nendobj\n" for number, text in enumerate(objects, 1))
+    part = load(f"%PDF-1.4\n{body}trailer << /Size 7 /Root 1 0 R >>\n%%EOF".encode(), "a.pdf").parts[0]
+    heading = next(block for block in part.blocks if block.kind == "heading")
+    assert part.text.startswith("\U0001d400 x\U0001d400")
+    assert part.text[heading.start : heading.end] == "\U0001d400\U0001d400\U0001d400 Meter"
+
+
 def test_a_hyphen_at_the_end_of_a_pdf_line_stays_where_it_stands() -> None:
     font = "Helvetica"
     parsed = load(make_pdf([[(font, "The company looks for long-", 11), (font, "term growth in all its markets.", 11)]]), "a.pdf")

@@ -13,9 +13,9 @@ import ctypes
 import re
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any
 
 from ...core.documents import MetadataValue
@@ -38,6 +38,8 @@ _LARGER = 1.12
 _BOLD_WEIGHT = 600
 _AMOUNT = re.compile(r"[$€£]\s?\(?\d|\d,\d{3}|\d%")
 """Totals in tables are bold, too; headings name no amounts."""
+_LINE = re.compile(r"[^\n\ufffe\x02]*(?:\n|\ufffe|\x02|$)")
+_WORD = re.compile(r"\S+")
 _BEYOND_UCS2 = re.compile("[\U00010000-\U0010ffff]")
 _NO_AUTHOR = frozenset({"", "python-docx", "anonymous", "unknown", "user", "admin"})
 _RUNNING_SHARE = 0.25
@@ -128,11 +130,12 @@ def _read_page(document: Pdfium, number: int) -> Page:
         textpage = page.get_textpage()
         try:
             raw = textpage.get_text_range()
-            whole = textpage.get_text_bounded()
-            if _BEYOND_UCS2.search(whole):
-                # The plain call is limited to UCS-2: letters beyond it come out wrong.
-                raw = whole
-            styles = _styles(textpage, raw)
+            if len(raw) != textpage.count_chars():
+                # The plain call is limited to UCS-2: letters beyond it count twice, and may come out wrong.
+                whole = textpage.get_text_bounded()
+                raw = whole if _BEYOND_UCS2.search(whole) else raw
+            # The handle itself: a call through the helper object takes twice the time, and a page has hundreds.
+            styles = _styles(textpage.raw, _BEYOND_UCS2.sub("..", raw))
         finally:
             textpage.close()
         pictures = not raw.strip() and any(True for _ in page.get_objects(max_depth=3))
@@ -149,68 +152,80 @@ def page_text(raw: str) -> str:
     return clean(text)
 
 
-def _styles(textpage: Pdfium, raw: str) -> tuple[Style, ...]:
-    """The type of each line. A line counts as bold if it begins and ends so: "Overview. The plan…" is no heading."""
+def _styles(handle: Pdfium, raw: str) -> tuple[Style, ...]:
+    """The type of each line of ``raw``, which has two places for a letter beyond UCS-2, as PDFium counts. A line counts as
+    bold if it begins and ends so: "Overview. The plan…" is no heading."""
     styles: list[Style] = []
-    for match in re.finditer(r"[^\n\ufffe\x02]*(?:\n|\ufffe|\x02|$)", raw):
-        if match.start() == len(raw) and raw and raw[-1] not in "\n\ufffe\x02":
+    for match in _LINE.finditer(raw):
+        start, line = match.start(), match.group()
+        if start == len(raw) and raw and raw[-1] not in "\n\ufffe\x02":
             break
-        line = match.group()
         visible = line.strip("\r\n\ufffe\x02 \t\u00a0")
-        if not visible or len(visible) > _HEADING_CHARS:
-            styles.append(Style(_height(textpage, _char_index(textpage, match.start())) if visible else 0.0))
+        if not visible:
+            styles.append(Style())
             continue
-        first = _char_index(textpage, match.start() + line.index(visible[0]))
-        last = _char_index(textpage, match.start() + line.rindex(visible[-1]))
-        height = _height(textpage, first)
-        bold = _bold(textpage, first) and _bold(textpage, last) and not _has_columns(textpage, first, last, height)
+        if len(visible) > _HEADING_CHARS:
+            styles.append(Style(_height(handle, _char_index(handle, start))))
+            continue
+        start += line.index(visible[0])
+        first = _char_index(handle, start)
+        height = _height(handle, first)
+        bold = _bold(handle, first) and _bold(handle, _char_index(handle, start + len(visible) - 1)) and not _has_columns(handle, visible, start, height)
         styles.append(Style(height, bold))
     return tuple(styles)
 
 
-def _has_columns(textpage: Pdfium, first: int, last: int, height: float) -> bool:
-    """Whether a line is set in columns: the bold head of a table is no heading. A gap of 1.5 letter heights is no space between words."""
-    import pypdfium2.raw as pdfium_c
+def _has_columns(handle: Pdfium, line: str, start: int, height: float) -> bool:
+    """Whether a line is set in columns: the bold head of a table is no heading. A gap of 1.5 letter heights is no space between words.
 
-    left, right, bottom, top = (ctypes.c_double() for _ in range(4))
+    Only the edges of words are looked at: where there is such a gap, PDFium puts a space.
+    """
     before: float | None = None
-    for index in range(first, last + 1):
-        if chr(pdfium_c.FPDFText_GetUnicode(textpage, index)).isspace():
-            continue
-        if not pdfium_c.FPDFText_GetCharBox(textpage, index, left, right, bottom, top):
-            continue
-        if before is not None and left.value - before > 1.5 * height > 0:
+    for word in _WORD.finditer(line):
+        box = _box(handle, start + word.start())
+        if box is not None and before is not None and box[0] - before > 1.5 * height > 0:
             return True
-        before = right.value
+        if word.end() - word.start() > 1:
+            box = _box(handle, start + word.end() - 1)
+        before = box[1] if box is not None else before
     return False
 
 
-def _char_index(textpage: Pdfium, at: int) -> int:
+def _box(handle: Pdfium, at: int) -> tuple[float, float] | None:
+    """Left and right of a letter on the page in points; None where it has no place."""
     import pypdfium2.raw as pdfium_c
 
-    return int(pdfium_c.FPDFText_GetCharIndexFromTextIndex(textpage, at))
+    left, right, other = ctypes.c_double(), ctypes.c_double(), ctypes.c_double()
+    found = pdfium_c.FPDFText_GetCharBox(handle, _char_index(handle, at), left, right, other, other)
+    return (left.value, right.value) if found else None
 
 
-def _height(textpage: Pdfium, index: int) -> float:
+def _char_index(handle: Pdfium, at: int) -> int:
+    import pypdfium2.raw as pdfium_c
+
+    return int(pdfium_c.FPDFText_GetCharIndexFromTextIndex(handle, at))
+
+
+def _height(handle: Pdfium, index: int) -> float:
     """Height of a letter's box on the page in points, to half a point: the nominal font size ignores scaling."""
     import pypdfium2.raw as pdfium_c
 
     box = pdfium_c.FS_RECTF()
-    if index < 0 or not pdfium_c.FPDFText_GetLooseCharBox(textpage, index, box):
+    if index < 0 or not pdfium_c.FPDFText_GetLooseCharBox(handle, index, box):
         return 0.0
     height: float = abs(box.top - box.bottom)
     return round(height * 2) / 2
 
 
-def _bold(textpage: Pdfium, index: int) -> bool:
+def _bold(handle: Pdfium, index: int) -> bool:
     import pypdfium2.raw as pdfium_c
 
     if index < 0:
         return False
-    if pdfium_c.FPDFText_GetFontWeight(textpage, index) >= _BOLD_WEIGHT:
+    if pdfium_c.FPDFText_GetFontWeight(handle, index) >= _BOLD_WEIGHT:
         return True
     buffer = ctypes.create_string_buffer(128)
-    length = pdfium_c.FPDFText_GetFontInfo(textpage, index, buffer, 128, ctypes.c_int())
+    length = pdfium_c.FPDFText_GetFontInfo(handle, index, buffer, 128, ctypes.c_int())
     name = buffer.raw[: max(0, min(length, 128) - 1)].lower()
     return b"bold" in name or b"black" in name or b"heavy" in name
 
@@ -287,8 +302,12 @@ _Edge = list[tuple[int, set[str]]]
 
 def _edges(page: Page, number: int) -> tuple[_Edge, _Edge]:
     """The first lines of a page and its last ones, the outermost first: their number and what they are compared by."""
-    lines = [(place, _edge_keys(" ".join(line.split()), number)) for place, line in enumerate(page.text.split("\n")) if line.strip()]
-    return lines[:_EDGE_LINES], lines[::-1][:_EDGE_LINES]
+    lines = page.text.split("\n")
+
+    def first(places: Iterable[int]) -> _Edge:
+        return [(place, _edge_keys(" ".join(lines[place].split()), number)) for place in islice((at for at in places if lines[at].strip()), _EDGE_LINES)]
+
+    return first(range(len(lines))), first(reversed(range(len(lines))))
 
 
 def _edge_keys(line: str, page: int) -> set[str]:
