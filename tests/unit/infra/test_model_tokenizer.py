@@ -33,6 +33,30 @@ def test_tokens_of_words_cover_every_letter(tokenizer: ModelTokenizer, words: li
     assert covered == {place for place, char in enumerate(text) if char != " "}
 
 
+PIECES = st.sampled_from(
+    ["[CLS]", "x[SEP]y", "[UNK]", "\u0301", "e\u0301", "\u0344\u0323", "\x1c", "\x85", "\u00a0", "\u2028", "京都", "Σ", "İ", "\ud800", "a" * 101, "..."]
+)
+WHITE = st.text(" \t\n\r\u3000\x0b", max_size=3)
+
+
+@given(pieces=st.lists(st.tuples(PIECES | st.text(max_size=20), WHITE), max_size=20))
+def test_word_by_word_gives_the_tokens_of_the_whole_text(tokenizer: ModelTokenizer, pieces: list[tuple[str, str]]) -> None:
+    text = "".join(word + white for word, white in pieces)
+    whole = tokenizer._tokenizer.get().encode(encodable(text), add_special_tokens=False)
+    assert tokenizer.spans(text) == whole.offsets
+    assert tokenizer.spans(text) == whole.offsets  # from memory
+
+
+def test_memory_of_words_is_bounded_and_forgetting_changes_nothing(model_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.infra.providers.tokenizer._MAX_KNOWN", 50)
+    tokenizer = ModelTokenizer(model_cache)
+    texts = [" ".join(f"meter{number * k}" for number in range(40)) + " " + "z" * 500 for k in range(1, 8)]
+    first = [tokenizer.spans(text) for text in texts]
+    assert len(tokenizer._known) <= 50
+    assert max(map(len, tokenizer._known)) < 100
+    assert [tokenizer.spans(text) for text in texts] == first
+
+
 def test_nothing_is_truncated_or_padded(tokenizer: ModelTokenizer) -> None:
     text = "meter " * 5000
     spans = tokenizer.spans(text)
