@@ -43,7 +43,8 @@ def _segment(text: str, split: Callable[[re.Match[str]], str]) -> str:
         return text
     # Lone surrogates cannot leave Python; they stand for bytes that were not text, so they only separate.
     clean = text.encode("utf-8", "replace").decode("utf-8")
-    return _UNSPACED.sub(split, unicodedata.normalize("NFKC", clean))
+    # Rust lowers the dotted capital I to two characters, Java to one: as a plain I both find "istanbul".
+    return _UNSPACED.sub(split, unicodedata.normalize("NFKC", clean).replace("\u0130", "I"))
 
 
 def _pairs(match: re.Match[str]) -> str:

@@ -15,7 +15,7 @@ from ..text import MAX_QUERY_TERMS, MAX_TERM_BYTES, segment_document, segment_qu
 if TYPE_CHECKING:
     import tantivy
 
-ANALYSIS_VERSION = 1
+ANALYSIS_VERSION = 2
 """Part of the lexical view's format: a change here rebuilds the view."""
 
 
