@@ -223,6 +223,8 @@ class OverloadedError(ServiceUnavailableError):
 
 class ServerMemoryError(OverloadedError):
     code = "server-memory"
+    permanent: bool = False
+    """The request can never fit: send less at once instead of repeating it."""
 
 
 class WriteBlockedError(ServiceUnavailableError):
