@@ -98,7 +98,7 @@ def index_body(
         "mappings": {
             "dynamic": "strict",
             "_meta": {fields.META: meta(dims=dims, embedder=embedder, language=language)},
-            "_source": {"excludes": [fields.CONTEXT]},
+            "_source": {"excludes": [fields.CONTEXT, fields.SHOWN]},
             "properties": _properties(dims, chosen, tuning),
         },
     }
@@ -158,6 +158,7 @@ def _properties(dims: int, engine: Engine, tuning: Tuning) -> dict[str, Any]:
         fields.CONTEXT: scored,
         fields.VECTOR: {"type": "knn_vector", "dimension": dims, "method": _method(engine, tuning)},
         fields.PAYLOAD: {"type": "object", "enabled": False},
+        fields.SHOWN: {"type": "binary", "doc_values": True},
     }
 
 

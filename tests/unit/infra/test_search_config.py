@@ -29,7 +29,7 @@ def test_the_index_says_what_it_was_made_for() -> None:
     body = index_body(dims=7, embedder="model@3", language="german")
     assert body["mappings"]["_meta"][fields.META] == {"format": fields.FORMAT, "embedder": "model@3", "dims": 7, "space": fields.SPACE, "language": "german"}
     assert body["mappings"]["dynamic"] == "strict"
-    assert body["mappings"]["_source"] == {"excludes": [fields.CONTEXT]}
+    assert body["mappings"]["_source"] == {"excludes": [fields.CONTEXT, fields.SHOWN]}
 
 
 def test_every_field_of_the_layout_is_mapped() -> None:

@@ -26,6 +26,10 @@ CONTEXT: Final = "context"
 VECTOR: Final = "vector"
 PAYLOAD: Final = "payload"
 """All that comes back of a chunk or a document, verbatim; neither parsed nor indexed."""
+SHOWN: Final = "shown"
+"""The payload of a chunk once more, as JSON in doc values and not in `_source`: what searches read. Beside the vectors in
+`_source` it costs 1 ms more for 11 hits, and server fusion, which on one shard fetches every candidate of both legs, takes
+28 ms instead of 5 (2 x 200 candidates, 6,000 chunks of 384 dimensions)."""
 
 CHUNK: Final = "chunk"
 DOCUMENT: Final = "document"

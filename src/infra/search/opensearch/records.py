@@ -24,6 +24,7 @@ from ..protocol import DocumentWrite
 from ..text import segment_document
 from . import fields
 from .facets import document_terms, own_terms
+from .serializer import dumps, loads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -119,6 +120,7 @@ def chunk_entries(write: DocumentWrite, vectors: NDArray[np.float32], revision: 
             fields.CONTEXT: " ".join((title, *texts[max(0, at - CONTEXT_CHUNKS) : at + CONTEXT_CHUNKS + 1])),
             fields.PAYLOAD: payload,
         }
+        entry[fields.SHOWN] = base64.b64encode(dumps(payload)).decode()
         _put_vector(entry, payload, vectors[at])
         yield entry
 
@@ -243,6 +245,12 @@ def hit_from(payload: Payload, score: float, legs: Mapping[str, float]) -> Hit:
         position=_unpack(payload["position"]),
         metadata=_unpack_metadata(payload["metadata"]),
     )
+
+
+def shown_from(value: str) -> Payload:
+    """The payload of a chunk, from the doc values that searches read."""
+    payload: Payload = loads(base64.b64decode(value))
+    return payload
 
 
 def vectors_from(entries: Sequence[Entry], dims: int) -> NDArray[np.float32]:
