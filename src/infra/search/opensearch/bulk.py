@@ -273,7 +273,7 @@ class _Run:
             self._report.done += len(batch.actions)
             return _Batch(), _UNSAID
         if len(items) != len(batch.actions):
-            raise ServiceUnavailableError(f"OpenSearch answered a bulk request of {len(batch.actions)} items with {len(items)}.", hop=self._cfg.host or "")
+            raise ServiceUnavailableError(f"OpenSearch answered a bulk request of {len(batch.actions)} items with {len(items)}.", hop=self._transport.host)
         again: list[int] = []
         why: RagError = _UNSAID
         for at, (action, outer) in enumerate(zip(batch.actions, items, strict=True)):
@@ -286,7 +286,7 @@ class _Run:
 
     def _settle_item(self, action: Action, item: Mapping[str, Any]) -> RagError | None:
         """Note what became of an item; an error where it has to be sent again."""
-        failure = item_failure(item, self._cfg.host or "", self._alias) if "error" in item else None  # deleting what is gone is 404 without an error
+        failure = item_failure(item, self._transport.host, self._alias) if "error" in item else None  # deleting what is gone is 404 without an error
         if failure is None:
             self._report.done += 1
             if self._on_item is not None:
