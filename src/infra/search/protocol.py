@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -98,6 +99,14 @@ class SearchClient(Protocol):
 
     async def reset(self) -> None:
         """An empty index for this engine's embedder takes the place of the old one; what ``rag ingest --rebuild`` begins with."""
+        ...
+
+    def rebuilding(self) -> AbstractAsyncContextManager[SearchClient]:
+        """A client on an empty index for this engine's embedder, to be filled inside the block; at its good end that is the index.
+
+        An engine that builds aside leaves the old index to everybody else until then, and to all if the block fails; an
+        engine that cannot begins with `reset`.
+        """
         ...
 
     async def info(self) -> IndexInfo: ...

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -18,8 +19,8 @@ from ....core.identity import AccessScope
 from ....core.search import Filter, SearchRequest, SearchResult
 from ....errors import ResourceClosedError
 from ....telemetry.logger import get_logger
-from ..protocol import DocumentPage, DocumentWrite, IndexInfo
-from . import reading
+from ..protocol import DocumentPage, DocumentWrite, IndexInfo, SearchClient
+from . import exporting, reading
 from .failures import gone
 from .session import Session, identity
 from .truth import FILE_NAME
@@ -109,6 +110,15 @@ class EmbeddedSearch:
         """Content hash of each known document of the tenant."""
         return await self._read(_content_hashes, document_ids, tenant)
 
+    async def export(self, scope: AccessScope, *, after: tuple[str, str] | None = None) -> AsyncIterator[DocumentWrite]:
+        """Every visible document with its chunks and vectors, by (id, tenant); each as it stands when its turn comes."""
+        self._note_system(scope, "export")
+        position = after or ("", "")
+        while page := await self._read(exporting.export_page, scope, position, self._dims):
+            for write in page:
+                yield write
+            position = (page[-1].document.id, page[-1].document.tenant)
+
     # -- writing
 
     async def write(self, documents: Sequence[DocumentWrite]) -> None:
@@ -136,6 +146,16 @@ class EmbeddedSearch:
     async def reset(self) -> None:
         """Empty the index and take this engine's embedder; what `rag ingest --rebuild` begins with."""
         await self._write(self._writer.reset)
+
+    @asynccontextmanager
+    async def rebuilding(self) -> AsyncIterator[SearchClient]:
+        """This engine, emptied: searches find what has come in so far."""
+        await self.reset()
+        yield self
+
+    async def refresh(self) -> None:
+        """Bring the views up to everything that was acknowledged; searches would do it themselves."""
+        await self._read(_ping)
 
     def _follow(self) -> None:
         """Let the views catch up behind the acknowledgement; a search that comes first does it itself."""
