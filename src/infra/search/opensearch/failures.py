@@ -84,8 +84,8 @@ class Refusal:
 
 
 def shortened(reason: str) -> str:
-    """A server's reason on one line, without previews of field values."""
-    text = " ".join(_PREVIEW.sub("", reason).split())
+    """A server's reason on one line, without previews of field values or a full stop of its own."""
+    text = " ".join(_PREVIEW.sub("", reason).split()).rstrip(".")
     return text if len(text) <= MAX_REASON else f"{text[: MAX_REASON - 1]}…"
 
 
@@ -271,8 +271,16 @@ def _cancelled(refusal: Refusal) -> Failure | None:
     )
 
 
+def _closed(refusal: Refusal) -> Failure | None:
+    if refusal.cause("index_closed_exception") is None:
+        return None
+    return Failure(
+        ServiceUnavailableError(f"The index is closed{refusal.where}.", hop=refusal.host, setting="search.index_alias", hint="Open it, or name another alias.")
+    )
+
+
 def _conflict(refusal: Refusal) -> Failure | None:
-    found = refusal.cause("version_conflict_engine_exception", "resource_already_exists_exception", "invalid_alias_name_exception")
+    found = refusal.cause("version_conflict_engine_exception", "resource_already_exists_exception")
     if found is None and refusal.status != 409:
         return None
     return Failure(ConflictError(f"Another writer was there first{refusal.where}: {refusal.reason}.", hop=refusal.host))
@@ -396,7 +404,7 @@ def _by_range(refusal: Refusal) -> Failure:
 
 
 _Rule = Callable[[Refusal], Failure | None]
-_BY_CAUSE: tuple[_Rule, ...] = (_index_missing, _memory, _blocked, _rejected, _cancelled, _mapping, _dimensions, _conflict)
+_BY_CAUSE: tuple[_Rule, ...] = (_index_missing, _memory, _blocked, _rejected, _cancelled, _closed, _mapping, _dimensions, _conflict)
 _BY_STATUS: Mapping[int, _Rule] = {
     400: _bad_request,
     401: _unauthenticated,

@@ -28,7 +28,7 @@ def dumps(value: object) -> bytes:
 
 
 def loads(data: bytes) -> Any:
-    """The value of an answer.
+    """The value of an answer. Integers beyond 64 bits come back as floats: send those that must stay exact as text.
 
     Raises:
         ValueError: it is not JSON.
@@ -36,7 +36,7 @@ def loads(data: bytes) -> Any:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
-        return json.loads(data)  # escapes of lone surrogates, numbers beyond 64 bits
+        return json.loads(data)  # escapes of lone surrogates
 
 
 def _by_standard_library(value: object) -> bytes:
