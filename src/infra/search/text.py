@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 MAX_QUERY_TERMS = 1024
 """Distinct terms of a query; of a longer one the first this many count (Lucene's customary clause limit)."""
@@ -55,3 +55,14 @@ def _pairs(match: re.Match[str]) -> str:
 def _pairs_and_characters(match: re.Match[str]) -> str:
     run = match.group()
     return f" {run} " if len(run) == 1 else f"{_pairs(match)}{' '.join(run)} "
+
+
+def joined(places: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Places in order, those that touch or overlap made one."""
+    result: list[tuple[int, int]] = []
+    for start, end in sorted(places):
+        if result and start <= result[-1][1]:
+            result[-1] = (result[-1][0], max(end, result[-1][1]))
+        else:
+            result.append((start, end))
+    return tuple(result)
