@@ -6,7 +6,8 @@ back stands verbatim in `payload`, which the server neither parses nor indexes. 
 can, so inside a payload an object stands for what it cannot: ``{"bytes": base64}`` a text with lone surrogates, ``{"int":
 hexadecimal}`` an integer beyond 64 bits, ``{"float": name}`` a number that is not finite.
 
-A record with ``pending`` belongs to a write that has not ended: up to that many chunks may be there, of either revision.
+A record with ``pending`` belongs to a write that has not ended (``writer`` says which): up to that many chunks may be
+there, of either revision.
 """
 
 from __future__ import annotations
@@ -64,7 +65,12 @@ def chunk_key(key: str, position: int) -> str:
 
 def sort_key(document_id: str, tenant: str) -> str:
     """Sorts, by code points or UTF-8 bytes, as (document id, tenant) does in the embedded engine."""
-    return f"{_sortable(document_id)}\0\1{_sortable(tenant)}"
+    return f"{sort_prefix(document_id)}{_sortable(tenant)}"
+
+
+def sort_prefix(document_id: str) -> str:
+    """What the sort keys of a document id begin with, whatever the tenant."""
+    return f"{_sortable(document_id)}\0\1"
 
 
 def _sortable(text: str) -> str:
@@ -159,38 +165,43 @@ def record_entry(document: Document, *, chunks: int, revision: str) -> Entry:
         fields.FACETS: document_terms(document),
         fields.DOC_KEY: doc_key(document.tenant, document.id),
         fields.DOC_SORT: sort_key(document.id, document.tenant),
-        fields.PAYLOAD: {
-            "id": _pack(document.id),
-            "tenant": _pack(document.tenant),
-            "title": _pack(document.title),
-            "source": _pack(document.source),
-            "content_type": _pack(document.content_type),
-            "content_hash": _pack(document.content_hash),
-            "acl": [_pack(principal) for principal in sorted(set(document.acl))],
-            "metadata": _pack_metadata(document.metadata),
-            "chunks": chunks,
-            "revision": revision,
-        },
+        fields.PAYLOAD: _record_payload(document) | {"chunks": chunks, "revision": revision},
     }
 
 
-def intent_entry(tenant: str, document_id: str, pending: int) -> Entry:
-    """The record of a document that was never there, while it is being written: no document yet, and nobody may see it."""
-    key = doc_key(tenant, document_id)
-    payload = {"id": _pack(document_id), "tenant": _pack(tenant), "pending": pending}
-    return {fields.KIND: fields.INTENT, fields.TENANT: tenant_term(tenant), fields.DOC_KEY: key, fields.PAYLOAD: payload}
+def intent_entry(document: Document, *, pending: int, writer: str) -> Entry:
+    """The record of a document that was never there, while it is being written: it counts as none, and nobody may see it."""
+    return {
+        fields.KIND: fields.INTENT,
+        fields.TENANT: tenant_term(document.tenant),
+        fields.DOC_KEY: doc_key(document.tenant, document.id),
+        fields.PAYLOAD: _record_payload(document) | {"pending": pending, "writer": writer},
+    }
 
 
-def pending_entry(record: Entry, pending: int) -> Entry:
-    """A record as it stands in the index, marked as being written."""
-    return record | {fields.PAYLOAD: {**record[fields.PAYLOAD], "pending": pending}}
+def pending_entry(record: Entry, pending: int, writer: str = "") -> Entry:
+    """A record as it stands in the index, marked as being written: readers still see the old document."""
+    return record | {fields.PAYLOAD: {**record[fields.PAYLOAD], "pending": pending, "writer": writer}}
+
+
+def _record_payload(document: Document) -> dict[str, Any]:
+    return {
+        "id": _pack(document.id),
+        "tenant": _pack(document.tenant),
+        "title": _pack(document.title),
+        "source": _pack(document.source),
+        "content_type": _pack(document.content_type),
+        "content_hash": _pack(document.content_hash),
+        "acl": [_pack(principal) for principal in sorted(set(document.acl))],
+        "metadata": _pack_metadata(document.metadata),
+    }
 
 
 # -- what comes back
 
 
 def document_from(payload: Payload) -> Document:
-    """The document of a record's payload."""
+    """The document of a record's payload, an intent's too."""
     return Document(
         id=_unpack(payload["id"]),
         tenant=_unpack(payload["tenant"]),
@@ -203,9 +214,10 @@ def document_from(payload: Payload) -> Document:
     )
 
 
-def owner_from(payload: Payload) -> tuple[str, str]:
-    """(document id, tenant) of a record's payload, an intent's too."""
-    return _unpack(payload["id"]), _unpack(payload["tenant"])
+def id_from(payload: Payload) -> str:
+    """The document id of a record's payload."""
+    found: str = _unpack(payload["id"])
+    return found
 
 
 def content_hash_from(payload: Payload) -> str:
