@@ -18,7 +18,7 @@ from ...search_config import index_body
 from . import fields
 from .failures import classify
 from .healing import TIMEOUT_S, heal
-from .versions import Family, Version, mapping_differences, number_of, read_family
+from .versions import STATE, Family, Version, mapping_differences, number_of, read_family
 
 if TYPE_CHECKING:
     from ...config import SearchCfg
@@ -46,6 +46,8 @@ class IndexState:
     space: str
     language: str
     write_blocked: bool
+    epoch: int
+    """Orders what is written: see `Version.epoch`."""
     version: Version = field(repr=False)
 
 
@@ -111,7 +113,7 @@ class Indices:
             family = await self.family()
             if family.current or family.in_the_way or not self.may_create or _finished(family):
                 break
-            if await self.put(family.next_name, {**self.body(), "aliases": {self.alias: {}}}):
+            if await self.put(family.next_name, self.body(self.alias, {"epoch": family.next_epoch})):
                 log.info("index made", index=family.next_name, alias=self.alias)
             else:  # another process was faster; its alias comes with its index
                 await asyncio.sleep(random.uniform(0, 0.1 * 2**attempt))  # noqa: S311 - jitter is no secret
@@ -123,10 +125,13 @@ class Indices:
         """Read the cluster's state again at the next question: the alias has moved, or a write met a block."""
         self._known = None
 
-    def body(self) -> dict[str, Any]:
-        """Settings and mappings of a new index for this embedder."""
+    def body(self, alias: str | None = None, state: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Settings and mappings of a new index for this embedder, its first alias, and its changing `_meta`."""
         cfg = self.cfg
-        return index_body(embedder=self.embedder, dims=self.dims, language=cfg.language, size=cfg.size, engine=cfg.knn_engine, replicas=cfg.replicas)
+        body = index_body(embedder=self.embedder, dims=self.dims, language=cfg.language, size=cfg.size, engine=cfg.knn_engine, replicas=cfg.replicas)
+        if state:
+            body["mappings"]["_meta"][STATE] = dict(state)
+        return body if alias is None else {**body, "aliases": {alias: {}}}
 
     async def put(self, name: str, body: Mapping[str, Any]) -> bool:
         """Make an index; False where it is there already."""
@@ -194,6 +199,7 @@ class Indices:
             space=str(version.meta.get("space", fields.SPACE)),
             language=str(version.meta.get("language", "")),
             write_blocked=version.write_blocked,
+            epoch=version.epoch,
             version=version,
         )
 

@@ -10,17 +10,17 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ....errors import ConflictError, IndexMissingError, NotFoundError
+from ....errors import ConflictError, IndexMissingError, NotFoundError, RagError
 from ....telemetry.logger import get_logger
 from ...search_config import loading, serving
 from . import fields
 from .failures import classify
 from .healing import TIMEOUT_S, heal, save_settings, save_state
 from .indices import SETTING, Indices
-from .versions import STATE, Family, Lease, Version, Work, building_alias, number_of, read_lease
+from .versions import Family, Lease, Version, Work, building_alias, number_of, read_lease
 
 log = get_logger(__name__)
 
@@ -71,15 +71,14 @@ class Lifecycle:
             await self._clear(family)
             name, token = family.next_name, uuid.uuid4().hex[:12]
             made = Building(name, building_alias(name, token), work, source, resumed=False)
-            if await self._indices.put(name, self._body(made)):
+            if await self._indices.put(name, self._body(made, family.next_epoch)):
                 return made
         raise ConflictError("Other commands keep making versions of this index.", setting=SETTING, hint="Try again when they have ended.")
 
-    def _body(self, building: Building) -> dict[str, Any]:
-        body = self._indices.body()
+    def _body(self, building: Building, epoch: int) -> dict[str, Any]:
+        body = self._indices.body(building.alias, {"epoch": epoch, "building": _announcement(building)})
         body["settings"]["index"] |= loading()
-        body["mappings"]["_meta"] |= {STATE: {"building": _announcement(building)}}
-        return {**body, "aliases": {building.alias: {}}}
+        return body
 
     def _refuse_company(self, family: Family) -> None:
         for version in family.versions:
@@ -119,6 +118,14 @@ class Lifecycle:
         version = version or await self._version(building.name)
         with _held(building):
             await save_state(self._transport, building.alias, version, {**version.state, "building": _announcement(building)})
+
+    async def release(self, building: Building) -> None:
+        """Leave the building unfinished, for the next command to go on with or to delete; nothing is said where that fails."""
+        try:
+            version = await self._version(building.name)
+            await save_state(self._transport, building.alias, version, {**version.state, "building": {**_building(version), "by": None}})
+        except RagError as error:
+            log.warning("a building could not be released; its claim lapses by itself", index=building.name, reason=str(error))
 
     async def restore(self, building: Building) -> None:
         """From loading to serving: refresh and replicas as `[search]` says, and everything written is searchable."""
@@ -188,15 +195,16 @@ class Lifecycle:
         olds = [old.name for old in family.current if old.name != version.name]
         if not olds and self._indices.alias in version.aliases:
             return version.name, version.name
-        await save_state(self._transport, version.name, version, {**version.state, "previous": olds[0] if olds else version.state.get("previous")})
-        await self._point(family, version)
+        await self._point(family, version, previous=olds[0] if olds else None)
         return (olds[0] if olds else None), version.name
 
-    async def _point(self, family: Family, version: Version) -> None:
+    async def _point(self, family: Family, version: Version, previous: str | None = None) -> None:
+        state = {**version.state, "epoch": family.next_epoch, "previous": previous or version.state.get("previous")}
+        await save_state(self._transport, version.name, version, state)
         removals = [{"remove": {"index": old.name, "alias": family.alias, "must_exist": True}} for old in family.current if old.name != version.name]
         if not await self._move({"add": {"index": version.name, "alias": family.alias}}, *removals):
             raise ConflictError(f"The alias {family.alias} moved meanwhile.", hint="Look with `rag index list`, and run the command again.")
-        await heal(self._transport, version)
+        await heal(self._transport, replace(version, state=state))
 
     async def rollback(self, *, force: bool = False) -> tuple[str, str]:
         """Point the alias to the version that it pointed to before; (before, after).

@@ -21,7 +21,7 @@ LEASE_S = 120.0
 """Seconds after which a sign of life counts as given up; live commands renew it four times as often."""
 
 STATE = "founders_rag_state"
-"""Key in the mapping's `_meta` of what changes during an index's life: `previous`, `building`, `blocked`."""
+"""Key in the mapping's `_meta` of what changes during an index's life: `epoch`, `previous`, `building`, `blocked`."""
 
 Work = Literal["reindex", "rebuild", "copy", "create"]
 
@@ -86,6 +86,13 @@ class Version:
     settings: Mapping[str, Any] = field(repr=False)
 
     @property
+    def epoch(self) -> int:
+        """Grows with every index that the alias comes to, and each time it comes back: what was sent to one index in an
+        earlier epoch, and lands in another late, is recognised as older than all that is there."""
+        found = self.state.get("epoch", 0)
+        return found if isinstance(found, int) else 0
+
+    @property
     def created(self) -> float:
         """Seconds since 1970."""
         return int(self.settings.get("creation_date", 0)) / 1000
@@ -120,6 +127,10 @@ class Family:
     @property
     def next_name(self) -> str:
         return version_name(self.alias, max((number_of(self.alias, version.name) or 0 for version in self.versions), default=0) + 1)
+
+    @property
+    def next_epoch(self) -> int:
+        return max((version.epoch for version in self.versions), default=0) + 1
 
     def built(self, version: Version) -> str | None:
         """The alias of whoever builds this version; None for one that is finished."""

@@ -1,0 +1,141 @@
+"""Reindexing without a pause: a new version is filled aside while the old one is read and written, then the alias moves.
+
+Rounds of a diff by the documents' revisions bring the new version up to the old one, each with less to do. For the last
+one the old index takes no writes: writers wait, they lose nothing. Then both are compared, one alias call switches, and
+the old index stays. The rounds keep no state beside the two indices: a killed reindex goes on by being run again, and the
+write block that it may leave behind is lifted by the next writer (`healing.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from ....errors import ConflictError
+from ....telemetry.logger import get_logger
+from .checking import Checks, compare
+from .filling import Filling, OnProgress, Progress
+from .healing import block_writes, lift_block, renewing
+from .indices import Indices
+from .lifecycle import Lifecycle
+from .versions import LEASE_S, Version, read_lease
+
+log = get_logger(__name__)
+
+_FEW = 20
+"""Documents left to copy at which writers are asked to wait: some tenths of a second of work."""
+_ROUNDS = 50
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Reindexed:
+    """What a reindex did."""
+
+    source: str
+    target: str
+    resumed: bool
+    rounds: int
+    copied: int
+    """Documents written into the new index, repeats included."""
+    blocked_s: float
+    """Seconds for which writers had to wait."""
+    seconds: float
+    checks: Checks
+
+
+class Reindexer:
+    """Reindexes what the alias points to.
+
+    Args:
+        indices: those of the production alias; their configuration says what the new version is made of.
+        on_progress: told now and then how far it is.
+    """
+
+    def __init__(self, indices: Indices, on_progress: OnProgress | None = None) -> None:
+        self._indices = indices
+        self._lifecycle = Lifecycle(indices)
+        self._tell = on_progress or (lambda _: None)
+        self._began = time.monotonic()
+        self._rounds = 0
+
+    async def run(self) -> Reindexed:
+        """Fill a new version, check it, and let the alias point to it.
+
+        Raises:
+            IndexMissingError, IndexMismatchError: there is nothing to reindex, or it does not fit the configured embedder.
+            ConflictError: another command builds a version, or moved the alias meanwhile.
+            RagError: the checks found a difference; the alias stays, and the new version too.
+        """
+        source = self._indices.the_current(await self._indices.family())
+        self._indices.check(source)
+        building = await self._lifecycle.begin("reindex", source=source.name, resume=True)
+        filling = Filling(self._indices, source, building, self._tell)
+        try:
+            async with renewing(lambda: self._lifecycle.renew(building)):
+                await self._fill(filling)
+                await self._lifecycle.restore(building)
+                checks, blocked_s = await self._finish(filling)
+        except BaseException:
+            await self._lifecycle.release(building)
+            raise
+        seconds = time.monotonic() - self._began
+        return Reindexed(source.name, building.name, building.resumed, self._rounds, filling.copied, blocked_s, seconds, checks)
+
+    async def _fill(self, filling: Filling) -> None:
+        """Rounds, until few documents differ."""
+        before = None
+        for at in range(_ROUNDS):
+            self._rounds += 1
+            differing = await filling.round("copying" if at == 0 else "catching up")
+            log.info("reindex round", index=filling.building.name, differing=differing)
+            if differing <= _FEW or (before is not None and differing > before * 0.8):
+                return  # writers are as fast as we are: from here on only a block ends it
+            before = differing
+
+    async def _finish(self, filling: Filling) -> tuple[Checks, float]:
+        for _ in range(_ATTEMPTS):
+            began = time.monotonic()
+            async with self._blocked(filling.source) as held:
+                self._rounds += 1
+                await filling.round("switching", last=True)
+                self._tell(Progress("checking", 0, 0))
+                checks = await compare(self._indices.transport, filling.source.name, filling.building.name, self._indices.cfg.bulk_timeout_s)
+                if await held():
+                    await self._lifecycle.publish(filling.building)
+                    return checks, time.monotonic() - began
+            log.warning("the write block was lost before the switch; another round", index=filling.source.name)
+        raise ConflictError(f"The write block on {filling.source.name} is lifted by others again and again.", hint="Run the command again later.")
+
+    @asynccontextmanager
+    async def _blocked(self, source: Version) -> AsyncIterator[Callable[[], Awaitable[bool]]]:
+        """Writers wait inside. Yields the question whether the block held all the time: who thinks us dead lifts it."""
+        await block_writes(self._indices.transport, source)
+        renewed = time.monotonic()
+
+        async def renew() -> None:
+            nonlocal renewed
+            if await self._still_blocked(source):
+                await block_writes(self._indices.transport, source)
+                renewed = time.monotonic()
+
+        async def held() -> bool:
+            return time.monotonic() - renewed < LEASE_S / 2 and await self._still_blocked(source)
+
+        try:
+            async with renewing(renew):
+                yield held
+        finally:
+            await lift_block(self._indices.transport, source)
+
+    async def _still_blocked(self, source: Version) -> bool:
+        version = (await self._indices.family()).find(source.name)
+        if version is None or not version.write_blocked:
+            return False
+        blocked = version.state.get("blocked")
+        lease = read_lease(blocked.get("by")) if isinstance(blocked, Mapping) else None
+        return lease is not None and (lease.host, lease.pid) == (socket.gethostname(), os.getpid())
