@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -177,7 +177,7 @@ class Documents:
 
     # -- everything
 
-    async def export(self, scope: AccessScope, *, after: tuple[str, str] | None = None) -> AsyncIterator[DocumentWrite]:
+    async def export(self, scope: AccessScope, *, after: tuple[str, str] | None = None) -> AsyncGenerator[DocumentWrite, None]:
         """Every visible document with its chunks and vectors, by (id, tenant); each whole, as it stands when its turn comes.
 
         A document that a killed writer left half replaced comes as it lies there, without its content hash: whoever reads

@@ -1,4 +1,4 @@
-"""Searching and counting: requests become plans, and plans advance together, a round of searches at a time."""
+"""Searching: requests become plans, and plans advance together, a round of searches at a time."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from ....core.identity import AccessScope
-from ....core.search import Filter, SearchRequest, SearchResult
+from ....core.search import SearchRequest, SearchResult
 from ....telemetry.stages import stage
 from ..requests import check_request
 from .capabilities import Capabilities, Prober
-from .failures import check_whole
 from .filters import restriction
 from .marks import Marks
 from .pages import fingerprint
@@ -115,15 +113,6 @@ class Reader:
         vector = check_request(request, self._dims)
         mark = fingerprint(request, scope)
         return Question(request, vector, restriction(scope, request.filters), mark, self._wording, Marks.new(), self._cfg.pipeline)
-
-    async def count(self, scope: AccessScope, filters: Sequence[Filter]) -> int:
-        """Visible chunks that pass the filters."""
-        query = {"bool": {"filter": restriction(scope, filters)}}
-        await self._indices.current()
-        alias = self._cfg.index_alias
-        answer = await self._transport.perform("POST", f"/{quote(alias, safe='')}/_count", body={"query": query}, index=alias)
-        check_whole(answer, allow_partial=False, host=self._transport.host, index=alias)
-        return int(answer["count"])
 
 
 def _plan(question: Question, capabilities: Capabilities | None) -> Plan:
