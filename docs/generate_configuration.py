@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT))
 
 from src.infra.config import Settings  # noqa: E402 - found through the path above, from any folder
 from src.infra.profiles import PROFILES  # noqa: E402 - as above
-from src.infra.settings_schema import FieldSpec, display, schema  # noqa: E402 - as above
+from src.infra.settings_schema import FieldSpec, display, keys_of, schema  # noqa: E402 - as above
 
 INTRODUCTION = """\
 <!-- Written by docs/generate_configuration.py from src/infra/config.py. Do not edit; run the script. -->
@@ -58,6 +58,35 @@ The first of these that sets a key wins:
 - Keys of type *secret text* are shown as `**********`, and never stand in an error.
 """
 
+INTENT_INTRODUCTION = """\
+### `[intent:NAME]`
+
+A rule for questions of one kind: how they are recognised, and what they change about the search. Any number of sections, each
+with a name of small letters, digits, `-` and `_`. The rule that fits a question best applies: one whose pattern is found in it
+before one that has an example like it, a longer example before a shorter one, then by name. What the request itself asks for
+outranks the rule. The response's `intent` says which rule applied and what it changed. Items of lists stand one a line, because
+they hold commas. An environment variable of such a key has a colon in its name, which a shell cannot export; use a file.
+
+```ini
+[intent:procedure]
+pattern = ^(how (do|can|should) (i|we)|what are the steps)\\b
+examples =
+    how do I
+    what is the procedure for
+boosts =
+    kind=procedure ^0.5
+    status=withdrawn ^-1
+
+[intent:error-code]
+pattern = \\b[A-Z]{2,4}-\\d{3,5}\\b
+mode = bm25
+```
+
+Examples are compared by words, small words included: a question fits if it has four fifths of an example's words (by weight:
+words of content count twice) close together. A boost moves a hit that passes its filter by the weight times the standard
+deviation of the scores of the best 100 hits, on either engine; it leaves nothing out.
+"""
+
 PROFILE_INTRODUCTION = """
 ## Profiles
 
@@ -82,7 +111,8 @@ def render() -> str:
         lines += [f"### `[{section}]`", "", *_about(section), "| Key | Type | Default | Meaning |", "|---|---|---|---|"]
         lines += [_row(spec) for spec in specs.values()]
         lines.append("")
-    return "\n".join(lines).rstrip() + "\n" + PROFILE_INTRODUCTION + "\n".join(_profiles()) + "\n"
+    rule = [INTENT_INTRODUCTION, "| Key | Type | Default | Meaning |", "|---|---|---|---|", *(_row(spec) for spec in (keys_of("intent:name") or {}).values())]
+    return "\n".join(lines + rule).rstrip() + "\n" + PROFILE_INTRODUCTION + "\n".join(_profiles()) + "\n"
 
 
 def _about(section: str) -> Iterator[str]:

@@ -26,9 +26,11 @@ def build_tokenizer(resources: ResourceManager) -> TokenSpans:
 
 
 def build_retriever(resources: ResourceManager) -> Retriever:
+    from .retrieval.intents import compile_rules
     from .retrieval.retriever import Retriever
 
-    return Retriever(resources.search, resources.embedder, resources.settings.retrieval)
+    rules = compile_rules(resources.settings.intents)
+    return Retriever(resources.search, resources.embedder, resources.settings.retrieval, rules)
 
 
 def build_ingestor(resources: ResourceManager) -> Ingestor:

@@ -157,12 +157,25 @@ class HitOut(Out):
     legs: dict[str, float]
 
 
+class IntentOut(Out):
+    """The `[intent:NAME]` that the question fell under, and what it changed."""
+
+    name: str
+    matched: str = Field(description="The pattern or example that fitted.")
+    fit: float
+    mode: Mode | None = Field(None, description="Set where the rule chose the mode.")
+    filters: tuple[str, ...] = ()
+    boosts: tuple[str, ...] = ()
+    boosted: int = Field(0, description="Hits of this page that a boost fits.")
+
+
 class SearchOut(Out):
     hits: tuple[HitOut, ...]
     mode: Mode
     degraded: tuple[str, ...] = ()
     took_ms: float
     next_cursor: str | None = None
+    intent: IntentOut | None = None
 
     @classmethod
     def of(cls, result: SearchResult) -> Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import click
 from .common import EXIT_USAGE, CommandContext, common_options, to_json
 
 if TYPE_CHECKING:
+    from ..errors import Problem
     from ..infra.config import Settings
     from ..infra.provenance import Source
     from ..infra.settings_schema import FieldSpec
@@ -26,13 +28,15 @@ def command() -> None:
 @common_options
 def show(ctx: CommandContext, changed: bool) -> None:
     """Print every key with its value and source; secrets are hidden."""
+    from ..infra.settings_schema import specs_of, value_of
+
     settings = ctx.settings
     provenance = settings.provenance
     if ctx.json:
-        keys = [spec for spec in _specs() if spec.name in provenance.sources or not changed]
+        keys = [spec for spec in specs_of(settings) if spec.name in provenance.sources or not changed]
         values: dict[str, dict[str, object]] = {}
         for spec in keys:
-            values.setdefault(spec.section, {})[spec.key] = _plain(_value(settings, spec))
+            values.setdefault(spec.section, {})[spec.key] = _plain(value_of(settings, spec))
         sources = {name: _source_body(source) for name, source in provenance.sources.items()}
         ctx.emit({"files": provenance.files, "found_by": provenance.found_by, "secrets_dir": provenance.secrets_dir, "settings": values, "sources": sources})
         return
@@ -50,7 +54,7 @@ def explain(ctx: CommandContext, key: str) -> None:
     """Print all about one KEY, written section.key."""
     from ..infra.config import Settings
     from ..infra.settings import source_of
-    from ..infra.settings_schema import find
+    from ..infra.settings_schema import find, value_of
 
     spec = find(key)
     if spec is None:
@@ -59,7 +63,7 @@ def explain(ctx: CommandContext, key: str) -> None:
     source = source_of(ctx.settings, key)
     body = {
         "key": key,
-        "value": _plain(_value(ctx.settings, spec)),
+        "value": _plain(value_of(ctx.settings, spec)),
         "type": spec.type_words,
         "optional": spec.optional,
         "secret": spec.secret,
@@ -83,28 +87,36 @@ def validate(ctx: CommandContext) -> None:
     from ..infra.settings import load
 
     loaded = load(list(ctx.config) or None)
+    problems = (*loaded.problems, *_rule_problems(loaded.settings))
     if ctx.json:
-        ctx.emit({"ok": not loaded.problems, "files": loaded.files, "found_by": loaded.found_by, "problems": loaded.problems, "hint": loaded.hint})
-    elif loaded.problems:
-        for problem in loaded.problems:
+        ctx.emit({"ok": not problems, "files": loaded.files, "found_by": loaded.found_by, "problems": problems, "hint": loaded.hint})
+    elif problems:
+        for problem in problems:
             click.echo(problem)
-        count = len(loaded.problems)
+        count = len(problems)
         click.secho(f"{count} problem{'s' * (count > 1)}. {loaded.hint}".rstrip(), fg="red", err=True)
     else:
         click.echo(_files_line(loaded.files, loaded.found_by))
         click.echo("OK")
-    if loaded.problems:
+    if problems:
         raise SystemExit(EXIT_USAGE)
 
 
-def _specs() -> list[FieldSpec]:
-    from ..infra.settings_schema import schema
+def _rule_problems(settings: Settings | None) -> tuple[Problem, ...]:
+    """What is wrong with the intent rules, each at the place that sets it."""
+    from ..errors import InvalidSettingsError
+    from ..infra.provenance import DEFAULT
+    from ..retrieval.intents import compile_rules
 
-    return [spec for keys in schema().values() for spec in keys.values()]
-
-
-def _value(settings: Settings, spec: FieldSpec) -> object:
-    return getattr(getattr(settings, spec.section), spec.key)
+    if settings is None:
+        return ()
+    try:
+        compile_rules(settings.intents)
+    except InvalidSettingsError as error:
+        sources = [settings.provenance.sources.get(problem.key, DEFAULT) for problem in error.problems]
+        placed = zip(error.problems, sources, strict=True)
+        return tuple(problem if source is DEFAULT else replace(problem, where=source.where, line=source.line) for problem, source in placed)
+    return ()
 
 
 def _plain(value: object) -> object:
@@ -127,24 +139,24 @@ def _files_line(files: tuple[Path, ...], found_by: str) -> str:
 
 def _table(settings: Settings, changed: bool) -> Iterator[str]:
     from ..infra.settings import source_of
-    from ..infra.settings_schema import display
+    from ..infra.settings_schema import shown, specs_of
 
     section = ""
-    for spec in _specs():
+    for spec in specs_of(settings):
         source = source_of(settings, spec.name)
         if changed and source.kind == "default":
             continue
         if spec.section != section:
             section = spec.section
             yield f"\n[{section}]"
-        text = f"{spec.key} = {display(_value(settings, spec))}".replace("\n", "\n    ")
+        text = f"{spec.key} = {shown(settings, spec)}".replace("\n", "\n    ")
         yield f"{text:<56}  # {source}"
 
 
 def _explanation(settings: Settings, spec: FieldSpec, source: Source) -> Iterator[str]:
-    from ..infra.settings_schema import display
+    from ..infra.settings_schema import display, shown
 
-    yield f"{spec.name} = {display(_value(settings, spec))}"
+    yield f"{spec.name} = {shown(settings, spec)}".replace("\n", "\n    ")
     yield f"  {spec.description}"
     yield f"  type      {spec.type_words}{' (may be left empty)' if spec.optional else ''}"
     yield f"  default   {display(spec.default) or '(unset)'}"

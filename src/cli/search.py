@@ -11,7 +11,7 @@ from .common import EMPTY_INDEX, CommandContext, common_options, is_empty, plain
 
 if TYPE_CHECKING:
     from ..core.identity import AccessScope
-    from ..core.search import Hit, Mode, SearchResult
+    from ..core.search import Hit, Intent, Mode, SearchResult
 
 SNIPPET_CHARS = 300
 
@@ -49,6 +49,8 @@ def command(
         return
     for reason in result.degraded:
         click.secho(f"degraded: {reason}", fg="yellow", err=True)
+    if result.intent:
+        click.secho(intent_line(result.intent), fg="cyan", err=True)
     for place, hit in enumerate(result.hits, start=1):
         click.echo(as_text(place, hit))
     if not result.hits:
@@ -73,7 +75,20 @@ def as_json(result: SearchResult) -> dict[str, Any]:
         "degraded": list(result.degraded),
         "took_ms": round(result.took_ms, 3),
         **({"next_cursor": result.next_cursor} if result.next_cursor else {}),
+        **({"intent": _intent(result.intent)} if result.intent else {}),
     }
+
+
+def _intent(intent: Intent) -> dict[str, Any]:
+    optional = {"mode": intent.mode} if intent.mode else {}
+    rest = {"filters": list(intent.filters), "boosts": list(intent.boosts), "boosted": intent.boosted}
+    return {"name": intent.name, "matched": intent.matched, "fit": intent.fit, **optional, **rest}
+
+
+def intent_line(intent: Intent) -> str:
+    """Which rule a question fell under and what it changed, for a terminal."""
+    changes = [f"mode {intent.mode}" if intent.mode else "", *(f"only {line}" for line in intent.filters), *(f"prefers {line}" for line in intent.boosts)]
+    return f"intent: {intent.name} ({printable(intent.matched)}): {', '.join(printable(change) for change in changes if change) or 'nothing changed'}"
 
 
 def _hit(hit: Hit) -> dict[str, Any]:

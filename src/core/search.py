@@ -114,6 +114,26 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class Intent:
+    """The rule of the configuration that a question fell under, and what it changed.
+
+    Attributes:
+        matched: the pattern, or the example, that fitted; ``fit`` says how well, from 0 to 1.
+        mode: set where the rule chose the mode; what the request names outranks it.
+        filters, boosts: those of the rule that were applied, as the configuration writes them.
+        boosted: hits of this page that a boost fits.
+    """
+
+    name: str
+    matched: str
+    fit: float
+    mode: Mode | None = None
+    filters: tuple[str, ...] = ()
+    boosts: tuple[str, ...] = ()
+    boosted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class SearchResult:
     """Hits, best first. ``degraded`` says why something other than what was asked for served them."""
 
@@ -122,3 +142,4 @@ class SearchResult:
     took_ms: float
     degraded: tuple[str, ...] = ()
     next_cursor: str | None = None
+    intent: Intent | None = None

@@ -10,7 +10,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, field_validator
 
-from ..retrieval.config import RetrievalCfg
+from ..retrieval.config import IntentCfg, RetrievalCfg
 from .provenance import Provenance
 
 
@@ -53,10 +53,10 @@ class SearchCfg(Section):
     aws_service: Literal["es", "aoss"] = Field("es", description="Service name to sign for.")
     aws_profile: str | None = Field(None, description="Named AWS profile.")
     aws_role_arn: str | None = Field(None, description="Role to assume before signing.")
-    language: str = Field("english", description="Analyser of a new index: a language of search_config.LANGUAGES.")
+    language: str = Field("english", description="Language of a new index, which its analysers follow; docs/opensearch.md lists them.")
     size: Literal["small", "medium", "large"] = Field("small", description="Index settings of a new index: up to 1 million chunks, 10 million, more.")
     knn_engine: Literal["lucene", "faiss"] | None = Field(None, description="Vector engine of a new index; unset follows from `size`.")
-    replicas: int | None = Field(None, ge=0, le=10, description="Replicas of a new index; unset follows from `size`.")
+    replicas: int | None = Field(None, ge=0, le=10, description="Replicas of a new index; unset is none on a single node, else one.")
     pipeline: str | None = Field(None, description="Named search pipeline of `fusion = server`; unset sends the pipeline with each request.")
     fields: tuple[str, ...] = Field((), description="Further lexical fields with boosts, such as title^2, added to the two of every search.")
     fuzziness: Literal["0", "1", "2", "AUTO"] = Field("0", description="Edits that a word may differ by in BM25; 0 is exact.")
@@ -119,9 +119,15 @@ class AzureCfg(Section):
     certificate_path: Path | None = Field(None, description="PEM or PFX file with certificate and key.")
     certificate_password: SecretStr | None = Field(None, description="Password of the certificate file.")
     client_secret: SecretStr | None = Field(None, description="Client secret.")
-    authority_host: str | None = Field(None, description="Authority, for sovereign clouds and private authorities.")
+    authority_host: str | None = Field(None, description="Authority, for sovereign clouds and private authorities; unset is login.microsoftonline.com.")
     send_certificate_chain: bool = Field(False, description="Send x5c for subject-name/issuer authentication.")
+    federated_token_file: Path | None = Field(None, description="Service account token of a workload identity; unset is what the platform's webhook names.")
+    chain: tuple[Literal["certificate", "secret", "workload", "managed", "cli"], ...] = Field(
+        ("certificate", "secret", "workload", "managed", "cli"),
+        description="Kinds that `credential = chain` tries, in this order; one that is not to be had here gives way to the next.",
+    )
     scope: str = Field("https://cognitiveservices.azure.com/.default", description="Scope that tokens are asked for.")
+    timeout_s: float = Field(20.0, gt=0, description="Seconds that getting a token may take, repeats included.")
     allow_api_key_fallback: bool = Field(False, description="Fall back to an API key when the identity fails; logged and shown as degraded.")
 
 
@@ -239,6 +245,7 @@ class Settings(Section):
     api: ApiCfg = Field(default_factory=ApiCfg)
     telemetry: TelemetryCfg = Field(default_factory=TelemetryCfg)
     features: FeaturesCfg = Field(default_factory=FeaturesCfg)
+    intents: tuple[tuple[str, IntentCfg], ...] = Field((), description="The sections `[intent:NAME]`, with their names.")
 
     _provenance: Provenance = PrivateAttr(default_factory=Provenance)
 

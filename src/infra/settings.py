@@ -20,7 +20,7 @@ from ..errors import ConfigurationError, InvalidSettingsError, Problem
 from .config import Settings
 from .provenance import DEFAULT, Provenance, Source
 from .settings_files import PROFILE_PREFIX, SUFFIXES, ParsedFile, parse_file
-from .settings_schema import all_names, display, find, nearest, schema
+from .settings_schema import INTENT_PREFIX, all_names, display, find, keys_of, nearest, schema
 from .settings_sources import EnvironmentLayer, FileLayer, Layer, Layers, OverrideLayer, ProfileLayer, SecretLayer, shown_text, trace
 
 CONFIG_VARIABLE = "RAG_CONFIG"
@@ -107,9 +107,11 @@ def source_of(settings: Settings, name: str) -> Source:
 
 
 def _meant(name: str) -> str:
-    if name in schema():
-        return f"It is a section; its keys are {', '.join(spec.name for spec in schema()[name].values())}."
-    near = nearest(name, all_names())
+    keys = keys_of(name)
+    if keys is not None:
+        return f"It is a section; its keys are {', '.join(spec.name for spec in keys.values())}."
+    section, _, _ = name.partition(".")
+    near = nearest(name, (*all_names(), *(spec.name for spec in (keys_of(section) or {}).values())))
     return f"Did you mean `{near}`?" if near else "Keys are written section.key; `rag config show` lists them."
 
 
@@ -139,7 +141,7 @@ def _expand(name: PathLike) -> list[Path]:
 
 def _is_foreign(parsed: ParsedFile) -> bool:
     """Whether a ``./config.ini`` that nobody named belongs to another program: nothing in it is ours."""
-    ours = any(section in schema() or section.startswith(PROFILE_PREFIX) for section in parsed.sections)
+    ours = any(keys_of(section) is not None or section.startswith(PROFILE_PREFIX) for section in parsed.sections)
     return not ours and bool(parsed.sections or parsed.problems)
 
 
@@ -152,14 +154,29 @@ def _foreign(parsed: ParsedFile) -> Problem:
 
 def _validate(merged: Mapping[str, Any], layers: Sequence[Layer]) -> tuple[Settings | None, list[Problem]]:
     """The typed settings. Pydantic's own error is dropped: its context holds the values, secrets among them."""
+    fields = _by_field(merged)
     try:
         # Absent sections are given as empty ones: built from their defaults, each would first build its own validator.
-        return Settings.model_validate({section: {} for section in schema()} | dict(merged)), []
+        return Settings.model_validate(fields), []
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False, include_context=False)
     sources = trace(layers)
-    named = {".".join(str(part) for part in detail["loc"][:2]): detail["msg"] for detail in reversed(details)}
+    named = {_name(detail["loc"], fields["intents"]): detail["msg"] for detail in reversed(details)}
     return None, [_problem(name, message, sources.get(name, DEFAULT), layers) for name, message in reversed(named.items())]
+
+
+def _by_field(merged: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by section, as the fields of `Settings` hold them: the intents as pairs of name and values."""
+    intents = [(section.removeprefix(INTENT_PREFIX), values) for section, values in merged.items() if section.startswith(INTENT_PREFIX)]
+    fixed = {section: values for section, values in merged.items() if not section.startswith(INTENT_PREFIX)}
+    return {section: {} for section in schema()} | fixed | {"intents": intents}
+
+
+def _name(place: Sequence[int | str], intents: Sequence[tuple[str, object]]) -> str:
+    """``section.key`` of a place within the fields."""
+    if place[0] == "intents":
+        return f"{INTENT_PREFIX}{intents[int(place[1])][0]}.{place[3]}"
+    return ".".join(str(part) for part in place[:2])
 
 
 def _problem(name: str, message: str, source: Source, layers: Sequence[Layer]) -> Problem:

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal, get_args, get_origin
@@ -17,11 +17,16 @@ from typing import Any, Final, Literal, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
+from ..retrieval.config import LINES, IntentCfg
 from .config import Settings
 
 ENV_PREFIX: Final = "RAG_"
 ENV_DELIMITER: Final = "__"
 HIDDEN: Final = "**********"
+
+INTENT_PREFIX: Final = "intent:"
+"""Sections of this prefix are rules of the user's own naming, all with the keys of `IntentCfg`."""
+_INTENT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 # Up to the last `@`: passwords hold slashes, `#` and `@` too. Hiding a path that holds an `@` is the lesser evil.
 _CREDENTIALS_IN_URL = re.compile(r"(?<=://).*@", re.DOTALL)
@@ -70,6 +75,11 @@ class FieldSpec:
         return get_origin(self.kind) in (tuple, list, frozenset, set)
 
     @property
+    def by_lines(self) -> bool:
+        """Whether the items of the list stand one a line, because they hold commas."""
+        return self.info.json_schema_extra == LINES
+
+    @property
     def choices(self) -> tuple[str, ...]:
         return tuple(str(choice) for choice in get_args(self.kind)) if get_origin(self.kind) is Literal else ()
 
@@ -87,7 +97,7 @@ class FieldSpec:
         if self.choices:
             words = "one of " + ", ".join(self.choices)
         elif self.is_list:
-            words = "a comma-separated list"
+            words = "a list, one item a line" if self.by_lines else "a comma-separated list"
         else:
             words = _WORDS.get(self.kind, "a JSON object")
         limits = [f"{text} {getattr(m, bound):g}" for bound, text in _BOUNDS for m in self.info.metadata if getattr(m, bound, None) is not None]
@@ -114,17 +124,16 @@ class FieldSpec:
         except ValueError:
             raise BadValueError(f"must be {self.type_words}.") from None
 
-    @staticmethod
-    def _read_list(text: str) -> tuple[str, ...]:
-        """Items between commas or line ends; also a JSON list of texts (a lone ``[`` begins an address, such as ``[::1]``)."""
+    def _read_list(self, text: str) -> tuple[str, ...]:
+        """Items between line ends, or commas; also a JSON list of texts (a lone ``[`` begins an address, such as ``[::1]``)."""
         if not _JSON_LIST.match(text):
-            return tuple(part.strip() for part in re.split(r"[,\n]", text) if part.strip())
+            return tuple(part.strip() for part in re.split(r"\n" if self.by_lines else r"[,\n]", text) if part.strip())
         try:
             items = json.loads(text)
         except ValueError:
             items = None
         if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
-            raise BadValueError("must be a comma-separated list, or a JSON list of texts.")
+            raise BadValueError(f"must be {self.type_words}, or a JSON list of texts.")
         return tuple(items)
 
     def _read_empty(self) -> object:
@@ -142,8 +151,42 @@ def schema() -> Mapping[str, Mapping[str, FieldSpec]]:
     for section, info in Settings.model_fields.items():
         model = info.annotation
         if isinstance(model, type) and issubclass(model, BaseModel):
-            sections[section] = MappingProxyType({key: _spec(section, key, field) for key, field in model.model_fields.items()})
+            sections[section] = _specs(section, model)
     return MappingProxyType(sections)
+
+
+@lru_cache(maxsize=1000)
+def keys_of(section: str) -> Mapping[str, FieldSpec] | None:
+    """The keys of a section, those of an `[intent:NAME]` too; None where there is no such section."""
+    if section.startswith(INTENT_PREFIX) and _INTENT_NAME.fullmatch(section.removeprefix(INTENT_PREFIX)):
+        return _specs(section, IntentCfg)
+    return schema().get(section)
+
+
+def specs_of(settings: Settings) -> tuple[FieldSpec, ...]:
+    """Every key that these settings have, in order: those of the fixed sections, then those of the intents."""
+    intents = [spec for name, _ in settings.intents for spec in _specs(INTENT_PREFIX + name, IntentCfg).values()]
+    return (*(spec for keys in schema().values() for spec in keys.values()), *intents)
+
+
+def value_of(settings: Settings, spec: FieldSpec) -> object:
+    """The value of a key; the default of an intent that is not configured."""
+    if not spec.section.startswith(INTENT_PREFIX):
+        return getattr(getattr(settings, spec.section), spec.key)
+    intent = dict(settings.intents).get(spec.section.removeprefix(INTENT_PREFIX))
+    return spec.default if intent is None else getattr(intent, spec.key)
+
+
+def shown(settings: Settings, spec: FieldSpec) -> str:
+    """The value of a key as a file would have it; secrets hidden."""
+    value = value_of(settings, spec)
+    if spec.by_lines and isinstance(value, tuple) and len(value) > 1:
+        return "".join(f"\n{display(item)}" for item in value)
+    return display(value)
+
+
+def _specs(section: str, model: type[BaseModel]) -> Mapping[str, FieldSpec]:
+    return MappingProxyType({key: _spec(section, key, field) for key, field in model.model_fields.items()})
 
 
 def _spec(section: str, key: str, info: FieldInfo) -> FieldSpec:
@@ -156,7 +199,7 @@ def _spec(section: str, key: str, info: FieldInfo) -> FieldSpec:
 def find(name: str) -> FieldSpec | None:
     """The key called ``section.key``."""
     section, _, key = name.partition(".")
-    return schema().get(section, {}).get(key)
+    return (keys_of(section) or {}).get(key)
 
 
 def all_names() -> tuple[str, ...]:
@@ -172,7 +215,7 @@ def nearest(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
 
 def nearest_key(section: str, key: str) -> str:
     """The key that was probably meant: of this section, else of the same name elsewhere, else of any."""
-    here = nearest(key, schema().get(section, ()))
+    here = nearest(key, keys_of(section) or ())
     if here:
         return here
     elsewhere = [name for name in all_names() if name.endswith(f".{key}")]

@@ -19,7 +19,7 @@ from .interpolation import interpolate
 from .profiles import PROFILES
 from .provenance import Source
 from .settings_files import PROFILE_PREFIX, FileEntry, ParsedFile
-from .settings_schema import ENV_DELIMITER, ENV_PREFIX, BadValueError, FieldSpec, all_names, find, nearest, nearest_key, schema
+from .settings_schema import ENV_DELIMITER, ENV_PREFIX, INTENT_PREFIX, BadValueError, FieldSpec, all_names, find, keys_of, nearest, nearest_key, schema
 
 PROFILE_KEY = "environment.cloud_profile"
 PROFILE_VARIABLE = "CLOUD_PROFILE"
@@ -66,13 +66,19 @@ class Layer(PydanticBaseSettingsSource):
 
     def add(self, section: str, key: str, value: object, source: Source) -> None:
         """Take a value in, or report that its section or key is not known."""
-        keys = schema().get(section)
+        keys = keys_of(section)
         if keys is None:
-            self.report("unknown section.", section, source, nearest(section, schema()), schema())
+            self.unknown_section(section, source)
         elif key not in keys:
             self.report("unknown key.", f"{section}.{key}", source, nearest_key(section, key), keys)
         else:
             self.entries.append(Entry(keys[key], value, source))
+
+    def unknown_section(self, section: str, source: Source) -> None:
+        if section.startswith(INTENT_PREFIX):
+            self.report("the name of an intent must be small letters, digits, `-` and `_`, 64 at most.", section, source)
+        else:
+            self.report("unknown section.", section, source, nearest(section, schema()), schema())
 
     def _read(self, entry: Entry) -> object:
         if entry.value is None or isinstance(entry.value, str):
@@ -193,10 +199,12 @@ class FileLayer(Layer):
         for parsed in files:
             self.problems.extend(parsed.problems)
             for section, line in parsed.sections.items():
-                if section not in schema() and not section.startswith(PROFILE_PREFIX):
-                    self.report("unknown section.", section, Source("file", str(parsed.path), line), nearest(section, schema()), schema())
+                if keys_of(section) is None and not section.startswith(PROFILE_PREFIX):
+                    self.unknown_section(section, Source("file", str(parsed.path), line))
+                elif section.startswith(INTENT_PREFIX) and not any(entry.section == section for entry in parsed.entries):
+                    self.report("is empty; give a pattern or examples, and what they change.", section, Source("file", str(parsed.path), line))
             for entry in parsed.entries:
-                if entry.section in schema():
+                if keys_of(entry.section) is not None:
                     self.add(entry.section, entry.key, entry.value, self._source(parsed.path, entry, environ))
 
     @staticmethod

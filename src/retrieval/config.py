@@ -1,10 +1,16 @@
-"""Retrieval policy as data: how much is asked for, how it is fused, what each stage may cost. Imports nothing of ours."""
+"""Retrieval policy as data: how much is asked for, how it is fused, what each stage may take, what questions are about.
+
+Imports nothing of ours.
+"""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+LINES: dict[str, JsonValue] = {"items": "lines"}
+"""Marks a list whose items hold commas: they stand one a line."""
 
 
 class RetrievalCfg(BaseModel):
@@ -23,3 +29,40 @@ class RetrievalCfg(BaseModel):
     candidates: int = Field(200, ge=1, le=10000, description="Candidates of each leg before fusion.")
     passages: int = Field(8, ge=1, le=50, description="Passages that an answer may draw on.")
     context_tokens: int = Field(3000, ge=200, description="Token budget of the passages in a prompt.")
+    budget_s: float | None = Field(None, gt=0, description="Seconds that embedding and searching may take together; unset leaves it to the timeouts.")
+    embed_budget_s: float | None = Field(
+        None, gt=0, description="Seconds that embedding a question may take before hybrid search goes on by words alone; unset is half of `budget_s`."
+    )
+    search_budget_s: float | None = Field(
+        None,
+        gt=0,
+        description="Seconds that the engine may take; a hybrid search that takes longer is asked again by words alone. Unset is what `budget_s` leaves.",
+    )
+
+
+class IntentCfg(BaseModel):
+    """`[intent:NAME]`: questions of one kind, and how they are searched for. The rule that fits a question best applies."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True, defer_build=True)
+
+    enabled: bool = Field(True, description="Switches the rule off without taking it out.")
+    pattern: str | None = Field(None, description="Regular expression that is looked for in the question, in any case.")
+    examples: tuple[str, ...] = Field(
+        (),
+        description="Phrases or whole questions; a question that has nearly all words of one, close together, is of this kind.",
+        json_schema_extra=LINES,
+    )
+    mode: Literal["bm25", "knn", "hybrid"] | None = Field(None, description="Search mode of such questions, where the request names none.")
+    filters: tuple[str, ...] = Field(
+        (),
+        description="Filters that such questions are searched with, as for `rag search --filter`; one on a field that the request filters by gives way.",
+        json_schema_extra=LINES,
+    )
+    boosts: tuple[str, ...] = Field(
+        (),
+        description=(
+            "What such questions prefer: a filter, then `^` and a weight in standard deviations of the scores"
+            " (0.5 if left out; less than 0 puts back). Nothing is left out by it."
+        ),
+        json_schema_extra=LINES,
+    )

@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING
 
 from ..core.identity import AccessScope
 from ..core.search import MODES, Filter, HybridTuning, Mode, SearchRequest, SearchResult
-from ..errors import ModelError, QueryError, ServiceUnavailableError
+from ..errors import DeadlineExceededError, ModelError, QueryError, RagError, ServiceUnavailableError
 from ..infra.providers.protocol import Embedder
+from ..infra.resilience.deadline import check
+from ..infra.search import cursors
 from ..infra.search.protocol import SearchClient
 from ..telemetry.logger import get_logger
 from ..telemetry.stages import stage
+from .boosting import block_size, fitting, page
+from .budgets import Budgets, within
 from .config import RetrievalCfg
+from .intents import Boost, Rule, best_match, plan
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,10 +33,12 @@ MAX_QUERY_CHARS = 20_000
 class Retriever:
     """Retrieval policy over one engine and one embedding model; owns neither, so it has nothing to close."""
 
-    def __init__(self, search: SearchClient, embedder: Embedder, cfg: RetrievalCfg) -> None:
+    def __init__(self, search: SearchClient, embedder: Embedder, cfg: RetrievalCfg, rules: Sequence[Rule] = ()) -> None:
         self._search = search
         self._embedder = embedder
         self._cfg = cfg
+        self._rules = rules
+        self._budgets = Budgets.of(cfg)
 
     async def search(
         self,
@@ -45,41 +52,73 @@ class Retriever:
     ) -> SearchResult:
         """The best chunks for one question.
 
-        Hybrid search goes on by words alone when the embedding model fails; ``degraded`` then says so and the result's
-        mode is ``bm25``. A page that continues such a search repeats the mode that its first page reported.
+        An intent rule that the question falls under may choose the mode, filter, and prefer; the result's ``intent`` says so.
+        Hybrid search goes on by words alone when the embedding model fails, or when embedding or searching takes longer
+        than its budget; ``degraded`` then says so and the result's mode is ``bm25``. A page that continues such a search
+        repeats the mode that its first page reported.
 
         Args:
-            mode, top_k: None takes the configuration's.
+            mode, top_k: None takes the intent's, else the configuration's.
             cursor: ``next_cursor`` of the page before.
 
         Raises:
             QueryError: the question is empty or too long, or the mode unknown; other ``InputError`` kinds from the engine.
+            DeadlineExceededError: a stage, or the whole, took longer than its budget and there was nothing less to ask for.
             ServiceUnavailableError, ModelError: the embedding model failed and the mode is ``knn``; the engine failed.
         """
-        mode = mode or self._cfg.mode
         _check(query, mode)
-        vector: NDArray[np.float32] | None = None
-        asked, degraded = mode, tuple[str, ...]()
-        if mode != "bm25":
-            try:
-                vector = await self._embed(query)
-            except (ServiceUnavailableError, ModelError) as error:
-                if mode == "knn":
-                    raise
-                log.warning("the embedding model failed; searching by words alone", error=error.code, hop=error.hop)
-                asked, degraded = "bm25", (f"embedding failed ({error.code}): searched by words alone, not by meaning",)
-        request = SearchRequest(
+        planned = plan(best_match(query, self._rules), mode, filters)
+        asked = SearchRequest(
             query=query,
-            mode=asked,
+            mode=planned.mode or self._cfg.mode,
             top_k=self._cfg.top_k if top_k is None else top_k,
-            filters=tuple(filters),
-            vector=vector,
+            filters=planned.filters,
             cursor=cursor,
             tuning=tuning_of(self._cfg),
         )
-        with stage("search", mode=asked):
-            result = await self._search.search(request, scope)
-        return _with_degraded(result, degraded)
+        async with within(self._budgets.whole):
+            request, reasons = await self._with_vector(asked)
+            result = await self._ask(request, scope, planned.boosts)
+        if planned.intent is not None:
+            result = replace(result, intent=replace(planned.intent, boosted=fitting(result.hits, planned.boosts)))
+        return _with_degraded(result, reasons)
+
+    async def _with_vector(self, request: SearchRequest) -> tuple[SearchRequest, tuple[str, ...]]:
+        """The request with its vector, or by words alone and why."""
+        if request.mode == "bm25":
+            return request, ()
+        try:
+            async with within(self._budgets.embed):
+                return replace(request, vector=await self._embed(request.query)), ()
+        except (ServiceUnavailableError, ModelError) as error:
+            if request.mode == "knn":
+                raise
+            check("embedding the question")
+            log.warning("the embedding model failed; searching by words alone", error=error.code, hop=error.hop)
+            return replace(request, mode="bm25"), (f"embedding failed ({_why(error)}): searched by words alone, not by meaning",)
+
+    async def _ask(self, request: SearchRequest, scope: AccessScope, boosts: Sequence[Boost]) -> SearchResult:
+        """The engine's answer within the budget; a hybrid search that takes longer is asked again by words alone."""
+        try:
+            return await self._ask_once(request, scope, boosts)
+        except DeadlineExceededError as error:
+            # Only for a budget: an engine that ran into its own timeout is not asked twice. Nor for a later page, which
+            # cannot go on in another ranking.
+            if error.setting != self._budgets.search.setting or request.mode != "hybrid" or request.cursor is not None:
+                raise
+            check("searching")
+            log.warning("hybrid search took too long; searching by words alone", hop=error.hop)
+            reason = f"hybrid search failed ({_why(error)}): searched by words alone, not by meaning"
+            return _with_degraded(await self._ask_once(replace(request, mode="bm25", vector=None), scope, boosts), (reason,))
+
+    async def _ask_once(self, request: SearchRequest, scope: AccessScope, boosts: Sequence[Boost]) -> SearchResult:
+        with stage("search", mode=request.mode):
+            async with within(self._budgets.search):
+                if not boosts:
+                    return await self._search.search(request, scope)
+                blocks = replace(request, top_k=block_size(request.top_k))
+                mark = cursors.fingerprint((cursors.request_fingerprint(request, scope), boosts), scope)
+                return await page(lambda at: self._search.search(replace(blocks, cursor=at), scope), boosts, request.top_k, request.cursor, mark)
 
     async def _embed(self, query: str) -> NDArray[np.float32]:
         with stage("embed"):
@@ -93,8 +132,12 @@ def tuning_of(cfg: RetrievalCfg) -> HybridTuning:
     return HybridTuning(fusion=cfg.fusion, technique=cfg.technique, vector_weight=cfg.vector_weight, candidates=cfg.candidates)
 
 
-def _check(query: str, mode: str) -> None:
-    if mode not in MODES:
+def _why(error: RagError) -> str:
+    return f"{error.code}, {error.setting}" if error.setting else error.code
+
+
+def _check(query: str, mode: str | None) -> None:
+    if mode is not None and mode not in MODES:
         raise QueryError(f"{mode!r} is not a search mode.", hint=f"Use one of {', '.join(MODES)}.")
     if not query.strip():
         raise QueryError("The query is empty.", hint="Ask with at least one word.")
