@@ -84,16 +84,26 @@ async def multi_get(transport: Transport, alias: str, ids: Sequence[str], *, onl
         only: parts of `_source` to bring; by default all of it.
     """
     found: list[dict[str, Any]] = []
-    params = {"_source_includes": ",".join(only)} if only else None
     for start in range(0, len(ids), _READ_IDS):
-        body = {"ids": list(ids[start : start + _READ_IDS])}
-        answer = await transport.perform("POST", f"/{alias}/_mget", params=params, body=body, timeout_s=timeout_s, index=alias)
-        for entry in answer["docs"]:
-            if "error" in entry:
-                raise classify(503, entry, transport.host, alias).error
-            if entry.get("found"):
-                found.append(entry)
+        found += await _get(transport, alias, list(ids[start : start + _READ_IDS]), ",".join(only), timeout_s)
     return found
+
+
+async def _get(transport: Transport, alias: str, ids: list[str], only: str, timeout_s: float | None) -> list[dict[str, Any]]:
+    """One multi-get; what a shard could not give at the moment (it is starting, or moving) is asked for again."""
+    params = {"_source_includes": only} if only else None
+    retries = transport.retries.start(transport.budget)
+    found: list[dict[str, Any]] = []
+    while True:
+        answer = await transport.perform("POST", f"/{alias}/_mget", params=params, body={"ids": ids}, timeout_s=timeout_s, index=alias)
+        found += [entry for entry in answer["docs"] if entry.get("found")]
+        failed = [entry for entry in answer["docs"] if "error" in entry]
+        if not failed:
+            return found
+        failure = classify(503, failed[0], transport.host, alias)
+        if not failure.transient or not retries.take() or not await retries.pause():
+            raise failure.error
+        ids = [entry["_id"] for entry in failed]
 
 
 async def read_records(transport: Transport, alias: str, keys: Sequence[str]) -> dict[str, Record]:
