@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from ....errors import ServicePermissionError
 from ....telemetry.logger import get_logger
-from .failures import Failure, check_whole, classify, item_failure
+from .failures import Failure, check_whole, classify, item_failure, shortened
 from .plans import Refused, Search
 from .serializer import dumps
 
@@ -66,7 +66,11 @@ class Sender:
         if search.leg_scores:
             params["include_named_queries_score"] = "true"
         status, answer = await self._transport.perform_raw("POST", f"{self._path}/_search", params=params, body=search.body, index=self._alias)
-        return answer if status < 300 else self._refused(search, classify(status, answer, self._transport.host, self._alias), status)
+        if status < 300:
+            return answer
+        if search.refusable and status == 400:
+            return Refused(_reason(answer))
+        raise classify(status, answer, self._transport.host, self._alias).error
 
     async def _many(self, searches: Sequence[Search], preferences: Sequence[str], places: Sequence[int]) -> dict[int, Any]:
         answers: dict[int, Any] = {}
@@ -111,15 +115,19 @@ class Sender:
             if failure is None:
                 answers[at] = item
             elif searches[at].refusable and item.get("status") == 400:
-                answers[at] = Refused(failure.error.message.rstrip("."))
+                answers[at] = Refused(_reason(item))
             else:
                 failed.append((at, failure))
         return sorted(failed, key=lambda one: one[1].transient)
 
-    def _refused(self, search: Search, failure: Failure, status: int) -> Refused:
-        if search.refusable and status == 400:
-            return Refused(failure.error.message.rstrip("."))
-        raise failure.error
+
+def _reason(answer: Any) -> str:
+    """What a 400 says, in short."""
+    error = answer.get("error") if isinstance(answer, Mapping) else None
+    if not isinstance(error, Mapping):
+        return shortened(str(error or answer))
+    causes = error.get("root_cause") or [error]
+    return shortened(str(causes[0].get("reason") or causes[0].get("type"))).rstrip(".")
 
 
 async def _all(work: Sequence[Any]) -> list[Any]:
