@@ -6,12 +6,12 @@ import asyncio
 import os
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import InputError, ResourceClosedError
 from .minilm import DIMS, GRAPH_FILE, MAX_TOKENS, MODEL, prepare_model
+from .text_queue import TextQueue
 from .tokenizer import LazyTokenizer, encodable
 
 if TYPE_CHECKING:
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 MAX_THREADS = 4
 MAX_CHARACTERS = 100_000
 """Read of a text at most, to bound the tokenizer's work; 256 tokens of real text take about 1,200."""
-_WAITING = 2
-"""Texts of one call for each thread, all but one of them waiting: a thread that is done goes on at once, without asking the
-event loop, and a question waits for few texts of an ingestion, not for all (16 ms, at most 26; with turns of four texts and
-none waiting 21 and 40, and the ingestion was up to 4% slower)."""
 
 
 class LocalEmbedder:
@@ -48,7 +44,7 @@ class LocalEmbedder:
         self._tokenizer = LazyTokenizer(cache_dir, MAX_TOKENS)
         self._lock = threading.Lock()
         self._session: InferenceSession | None = None
-        self._executor: ThreadPoolExecutor | None = None
+        self._queue = TextQueue(self._threads, self._embed_text, _used_after_close)
         self._closed = False
 
     @property
@@ -72,44 +68,20 @@ class LocalEmbedder:
         """
         import numpy as np
 
-        texts = _checked(texts)
-        executor = self._open_executor()
-        vectors = np.empty((len(texts), DIMS), np.float32)
-        places = iter(range(len(texts)))
-
-        async def worker() -> None:
-            for place in places:
-                vectors[place] = await self._submit(executor, texts[place])
-
-        workers = [asyncio.ensure_future(worker()) for _ in range(self._threads * _WAITING)]
-        try:
-            await asyncio.gather(*workers)
-        except BaseException:
-            for task in workers:
-                task.cancel()
-            raise
-        return vectors
+        rows = await self._queue.run(_checked(texts))
+        return np.stack(rows) if rows else np.empty((0, DIMS), np.float32)
 
     async def aclose(self) -> None:
         """Let go of model and threads. Again is harmless; a call under way ends with its vectors or `ResourceClosedError`."""
         with self._lock:
             self._closed = True
-            executor, self._executor, self._session = self._executor, None, None
-        if executor is not None:
-            await asyncio.to_thread(executor.shutdown, wait=True, cancel_futures=False)
+            self._session = None
+        await asyncio.to_thread(self._queue.close)
 
     def load(self) -> None:
         """Load model and tokenizer now instead of at the first text."""
         self._get_session()
         self._tokenizer.get()
-
-    async def _submit(self, executor: ThreadPoolExecutor, text: str) -> NDArray[np.float32]:
-        try:
-            job = asyncio.get_running_loop().run_in_executor(executor, self._embed_text, text)
-        except RuntimeError:
-            self._check_open()  # closed meanwhile: say so
-            raise
-        return await job
 
     def _embed_text(self, text: str) -> NDArray[np.float32]:
         import numpy as np
@@ -129,16 +101,13 @@ class LocalEmbedder:
                 self._session = _open_session(prepare_model(self._cache_dir) / GRAPH_FILE)
             return self._session
 
-    def _open_executor(self) -> ThreadPoolExecutor:
-        with self._lock:
-            self._check_open()
-            if self._executor is None:
-                self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix="rag-embed")
-            return self._executor
-
     def _check_open(self) -> None:
         if self._closed:
-            raise ResourceClosedError("The local embedder was used after it was closed.")
+            raise _used_after_close()
+
+
+def _used_after_close() -> ResourceClosedError:
+    return ResourceClosedError("The local embedder was used after it was closed.")
 
 
 def _open_session(path: Path) -> Any:
