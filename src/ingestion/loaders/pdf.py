@@ -9,7 +9,6 @@ Headings are not marked in most PDFs. They are inferred from type alone: short l
 
 from __future__ import annotations
 
-import ctypes
 import re
 import threading
 from collections import Counter
@@ -32,14 +31,11 @@ MAX_PAGES = 20_000
 _LOCK = threading.Lock()
 _PASSWORD_ERRORS = frozenset({4, 5})
 """FPDF_ERR_PASSWORD and FPDF_ERR_SECURITY (fpdfview.h)."""
-_HEADING_CHARS = 120
+HEADING_CHARS = 120
 _LARGER = 1.12
 """A heading's type is at least this much larger than the body's, or bold."""
-_BOLD_WEIGHT = 600
 _AMOUNT = re.compile(r"[$€£]\s?\(?\d|\d,\d{3}|\d%")
 """Totals in tables are bold, too; headings name no amounts."""
-_LINE = re.compile(r"[^\n\ufffe\x02]*(?:\n|\ufffe|\x02|$)")
-_WORD = re.compile(r"\S+")
 _BEYOND_UCS2 = re.compile("[\U00010000-\U0010ffff]")
 _NO_AUTHOR = frozenset({"", "python-docx", "anonymous", "unknown", "user", "admin"})
 _RUNNING_SHARE = 0.25
@@ -122,6 +118,8 @@ def _read(data: bytes) -> tuple[list[Page], dict[str, str]]:
 def _read_page(document: Pdfium, number: int) -> Page:
     import pypdfium2
 
+    from .pdf_type import line_styles
+
     try:
         page = document[number]
     except pypdfium2.PdfiumError as error:
@@ -134,8 +132,7 @@ def _read_page(document: Pdfium, number: int) -> Page:
                 # The plain call is limited to UCS-2: letters beyond it count twice, and may come out wrong.
                 whole = textpage.get_text_bounded()
                 raw = whole if _BEYOND_UCS2.search(whole) else raw
-            # The handle itself: a call through the helper object takes twice the time, and a page has hundreds.
-            styles = _styles(textpage.raw, _BEYOND_UCS2.sub("..", raw))
+            styles = line_styles(textpage.raw, _BEYOND_UCS2.sub("..", raw))
         finally:
             textpage.close()
         pictures = not raw.strip() and any(True for _ in page.get_objects(max_depth=3))
@@ -150,84 +147,6 @@ def page_text(raw: str) -> str:
     joins, becomes hyphen and line break again; a soft hyphen that was drawn is a hyphen."""
     text = raw.replace("\r\n", "\n").replace("\ufffe", "-\n").replace("\x02", "-\n").replace("\u00ad", "-")
     return clean(text)
-
-
-def _styles(handle: Pdfium, raw: str) -> tuple[Style, ...]:
-    """The type of each line of ``raw``, which has two places for a letter beyond UCS-2, as PDFium counts. A line counts as
-    bold if it begins and ends so: "Overview. The plan…" is no heading."""
-    styles: list[Style] = []
-    for match in _LINE.finditer(raw):
-        start, line = match.start(), match.group()
-        if start == len(raw) and raw and raw[-1] not in "\n\ufffe\x02":
-            break
-        visible = line.strip("\r\n\ufffe\x02 \t\u00a0")
-        if not visible:
-            styles.append(Style())
-            continue
-        if len(visible) > _HEADING_CHARS:
-            styles.append(Style(_height(handle, _char_index(handle, start))))
-            continue
-        start += line.index(visible[0])
-        first = _char_index(handle, start)
-        height = _height(handle, first)
-        bold = _bold(handle, first) and _bold(handle, _char_index(handle, start + len(visible) - 1)) and not _has_columns(handle, visible, start, height)
-        styles.append(Style(height, bold))
-    return tuple(styles)
-
-
-def _has_columns(handle: Pdfium, line: str, start: int, height: float) -> bool:
-    """Whether a line is set in columns: the bold head of a table is no heading. A gap of 1.5 letter heights is no space between words.
-
-    Only the edges of words are looked at: where there is such a gap, PDFium puts a space.
-    """
-    before: float | None = None
-    for word in _WORD.finditer(line):
-        box = _box(handle, start + word.start())
-        if box is not None and before is not None and box[0] - before > 1.5 * height > 0:
-            return True
-        if word.end() - word.start() > 1:
-            box = _box(handle, start + word.end() - 1)
-        before = box[1] if box is not None else before
-    return False
-
-
-def _box(handle: Pdfium, at: int) -> tuple[float, float] | None:
-    """Left and right of a letter on the page in points; None where it has no place."""
-    import pypdfium2.raw as pdfium_c
-
-    left, right, other = ctypes.c_double(), ctypes.c_double(), ctypes.c_double()
-    found = pdfium_c.FPDFText_GetCharBox(handle, _char_index(handle, at), left, right, other, other)
-    return (left.value, right.value) if found else None
-
-
-def _char_index(handle: Pdfium, at: int) -> int:
-    import pypdfium2.raw as pdfium_c
-
-    return int(pdfium_c.FPDFText_GetCharIndexFromTextIndex(handle, at))
-
-
-def _height(handle: Pdfium, index: int) -> float:
-    """Height of a letter's box on the page in points, to half a point: the nominal font size ignores scaling."""
-    import pypdfium2.raw as pdfium_c
-
-    box = pdfium_c.FS_RECTF()
-    if index < 0 or not pdfium_c.FPDFText_GetLooseCharBox(handle, index, box):
-        return 0.0
-    height: float = abs(box.top - box.bottom)
-    return round(height * 2) / 2
-
-
-def _bold(handle: Pdfium, index: int) -> bool:
-    import pypdfium2.raw as pdfium_c
-
-    if index < 0:
-        return False
-    if pdfium_c.FPDFText_GetFontWeight(handle, index) >= _BOLD_WEIGHT:
-        return True
-    buffer = ctypes.create_string_buffer(128)
-    length = pdfium_c.FPDFText_GetFontInfo(handle, index, buffer, 128, ctypes.c_int())
-    name = buffer.raw[: max(0, min(length, 128) - 1)].lower()
-    return b"bold" in name or b"black" in name or b"heavy" in name
 
 
 # ---- structure: pure ----
@@ -267,7 +186,7 @@ def _stands_out(style: Style, body: float) -> bool:
 def _could_be_heading(line: str) -> bool:
     """Short, with letters, without the end of a sentence or half a bracket, and no row of figures."""
     text = line.strip()
-    if not 3 <= len(text) <= _HEADING_CHARS or text[-1] in ".,;" or text[0] == "(" or text.count("(") != text.count(")"):
+    if not 3 <= len(text) <= HEADING_CHARS or text[-1] in ".,;" or text[0] == "(" or text.count("(") != text.count(")"):
         return False
     letters = sum(map(str.isalpha, text))
     return letters * 2 >= len(text.replace(" ", "")) and not is_table_row(text) and not _AMOUNT.search(text)
