@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 EMBED_TEXTS = 64
-"""Texts of one call to the embedder: about 2 s of the local model, one request of a remote one."""
+"""Texts of one call to the embedder: a third of a second of the local model, one request of a remote one."""
+_EMBED_CALLS = 2
+"""Calls to the embedder under way, so that it has the next texts at hand when it ends the last ones of a call."""
 _AHEAD = 4
 """Documents loaded ahead of the embedder: enough to keep it busy, few enough to bound memory."""
 _HASHES = 500
@@ -200,13 +202,13 @@ class _Run:
         import numpy as np
 
         texts = [text for prepared in group for text in prepared.texts]
-        vectors: list[NDArray[np.float32]] = []
-        for at in range(0, len(texts), EMBED_TEXTS):
-            some = texts[at : at + EMBED_TEXTS]
-            with stage("ingest.embed", texts=len(some)):
-                vectors.append(await self._embedder.embed(some))
-            self._emit(Embedded(len(some)))
-        joined = np.concatenate(vectors)
+        turn = asyncio.Semaphore(_EMBED_CALLS)
+        try:
+            async with asyncio.TaskGroup() as calls:
+                tasks = [calls.create_task(self._embed_some(texts[at : at + EMBED_TEXTS], turn)) for at in range(0, len(texts), EMBED_TEXTS)]
+        except BaseExceptionGroup as problems:
+            raise _innermost(problems) from None
+        joined = np.concatenate([task.result() for task in tasks])
         writes: list[tuple[Prepared, DocumentWrite]] = []
         at = 0
         for prepared in group:
@@ -214,6 +216,13 @@ class _Run:
             writes.append((prepared, DocumentWrite(prepared.document, prepared.chunks, joined[at : at + count])))
             at += count
         return writes
+
+    async def _embed_some(self, texts: list[str], turn: asyncio.Semaphore) -> NDArray[np.float32]:
+        async with turn:
+            with stage("ingest.embed", texts=len(texts)):
+                vectors = await self._embedder.embed(texts)
+            self._emit(Embedded(len(texts)))
+        return vectors
 
     # ---- write ----
 
