@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
-from ..errors import ConfigurationError, UnsupportedFeatureError
+from ..errors import ConfigurationError
 from ..telemetry.logger import get_logger
 from .config import ChatCfg, EmbedCfg, NetworkCfg, SearchCfg
 from .network import NetworkPolicy
@@ -115,23 +115,23 @@ def make_embed_client(
 def make_search_session(cfg: SearchCfg, *, network: NetworkPolicy | None = None) -> requests.Session:
     """A `requests.Session` for OpenSearch: credentials, timeouts and the outbound policy built in. Connects to nothing.
 
+    With `use_aws_auth` it signs each request (SigV4), with credentials that it asks for at the first one and renews from then
+    on: what is missing (region, credentials) fails there. Otherwise it sends the bearer token, or user and password. The
+    client certificate and the authorities are those of `[network]`.
+
     Raises:
-        UnsupportedFeatureError: `search.use_aws_auth` is on.
+        MissingExtraError: `use_aws_auth` without the extra ``aws``.
         ConfigurationError: a password without a user.
     """
-    if cfg.use_aws_auth:
-        raise UnsupportedFeatureError(
-            "Signing OpenSearch requests with AWS SigV4 is not part of this release.",
-            setting="search.use_aws_auth",
-            hint="It comes with the OpenSearch engine; use [search] username and password, or bearer_token, until then.",
-        )
-    if not cfg.bearer_token and cfg.password and not cfg.username:
+    other = bool(cfg.use_aws_auth or cfg.bearer_token)
+    if not other and cfg.password and not cfg.username:
         raise ConfigurationError("[search] has a password but no user.", setting="search.username")
-    if not cfg.bearer_token and cfg.username and not cfg.password:
+    if not other and cfg.username and not cfg.password:
         # Not an error: building a session sends nothing, and a user with an empty password is a credential.
         log.warning("[search] has a user but no password; the empty one is sent", setting="search.password")
     policy = network or _default_network()
-    key = (cfg.host, cfg.username, cfg.password, cfg.bearer_token, cfg.timeout_s, policy)
+    aws = (cfg.use_aws_auth, cfg.aws_region, cfg.aws_service, cfg.aws_profile, cfg.aws_role_arn)
+    key = (cfg.host, cfg.username, cfg.password, cfg.bearer_token, cfg.timeout_s, cfg.connect_timeout_s, cfg.pool_size, aws, policy)
 
     def make() -> requests.Session:
         from .search_session import open_session

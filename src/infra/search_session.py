@@ -11,13 +11,14 @@ from pydantic import SecretStr
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPBasicAuth, _basic_auth_str
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, MissingExtraError
 
 if TYPE_CHECKING:
+    from .aws_credentials import AwsCredentials
     from .config import SearchCfg
     from .network import NetworkPolicy
 
-CONNECT_TIMEOUT_S = 5.0
+POOL_SIZE = 10
 
 
 class BearerAuth(AuthBase):
@@ -31,18 +32,56 @@ class BearerAuth(AuthBase):
         return request
 
 
+class SigV4Auth(AuthBase):
+    """Signs each request with credentials that renew themselves; asks for them with the first one.
+
+    Each request has an `AWS4Auth` of its own: one that is shared changes its keys under the threads that sign with it.
+
+    Raises:
+        MissingExtraError: requests-aws4auth is not installed.
+    """
+
+    def __init__(self, credentials: AwsCredentials, service: str) -> None:
+        try:
+            from requests_aws4auth import AWS4Auth
+        except ImportError:
+            raise MissingExtraError(
+                "Signing for AWS needs the extra `aws`, which is not installed.",
+                setting="search.use_aws_auth",
+                hint="Install it with: pip install 'founders-rag[aws]'",
+            ) from None
+        self._credentials = credentials
+        self._service = service
+        self._sign = AWS4Auth
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        keys = self._credentials.get_blocking()
+        for name in ("x-amz-date", "date", "x-amz-security-token"):  # of an earlier attempt, or of another time
+            request.headers.pop(name, None)
+        # requests-aws4auth reads a semicolon as the end of the path, and signs only what stands before it.
+        request.url = (request.url or "").replace(";", "%3B")
+        signed: requests.PreparedRequest = self._sign(keys.access_key, keys.secret_key, keys.region, self._service, session_token=keys.token)(request)
+        return signed
+
+
 class PolicyAdapter(HTTPAdapter):
-    """Certificate authorities, proxy and timeout from the policy.
+    """Certificate authorities, proxy and timeouts from the policy.
 
     It has a TLS context of its own, because urllib3 changes the one that it is handed, and it keeps requests from adding
     certifi's list to it: the policy's authorities are all there are.
+
+    Args:
+        timeouts: seconds to connect, and to wait for an answer or its next piece.
+        pool_size: connections kept to each host.
+        proxied: go through the policy's proxy; off for link-local metadata services.
     """
 
-    def __init__(self, policy: NetworkPolicy, timeout_s: float) -> None:
+    def __init__(self, policy: NetworkPolicy, timeouts: tuple[float, float], *, pool_size: int = POOL_SIZE, proxied: bool = True) -> None:
         self._policy = policy
         self._context = policy.new_ssl_context()
-        self._timeout = (min(CONNECT_TIMEOUT_S, timeout_s), timeout_s)
-        super().__init__()
+        self._timeouts = timeouts
+        self._proxied = proxied
+        super().__init__(pool_maxsize=pool_size)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
         super().init_poolmanager(connections, maxsize, block, ssl_context=self._context, **pool_kwargs)
@@ -73,21 +112,32 @@ class PolicyAdapter(HTTPAdapter):
         if verify is not True:
             raise ConfigurationError("TLS verification is set by the outbound policy and never off.", setting="network.ca_bundle")
         parts = urlsplit(request.url or "")
-        proxy = self._policy.proxy_for(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
+        proxy = self._policy.proxy_for(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)) if self._proxied else None
         routes = {parts.scheme: proxy.url} if proxy else {}
-        return super().send(request, stream=stream, timeout=self._timeout if timeout is None else timeout, verify=True, cert=cert, proxies=routes)
+        return super().send(request, stream=stream, timeout=self._timeouts if timeout is None else timeout, verify=True, cert=cert, proxies=routes)
+
+
+class SearchSession(requests.Session):
+    """Follows no redirect: body and credentials go to the host that was named. The answer that redirects is the answer."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        return None
 
 
 def open_session(cfg: SearchCfg, policy: NetworkPolicy) -> requests.Session:
     """A session with the credentials of `[search]`, reading nothing from the environment."""
-    session = requests.Session()
+    session = SearchSession()
     session.trust_env = False
     session.headers["User-Agent"] = "founders-rag"
-    if cfg.bearer_token:
+    if cfg.use_aws_auth:
+        from .aws_auth import aws_credentials
+
+        session.auth = SigV4Auth(aws_credentials(cfg, policy), cfg.aws_service)
+    elif cfg.bearer_token:
         session.auth = BearerAuth(cfg.bearer_token)
     elif cfg.username:
         session.auth = HTTPBasicAuth(cfg.username, cfg.password.get_secret_value() if cfg.password else "")
-    adapter = PolicyAdapter(policy, cfg.timeout_s)
+    adapter = PolicyAdapter(policy, (cfg.connect_timeout_s, cfg.timeout_s), pool_size=cfg.pool_size)
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     return session

@@ -8,7 +8,7 @@ import openai
 import pytest
 from pydantic import SecretStr
 
-from src.errors import ConfigurationError, UnsupportedFeatureError
+from src.errors import ConfigurationError
 from src.infra.clients import CACHE_SIZE, ClientCache, make_chat_client, make_embed_client, make_search_session, release_client
 from src.infra.config import ChatCfg, EmbedCfg, NetworkCfg, SearchCfg
 from src.infra.network import NetworkPolicy
@@ -120,10 +120,19 @@ def test_no_repr_shows_a_key() -> None:
     assert "hunter2" not in repr(client)
 
 
-def test_signing_for_aws_is_refused_and_says_where_it_belongs() -> None:
-    with pytest.raises(UnsupportedFeatureError, match="OpenSearch") as caught:
-        make_search_session(SearchCfg(host="https://a.example", use_aws_auth=True))
-    assert caught.value.setting == "search.use_aws_auth"
+def test_a_session_that_signs_for_aws_asks_for_nothing_before_its_first_request() -> None:
+    cfg = SearchCfg(host="https://a.example", use_aws_auth=True)
+    session = make_search_session(cfg)
+    assert session is make_search_session(cfg)
+    for change in ({"aws_region": "eu-west-1"}, {"aws_service": "aoss"}, {"aws_profile": "p"}, {"aws_role_arn": "arn:aws:iam::1:role/r"}):
+        assert make_search_session(cfg.model_copy(update=change)) is not session
+
+
+def test_pool_and_timeouts_of_a_session_are_the_configured_ones() -> None:
+    session = make_search_session(SearchCfg(host="https://a.example", pool_size=7, connect_timeout_s=1.5, timeout_s=30))
+    adapter = session.get_adapter("https://a.example")
+    assert adapter.poolmanager.connection_pool_kw["maxsize"] == 7
+    assert adapter._timeouts == (1.5, 30)
 
 
 def test_a_password_without_a_user_is_an_error() -> None:

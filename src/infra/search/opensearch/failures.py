@@ -31,6 +31,7 @@ from ....errors import (
     UnreachableError,
     WriteBlockedError,
 )
+from .aws import aws_refusal
 
 MAX_REASON = 300
 _PREVIEW = re.compile(r"\.?\s*Preview of field's value:.*", re.DOTALL)
@@ -316,16 +317,9 @@ def _unauthenticated(refusal: Refusal) -> Failure:
 
 
 def _forbidden(refusal: Refusal) -> Failure:
-    said = refusal.reason.lower()
-    if "security token" in said or "signature" in said or "anonymous" in said:  # AWS answers 403 to a credential that is none
-        return Failure(
-            ServiceCredentialsError(
-                f"OpenSearch does not accept this server's credential (HTTP 403): {refusal.reason}.",
-                hop=refusal.host,
-                setting="search.use_aws_auth",
-                hint="Check region, service, profile and role of [search], and the clock of this machine.",
-            )
-        )
+    # The security plugin's own 403 names indices and users, whatever they are called.
+    if refusal.cause("security_exception") is None and (error := aws_refusal(refusal.reason, refusal.host)):
+        return Failure(error)
     return Failure(
         ServicePermissionError(
             f"OpenSearch does not let this server do that{refusal.where} (HTTP 403): {refusal.reason or 'no reason given'}.",
