@@ -1,0 +1,287 @@
+"""Writing while the server is killed, refuses, or answers in pieces: what was acknowledged is there once, whole."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from src.core.identity import EVERYONE
+from src.core.search import SearchRequest
+from src.errors import OverloadedError, RagError, ServiceUnavailableError, UnreachableError, WriteBlockedError
+from src.infra.config import SearchCfg
+from src.infra.opensearch_client import OpenSearchClient
+from src.infra.resilience.retry import without_waiting
+from src.infra.search.opensearch.bulk import Action, Bulk
+from src.infra.search.protocol import DocumentWrite
+from tests.contract.search.builders import DIMS, EMBEDDER, MEMBER, SYSTEM, vector_of, write
+from tests.integration.opensearch_store import Store, everything
+from tests.servers.faults import Fault, FaultProxy, HalfOpen, ItemStorm, Latency, Refuse, Reset, Storm, Truncate
+from tests.servers.opensearch.cluster import Cluster
+from tests.servers.opensearch.node import OpenSearchNode
+
+MakeNode = Callable[..., OpenSearchNode]
+
+
+# -- the node is killed
+
+
+@dataclass
+class Journal:
+    """What writers were told, and what they were waiting for when the server went away."""
+
+    held: dict[str, DocumentWrite | None] = field(default_factory=dict)
+    """The last acknowledged state; None where a delete was acknowledged."""
+    open: dict[str, DocumentWrite | None] = field(default_factory=dict)
+
+    def begin(self, group: dict[str, DocumentWrite | None]) -> None:
+        self.open |= group
+
+    def acknowledged(self, group: dict[str, DocumentWrite | None]) -> None:
+        self.held |= group
+        for key in group:
+            del self.open[key]
+
+
+async def keep_writing(store: Store, journal: Journal, name: str, rng: random.Random) -> None:
+    """Write, replace and delete groups of this writer's own documents until the server is gone."""
+    for turn in range(10_000):
+        keys = rng.sample([f"{name}-{number:03d}" for number in range(60)], rng.randint(1, 15))
+        group: dict[str, DocumentWrite | None]
+        if turn % 5 == 4:
+            group = dict.fromkeys(keys)
+            journal.begin(group)
+            await store.writer.delete(keys, MEMBER)
+        else:
+            group = {key: write(key, [f"{name} {turn} {at}" for at in range(rng.randint(0, 12))]) for key in keys}
+            journal.begin(group)
+            await store.writer.write([item for item in group.values() if item is not None])
+        journal.acknowledged(group)
+
+
+async def check_journal(store: Store, journal: Journal) -> None:
+    for key, item in journal.held.items():
+        if key in journal.open:
+            continue
+        found = await store.documents.get_document(key, MEMBER)
+        assert found == (None if item is None else item.document), key
+        assert await store.documents.get_chunks(key, MEMBER) == (() if item is None else item.chunks), key
+
+
+async def kill_round(node: OpenSearchNode, alias: str, seed: int) -> tuple[int, int]:
+    """Acknowledged documents, and those on their way when the node was killed."""
+    rng, journal = random.Random(seed), Journal()
+    store = Store.at(node.url, alias, bulk_actions=rng.choice([7, 40, 500]), max_retries=1)
+    writers = [asyncio.create_task(keep_writing(store, journal, f"{seed}-{name}", random.Random(seed * 10 + name))) for name in range(3)]
+    while len(journal.held) < 40:  # an index that is being made has nothing to lose
+        await asyncio.sleep(0.05)
+    await asyncio.sleep(rng.uniform(0.0, 1.0))
+    node.kill9()
+    ended = await asyncio.gather(*writers, return_exceptions=True)
+    await store.transport.aclose()
+    assert all(isinstance(error, ServiceUnavailableError) for error in ended), ended
+    await asyncio.to_thread(node.restart)
+
+    store = Store.at(node.url, alias)
+    try:
+        await check_journal(store, journal)
+        # What was on its way is written, or deleted, again: as a command that is run again does.
+        again = {key: item for key, item in journal.open.items() if item is not None}
+        gone = [key for key, item in journal.open.items() if item is None]
+        await asyncio.gather(store.writer.write(list(again.values())), store.writer.delete(gone, MEMBER))
+        journal.acknowledged(dict(journal.open))
+        await check_journal(store, journal)
+        assert await store.torn() == []
+        wanted = {chunk.id for item in journal.held.values() if item is not None for chunk in item.chunks}
+        entries = (await everything(store.transport, alias)).values()
+        found = [entry["payload"]["id"] for entry in entries if entry["kind"] == "chunk" and str(entry["payload"]["document"]).startswith(f"{seed}-")]
+        assert sorted(found) == sorted(wanted)
+    finally:
+        await store.transport.aclose()
+    return len(journal.held), len(again) + len(gone)
+
+
+async def test_a_node_that_is_killed_while_it_is_written_to_keeps_every_acknowledged_document_once(opensearch_node: MakeNode) -> None:
+    node = opensearch_node("knn", "384m")
+    for seed in (1, 2):
+        await kill_round(node, "kills", seed)
+
+
+@pytest.mark.long
+async def test_twenty_kills(opensearch_node: MakeNode) -> None:
+    node = opensearch_node("knn", "384m")
+    totals = [await kill_round(node, "kills", seed) for seed in range(100, 120)]
+    print(f"{sum(held for held, _ in totals):,} documents acknowledged, {sum(open_ for _, open_ in totals):,} on their way, in {len(totals)} kills")
+    assert sum(open_ for _, open_ in totals) > 0
+
+
+# -- the writer is killed
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_what_a_killed_writing_process_left_is_made_good_by_the_next(opensearch: Cluster, index_prefix: str, root: Path, seed: int) -> None:
+    store = Store.at(opensearch.url, f"{index_prefix}docs")
+    try:
+        await store.indices.ensure()
+        request = json.dumps({"name": "killed", "rounds": 1000, "documents": 60})
+        command = [sys.executable, "-m", "tests.integration.opensearch_writer", opensearch.url, store.alias, request]
+        writer = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE)
+        assert writer.stdout is not None
+        await asyncio.to_thread(writer.stdout.readline)
+        await asyncio.sleep(random.Random(seed).uniform(0.0, 0.5))
+        writer.kill()
+        writer.wait()
+        writer.stdout.close()
+        items = [write(f"d{number}", [f"next {at}" for at in range(number % 4)]) for number in range(60)]
+        await store.writer.write(items)
+        assert await store.torn() == []
+        for item in items:
+            assert await store.documents.get_chunks(item.document.id, MEMBER) == item.chunks
+    finally:
+        await store.transport.aclose()
+
+
+# -- the network, and a server without room
+
+
+@pytest.fixture
+def proxy(opensearch: Cluster) -> Iterator[FaultProxy]:
+    with FaultProxy(opensearch.url).running() as running:
+        yield running
+
+
+@pytest.fixture
+async def store(proxy: FaultProxy, index_prefix: str) -> AsyncIterator[Store]:
+    made = Store.at(proxy.url, f"{index_prefix}docs", bulk_actions=20, max_retries=10, breaker_failures=100, bulk_timeout_s=20)
+    await made.indices.ensure()
+    yield made
+    proxy.set()
+    await made.transport.aclose()
+
+
+CORPUS = [write(f"d{number:02d}", [f"text {number} {at}" for at in range(number % 7)], acl=[EVERYONE]) for number in range(60)]
+BULK = "/_bulk"
+PASSING: list[tuple[str, tuple[Fault, ...]]] = [
+    ("reset before the server", (Reset(path=BULK, share=0.3),)),
+    ("answer lost", (Reset(path=BULK, when="answer", share=0.3),)),
+    ("answer lost everywhere", (Reset(when="answer", share=0.1),)),
+    ("answer broken off", (Truncate(path=BULK, after=10, share=0.3),)),
+    ("slow", (Latency(seconds=0.01, jitter_s=0.1),)),
+    ("429 to whole requests", (Storm(path=BULK, status=429, share=0.4),)),
+    ("503 to whole requests", (Storm(path=BULK, status=503, share=0.4),)),
+    ("429 to half of the items", (ItemStorm(path=BULK, items=0.5),)),
+    ("all at once", (Latency(seconds=0, jitter_s=0.05), Reset(path=BULK, when="answer", share=0.1), ItemStorm(path=BULK, items=0.2))),
+]
+
+
+@pytest.mark.parametrize("faults", [faults for _, faults in PASSING], ids=[name for name, _ in PASSING])
+async def test_writing_gets_through_faults_that_pass(store: Store, proxy: FaultProxy, faults: tuple[Fault, ...]) -> None:
+    with without_waiting(), proxy.fault(*faults):
+        await store.writer.write(CORPUS)
+        await store.writer.write([write(f"d{number:02d}", ["shorter"]) for number in range(20, 40)])
+        assert await store.writer.delete([f"d{number:02d}" for number in range(40, 50)], MEMBER) == 10
+    assert await store.torn() == []
+    info = await store.documents.info()
+    assert info.documents == 50
+    for item in [*CORPUS[:20], *CORPUS[50:]]:
+        assert await store.documents.get_chunks(item.document.id, MEMBER) == item.chunks
+
+
+async def test_a_connection_that_goes_silent_is_given_up_and_the_batch_sent_again(store: Store, proxy: FaultProxy, index_prefix: str) -> None:
+    impatient = Store.at(proxy.url, store.alias, bulk_actions=20, bulk_timeout_s=1.0)
+    try:
+        with proxy.fault(HalfOpen(path=BULK, times=2)):
+            await impatient.writer.write(CORPUS)
+        assert await store.torn() == []
+        assert (await store.documents.info()).documents == len(CORPUS)
+    finally:
+        await impatient.transport.aclose()
+
+
+async def test_only_refused_items_are_sent_again(store: Store, proxy: FaultProxy) -> None:
+    with proxy.fault(ItemStorm(path=BULK, items=0.5, times=1)):
+        bulk = Bulk(store.transport, store.cfg.model_copy(update={"bulk_actions": 100}), store.alias)
+        report = await bulk.run(Action(f"a-{number}", {"kind": "chunk", "position": number}) for number in range(100))
+    sizes = [request.request.text.count("\n") // 2 for request in proxy.seen(BULK)]
+    assert (report.done, report.failed, sizes[0], len(sizes)) == (100, [], 100, 2)
+    assert 0 < sizes[1] == report.repeated < 100
+
+
+LASTING: list[tuple[str, tuple[Fault, ...], type[RagError]]] = [
+    ("refused", (Refuse(),), UnreachableError),
+    ("429", (Storm(path=BULK, status=429),), OverloadedError),
+    ("503", (Storm(path=BULK, status=503),), ServiceUnavailableError),
+    ("items", (ItemStorm(path=BULK, items=1.0),), OverloadedError),
+]
+
+
+@pytest.mark.parametrize(("faults", "kind"), [(faults, kind) for _, faults, kind in LASTING], ids=[name for name, _, _ in LASTING])
+async def test_an_outage_is_an_error_and_what_comes_after_makes_it_good(
+    store: Store, proxy: FaultProxy, faults: tuple[Fault, ...], kind: type[RagError]
+) -> None:
+    await store.writer.write(CORPUS[:30])
+    short = Store.at(proxy.url, store.alias, max_retries=2)
+    with proxy.fault(*faults), pytest.raises(kind):
+        await short.writer.write([write("d01", ["new"]), *CORPUS[30:]])
+    await short.transport.aclose()
+    await store.writer.write([write("d01", ["new"]), *CORPUS[30:]])
+    assert await store.torn() == []
+    assert (await store.documents.info()).documents == len(CORPUS)
+
+
+async def test_a_full_disk_is_told_at_once_and_not_asked_again(store: Store, proxy: FaultProxy) -> None:
+    reason = "index [x] blocked by: [TOO_MANY_REQUESTS/12/disk usage exceeded flood-stage watermark, index has read-only-allow-delete block];"
+    body = json.dumps({"error": {"type": "cluster_block_exception", "reason": reason}, "status": 429})
+    with proxy.fault(Storm(path=BULK, status=429, body=body)), pytest.raises(WriteBlockedError, match="flood-stage"):
+        await Bulk(store.transport, store.cfg, store.alias).run([Action("a", {"kind": "chunk"})])
+    assert len(proxy.seen(BULK)) == 1
+
+
+async def test_searches_under_faults_are_right_or_an_error(proxy: FaultProxy, store: Store) -> None:
+    await store.writer.write(CORPUS)
+    await store.settle()
+    cfg = SearchCfg(host=proxy.url, index_alias=store.alias, timeout_s=3, breaker_failures=100)
+    client = OpenSearchClient(cfg, embedder=EMBEDDER, dims=DIMS)
+    request = SearchRequest("text 13", mode="hybrid", top_k=7, vector=vector_of("text 13"))
+    try:
+        wanted = [hit.chunk_id for hit in (await client.search(request, SYSTEM)).hits]
+        failed = 0
+        for faults in (*(faults for _, faults in PASSING), (HalfOpen(share=0.2),), (Storm(status=429, share=0.4),), (Truncate(after=200, share=0.3),)):
+            with proxy.fault(*faults):
+                for _ in range(4):
+                    try:
+                        found = await client.search(request, SYSTEM)
+                    except ServiceUnavailableError:
+                        failed += 1
+                    else:
+                        assert [hit.chunk_id for hit in found.hits] == wanted
+        assert [hit.chunk_id for hit in (await client.search(request, SYSTEM)).hits] == wanted
+        assert failed < 30
+    finally:
+        await client.aclose()
+
+
+# -- requests that are too large
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("settings", [{"http.max_content_length": "100kb"}, {"indexing_pressure.memory.limit": "100kb"}])
+async def test_a_batch_that_the_server_does_not_take_is_split_until_it_does(opensearch_node: MakeNode, settings: dict[str, str]) -> None:
+    node = opensearch_node("knn", "384m", **settings)
+    store = Store.at(node.url, "small")
+    try:
+        item = write("d", [f"text {number} " + "x" * 1000 for number in range(300)])
+        await store.writer.write([item])
+        assert await store.documents.get_chunks("d", MEMBER) == item.chunks
+        huge = Action("huge", {"kind": "chunk", "text": "y" * 200_000})
+        report = await Bulk(store.transport, store.cfg, store.alias).run([huge, Action("fits", {"kind": "chunk"})])
+        assert (report.done, [(error.item_id, error.status) for error in report.failed]) == (1, [("huge", 413)])
+    finally:
+        await store.transport.aclose()
