@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from functools import partial
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
-_WORD = re.compile(r"[^ \t\n\r]+")
+_WHITE = re.compile(r"([ \t\n\r]+)")
 """Only white space that the model's tokenizer, too, takes for white space; other kinds it sorts out itself."""
 _LONGEST_KNOWN = 64
 _MAX_KNOWN = 30_000
@@ -67,7 +68,7 @@ class ModelTokenizer:
     """Token offsets of any text (`TokenSpans`), loaded on first use, safe between threads.
 
     Tokens never reach over white space and depend on nothing beyond it, so each word is taken apart once and then
-    remembered: the pages of a report take a third of the time (0.10 to 0.03 s for 139 pages).
+    remembered. The 139 pages of three reports take 60% of the time when every word is new, 30% when none is.
     """
 
     def __init__(self, cache_dir: Path) -> None:
@@ -76,19 +77,16 @@ class ModelTokenizer:
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Character offsets (start, end) of each token of ``text``, special tokens left out, never truncated."""
-        words = _WORD.findall(text)
+        pieces = _WHITE.split(text)  # words, and between them white space
+        words = pieces[::2]
+        starts = accumulate(map(len, pieces), initial=0)
         known, distinct = self._known, set(words)
+        distinct.discard("")
         found = {word: known[word] for word in distinct if word in known}
         if len(found) < len(distinct):
-            found.update(self._learn(sorted(distinct - found.keys())))
-        spans: list[tuple[int, int]] = []
-        at = 0
-        for word in words:
-            at = text.index(word, at)
-            for start, end in found[word]:
-                spans.append((at + start, at + end))
-            at += len(word)
-        return spans
+            found.update(self._learn(list(distinct - found.keys())))
+        found[""] = ()
+        return [(at + start, at + end) for word, at in zip(words, islice(starts, 0, None, 2), strict=False) for start, end in found[word]]
 
     def _learn(self, words: list[str]) -> dict[str, _Spans]:
         """The tokens of each word; those of words of ordinary length are remembered."""
@@ -99,7 +97,7 @@ class ModelTokenizer:
             end, first = at + len(word), number
             while number < len(offsets) and offsets[number][0] < end:
                 number += 1
-            learnt[word] = tuple((token_start - at, token_end - at) for token_start, token_end in offsets[first:number])
+            learnt[word] = tuple([(token_start - at, token_end - at) for token_start, token_end in offsets[first:number]])
             at = end + 1
         if len(self._known) + len(learnt) > _MAX_KNOWN:
             self._known = {}  # another one: threads that read the old one keep it whole
