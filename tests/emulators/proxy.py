@@ -1,4 +1,4 @@
-"""A forward proxy that asks for basic authentication, over plain HTTP: CONNECT for TLS, whole addresses for the rest."""
+"""A forward proxy over plain HTTP that asks for basic authentication, or for none: CONNECT for TLS, whole addresses for the rest."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from contextlib import contextmanager
 
 
 class Proxy:
-    """``hosts`` maps names to where they really are, so that tests can use names that only the proxy knows."""
+    """``hosts`` maps names to where they really are, so that tests can use names that only the proxy knows. Without ``user`` everyone may enter."""
 
     def __init__(self, user: str, password: str, hosts: dict[str, int]) -> None:
-        self._expected = b"basic " + base64.b64encode(f"{user}:{password}".encode())
+        self._expected = b"basic " + base64.b64encode(f"{user}:{password}".encode()) if user else None
         self._hosts = hosts
         self.asked: list[str] = []
         self.refused = 0
@@ -52,7 +52,7 @@ class Proxy:
             sent = {line.partition(b":")[0].strip().lower(): line.partition(b":")[2].strip() for line in lines}
             _, target, _ = first.decode().split(" ")
             scheme, _, value = sent.get(b"proxy-authorization", b"").partition(b" ")
-            if scheme.lower() + b" " + value != self._expected:
+            if self._expected is not None and scheme.lower() + b" " + value != self._expected:
                 self.refused += 1
                 writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nproxy-authenticate: Basic\r\ncontent-length: 0\r\n\r\n")
                 await writer.drain()
