@@ -195,7 +195,8 @@ def _mapping(refusal: Refusal) -> Failure | None:
         return None
     return Failure(
         MappingConflictError(
-            f"The index's mapping does not fit what is written to it{refusal.where}: {refusal.reason}.",
+            # The outermost reason: those within quote the value, which may be document text.
+            f"The index's mapping does not fit what is written to it{refusal.where}: {shortened((found or refusal.causes[0])[1])}.",
             hop=refusal.host,
             setting="search.index_alias",
             hint="Make a new index with `rag index reindex`, or name another alias.",
