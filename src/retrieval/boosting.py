@@ -60,7 +60,12 @@ def rerank(hits: Sequence[Hit], boosts: Sequence[Boost]) -> list[Hit]:
     spread = pstdev([hit.score for hit in hits]) if len(hits) > 1 else 0.0
     gains = [sum(weight for test, weight in tests if test.holds(hit)) for hit in hits]
     order = sorted(range(len(hits)), key=lambda at: (-(hits[at].score + gains[at] * spread), -gains[at], at))
-    return [replace(hits[at], score=hits[at].score + gains[at] * spread) if gains[at] else hits[at] for at in order]
+    return [_moved(hits[at], gains[at] * spread) if gains[at] else hits[at] for at in order]
+
+
+def _moved(hit: Hit, by: float) -> Hit:
+    account = {**hit.explanation, "boost": by} if hit.explanation is not None else None
+    return replace(hit, score=hit.score + by, explanation=account)
 
 
 def fitting(hits: Sequence[Hit], boosts: Sequence[Boost]) -> int:
