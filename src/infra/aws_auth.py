@@ -14,12 +14,15 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote, unquote_to_bytes, urlsplit, urlunsplit
 
+from ..errors import DeadlineExceededError
 from .aws_credentials import AwsCredentials, AwsKeys
 
 if TYPE_CHECKING:
     from .config import SearchCfg
     from .network import NetworkPolicy
 
+PATIENCE = 0.8
+"""Share of `[search] timeout_s` to wait for credentials: what is late is then named, before the request's own time is over."""
 LARGE_BODY = 256 * 1024
 """Bodies beyond this are hashed off the event loop: 8 MB take 5 to 25 ms."""
 _ADDED = ("authorization", "x-amz-date", "x-amz-security-token", "x-amz-content-sha256")
@@ -57,6 +60,7 @@ class SigV4Signer:
 
     def __init__(self, cfg: SearchCfg, network: NetworkPolicy, *, clock: Callable[[], float] = time.time) -> None:
         self._service = cfg.aws_service
+        self._patience_s = cfg.timeout_s * PATIENCE
         self._credentials = aws_credentials(cfg, network, clock=clock)
 
     async def headers(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
@@ -66,9 +70,18 @@ class SigV4Signer:
             ConfigurationError: no region, no credentials, an unknown profile; says where they were looked for.
             MissingExtraError: the extra ``aws`` is not installed.
             ServiceCredentialsError: AWS refuses the role, or the credentials that it should be assumed with.
-            ServiceUnavailableError: AWS cannot be reached to get credentials.
+            ServiceUnavailableError: AWS cannot be reached to get credentials, or takes too long.
         """
-        keys = await self._credentials.get()
+        try:
+            async with asyncio.timeout(self._patience_s):
+                keys = await self._credentials.get()
+        except TimeoutError:
+            raise DeadlineExceededError(
+                f"AWS gave no credentials within {self._patience_s:g} s.",
+                hop="AWS",
+                setting="search.timeout_s",
+                hint="Check that STS, or the instance's metadata service, can be reached.",
+            ) from None
         digest = await asyncio.to_thread(_sha256, body) if len(body) > LARGE_BODY else _sha256(body)
         return signature(keys, self._service, method, url, headers, digest)
 
@@ -90,7 +103,7 @@ def aws_credentials(cfg: SearchCfg, network: NetworkPolicy, *, clock: Callable[[
 
 
 def signature(keys: AwsKeys, service: str, method: str, url: str, headers: Mapping[str, str], body_sha256: str) -> dict[str, str]:
-    """The headers of SigV4 for one request, dated now. 60 µs."""
+    """The headers of SigV4 for one request, dated now. 50 to 150 µs."""
     from botocore.auth import SigV4Auth
     from botocore.awsrequest import AWSRequest
     from botocore.credentials import ReadOnlyCredentials

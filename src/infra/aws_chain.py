@@ -11,6 +11,7 @@ The metadata services of instance and container are link-local and always asked 
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -65,6 +66,7 @@ def load_keys(cfg: SearchCfg, network: NetworkPolicy, clock: Callable[[], float]
         import botocore.session
     except ImportError:
         raise MissingExtraError("Signing for AWS needs the extra `aws`, which is not installed.", setting="search.use_aws_auth", hint=EXTRA_HINT) from None
+    _hush()
     calls, metadata = _Sender(network, cfg.connect_timeout_s, cfg.timeout_s), None
     try:
         session = botocore.session.Session(profile=cfg.aws_profile)
@@ -107,6 +109,13 @@ def region_of(cfg: SearchCfg, of_profile: str | None) -> str:
             hint="Set it, such as eu-west-1; the AWS profile and the name of the host hold none.",
         )
     return region
+
+
+def _hush() -> None:
+    """At level DEBUG botocore logs the answers of STS whole, secret keys included; who wants that sets its logger's level."""
+    logger = logging.getLogger("botocore")
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.INFO)
 
 
 def _put_under_policy(session: Any, calls: _Sender, metadata: _Sender) -> None:

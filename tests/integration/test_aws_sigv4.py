@@ -17,7 +17,7 @@ import pytest
 import requests
 from pydantic import SecretStr
 
-from src.errors import ConfigurationError, ServiceCredentialsError, ServiceUnavailableError, TlsError, UnreachableError
+from src.errors import ConfigurationError, DeadlineExceededError, ServiceCredentialsError, ServiceUnavailableError, TlsError, UnreachableError
 from src.infra.aws_auth import SigV4Signer, make_signer
 from src.infra.clients import make_search_session
 from src.infra.config import NetworkCfg, SearchCfg
@@ -246,6 +246,17 @@ class TestRoles:
         assert not waiting.done()
         es.gate.set()
         await waiting
+        await transport.aclose()
+
+    async def test_an_sts_that_hangs_is_told_from_an_opensearch_that_hangs(self, es: Aws, home: Path) -> None:
+        with_role(home, es)
+        es.gate.clear()
+        cfg = search(es, aws_role_arn=ROLE, timeout_s=1)
+        transport = Transport(cfg, policy(es), signer=SigV4Signer(cfg, policy(es)))
+        with pytest.raises(DeadlineExceededError) as caught:
+            await transport.perform("GET", "/")
+        assert caught.value.hop == "AWS"
+        es.gate.set()
         await transport.aclose()
 
     async def test_event_loops_share_a_signer(self, es: Aws, home: Path) -> None:
@@ -494,7 +505,7 @@ async def test_no_secret_is_logged_or_shown(es: Aws, home: Path, caplog: pytest.
     with_role(home, es)
     cfg, network = search(es, aws_role_arn=ROLE), policy(es)
     signer, session = SigV4Signer(cfg, network), make_search_session(cfg, network=network)
-    with caplog.at_level(logging.DEBUG, logger="src"), caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG):  # of every library
         await signer.headers("GET", f"{es.url}/", {}, b"")
         await asyncio.to_thread(session.get, es.url)
     shown = caplog.text + repr(signer) + repr(vars(signer)) + repr(session.auth) + repr(vars(session.auth))
