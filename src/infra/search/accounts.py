@@ -1,18 +1,16 @@
-"""How a fused score came about, for people: what `explain` shows where a client fused. Pure.
+"""How a score came about, for people: what `explain` shows where a client fused. Pure.
 
-Keys are plain words, values numbers: ``{"score", "formula", "legs": {name: {"score", "weight", ...}}}``.
+All accounts have OpenSearch's own shape, ``{"value", "description", "details": [account, …]}``.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...core.search import HybridTuning
-from .fusion import Leg, reciprocal_ranks, standardise
+from .fusion import Leg, contributions, standardise
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,41 +20,32 @@ if TYPE_CHECKING:
 Account = dict[str, Any]
 
 
-def completed_accounts(vector: Floats, lexical: Floats, tuning: HybridTuning) -> list[Account]:
-    """One account for each candidate, in the order of the scores."""
-    legs = {"knn": (vector, tuning.vector_weight), "bm25": (lexical, 1.0 - tuning.vector_weight)}
-    parts = {name: (scores, standardise(scores), weight, _moments(scores)) for name, (scores, weight) in legs.items()}
-    accounts = []
-    for at in range(vector.size):
-        own = {
-            name: {"score": float(scores[at]), "standardised": float(z[at]), "weight": weight, **moments}
-            for name, (scores, z, weight, moments) in parts.items()
-        }
-        total = sum(leg["standardised"] * leg["weight"] for leg in own.values())
-        formula = f"{tuning.vector_weight:g} * z(knn) + {1.0 - tuning.vector_weight:g} * z(bm25), z over {vector.size} candidates"
-        accounts.append({"score": total, "formula": formula, "legs": own})
-    return accounts
+def account(value: float, description: str, *details: Account) -> Account:
+    return {"value": value, "description": description, "details": list(details)}
 
 
-def server_account(row: int, score: float, legs: Mapping[str, Leg], tuning: HybridTuning) -> Account:
-    """The account of one candidate of `fusion.server`, by its id in the legs."""
-    weights = {"knn": tuning.vector_weight, "bm25": 1.0 - tuning.vector_weight}
-    own: dict[str, Any] = {}
-    for name, leg in legs.items():
+def cosine_account(score: float) -> Account:
+    """Of the kNN leg."""
+    return account(score, "knn: cosine similarity of the vectors of question and chunk")
+
+
+def completed_account(at: int, vector: Floats, lexical: Floats, tuning: HybridTuning) -> Account:
+    """Of candidate number ``at`` of `fusion.completed`."""
+    parts = []
+    for name, scores, weight in (("knn", vector, tuning.vector_weight), ("bm25", lexical, 1.0 - tuning.vector_weight)):
+        raw = account(float(scores[at]), f"{name}: {float(scores.mean()):.6g} in the mean, with a deviation of {float(scores.std()):.6g}")
+        parts.append(account(weight * float(standardise(scores)[at]), f"{weight:g} * z-score of {name} over {scores.size} candidates", raw))
+    return account(sum(part["value"] for part in parts), "completed: sum of", *parts)
+
+
+def server_account(row: int, vector: Leg, lexical: Leg, tuning: HybridTuning) -> Account:
+    """Of one candidate of `fusion.server`, by its id."""
+    parts = []
+    shares = contributions(vector, lexical, tuning.technique, tuning.vector_weight, tuning.rrf_k)
+    for name, leg, share, weight in (("knn", vector, shares[0], tuning.vector_weight), ("bm25", lexical, shares[1], 1.0 - tuning.vector_weight)):
         (found,) = np.nonzero(leg.ids == row)
-        if not found.size:
-            continue
-        rank = int(found[0]) + 1
-        own[name] = {"score": float(leg.scores[found[0]]), "rank": rank}
-        if tuning.technique == "rrf":
-            own[name]["share"] = float(reciprocal_ranks(rank, tuning.rrf_k)[-1])
-        else:
-            own[name]["weight"] = weights[name]
-    how = f"sum of 1 / ({tuning.rrf_k} + rank)" if tuning.technique == "rrf" else f"weighted mean of {tuning.technique} of each leg"
-    return {"score": score, "formula": how, "legs": own}
-
-
-def _moments(scores: Floats) -> dict[str, float]:
-    if not scores.size or not math.isfinite(float(scores.sum())):
-        return {"mean": 0.0, "deviation": 0.0}
-    return {"mean": float(scores.mean()), "deviation": float(scores.std())}
+        if found.size:
+            at = int(found[0])
+            how = f"1 / ({tuning.rrf_k} + rank) of {name}" if tuning.technique == "rrf" else f"{weight:g} * {tuning.technique} of {name}"
+            parts.append(account(float(share[at]), how, account(float(leg.scores[at]), f"{name}: rank {at + 1} of {leg.ids.size} candidates")))
+    return account(sum(part["value"] for part in parts), f"{tuning.technique}: sum of", *parts)

@@ -100,25 +100,25 @@ def reciprocal_ranks(count: int, rank_constant: int) -> Floats:
     return ranks
 
 
+def contributions(vector: Leg, lexical: Leg, technique: Technique, vector_weight: float, rank_constant: int) -> tuple[Floats, Floats]:
+    """What each leg adds to the fused score of each of its candidates. `rrf` takes no weights, as in OpenSearch."""
+    if technique == "rrf":
+        return reciprocal_ranks(vector.ids.size, rank_constant), reciprocal_ranks(lexical.ids.size, rank_constant)
+    normalise = _NORMALISERS[technique]
+    # OpenSearch's cosine score is (1 + cos) / 2; min-max and z-score do not care, the norm of l2 does.
+    return vector_weight * normalise((1.0 + vector.scores) / 2.0), (1.0 - vector_weight) * normalise(lexical.scores)
+
+
 def server(vector: Leg, lexical: Leg, technique: Technique, vector_weight: float, rank_constant: int = 60) -> Leg:
     """OpenSearch's hybrid: each leg keeps its own candidates; one that a leg did not find has 0 there.
 
     Returns:
         The union of the candidates, best first, equal scores by id. `rrf` takes no weights, as in OpenSearch.
     """
-    if technique == "rrf":
-        parts = [(leg.ids, reciprocal_ranks(leg.ids.size, rank_constant), 1.0) for leg in (vector, lexical)]
-    else:
-        normalise = _NORMALISERS[technique]
-        # OpenSearch's cosine score is (1 + cos) / 2; min-max and z-score do not care, the norm of l2 does.
-        parts = [
-            (vector.ids, normalise((1.0 + vector.scores) / 2.0), vector_weight),
-            (lexical.ids, normalise(lexical.scores), 1.0 - vector_weight),
-        ]
     ids = np.union1d(vector.ids, lexical.ids)
     fused = np.zeros(ids.size, dtype=np.float64)
-    for leg_ids, scores, weight in parts:
-        fused[np.searchsorted(ids, leg_ids)] += weight * scores
+    for leg, shares in zip((vector, lexical), contributions(vector, lexical, technique, vector_weight, rank_constant), strict=True):
+        fused[np.searchsorted(ids, leg.ids)] += shares
     return best_first(Leg(ids, fused))
 
 

@@ -80,7 +80,9 @@ def _query_vector(request: SearchRequest, dims: int) -> NDArray[np.float32]:
     if not np.isfinite(vector).all():
         raise QueryError("The vector of the query holds NaN or infinity.")
     norm = float(np.linalg.norm(vector.astype(np.float64)))
-    return vector if norm == 0.0 or abs(norm - 1.0) < _NORM_TOLERANCE else (vector / norm).astype(np.float32)
+    if norm == 0.0:
+        raise QueryError("The vector of the query is all zeros: it is similar to nothing.")
+    return vector if abs(norm - 1.0) < _NORM_TOLERANCE else (vector / norm).astype(np.float32)
 
 
 def checked_vectors(write: DocumentWrite, dims: int) -> NDArray[np.float32]:

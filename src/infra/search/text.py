@@ -16,7 +16,7 @@ MAX_QUERY_TERMS = 1024
 MAX_TERM_BYTES = 255
 """Longer terms are not indexed."""
 
-_UNSPACED = re.compile(
+UNSPACED = re.compile(
     "["
     "\u0e00-\u0eff"  # Thai, Lao
     "\u1000-\u109f"  # Myanmar
@@ -44,7 +44,7 @@ def _segment(text: str, split: Callable[[re.Match[str]], str]) -> str:
     # Lone surrogates cannot leave Python; they stand for bytes that were not text, so they only separate.
     clean = text.encode("utf-8", "replace").decode("utf-8")
     # Rust lowers the dotted capital I to two characters, Java to one: as a plain I both find "istanbul".
-    return _UNSPACED.sub(split, unicodedata.normalize("NFKC", clean).replace("\u0130", "I"))
+    return UNSPACED.sub(split, unicodedata.normalize("NFKC", clean).replace("\u0130", "I"))
 
 
 def _pairs(match: re.Match[str]) -> str:

@@ -134,6 +134,12 @@ class Postings:
         result: NDArray[np.float64] = scores[order][np.searchsorted(found[order], rows)]
         return result
 
+    def explain(self, text: Query, row: int) -> Any:
+        """tantivy's account of one chunk's score: value, description, details."""
+        query = self.restrict(self.among(np.array([row], dtype=np.int64)), text)
+        ((_, address),) = self.searcher.search(query, 1, count=False).hits
+        return json.loads(text.explain(self.searcher, address).to_json())
+
 
 class LexicalView:
     """The files of the view in ``folder`` (None: in memory only). Not thread-safe; writing needs the view lock."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,8 +20,11 @@ from ..access import visible
 from ..protocol import DocumentPage
 from ..requests import check_limit, check_request
 from .analysis import query_terms
+from .explaining import explain
 from .failures import corrupt
 from .filters import Condition, compile_filter
+from .highlighting import places
+from .lexical import Postings
 from .ranking import Question, Ranking, rank
 from .records import make_hit
 from .selection import Selection, lookup
@@ -54,6 +58,7 @@ def search(session: Session, questions: Sequence[Question], scope: AccessScope) 
             ranking = rank(question, views, selection, upto + 1, session.beside)
             with stage("search.fetch"):
                 hits = _hits(session.truth, ranking, offset, upto, scope)
+            hits = _decorated(hits, question, ranking, views.postings, offset)
             after = cursors.encode(upto, mark) if ranking.rows.size > upto else None
             results.append(SearchResult(hits, question.request.mode, (time.perf_counter() - began) * 1000, next_cursor=after))
         return results
@@ -74,6 +79,16 @@ def _hits(truth: Truth, ranking: Ranking, start: int, stop: int, scope: AccessSc
         own = {name: values[at] for name, values in legs.items() if not math.isnan(values[at])}  # NaN: that leg did not score it
         hits.append(make_hit(chunk, document, scores[at], own))
     return tuple(hits)
+
+
+def _decorated(hits: tuple[Hit, ...], question: Question, ranking: Ranking, postings: Postings, start: int) -> tuple[Hit, ...]:
+    """Hits with what the request asks for beside them; ``start`` is the place of the first in the ranking."""
+    if question.request.highlight:
+        terms = question.terms or query_terms(question.request.query)
+        hits = tuple(replace(hit, highlights=places(hit.text, terms)) for hit in hits)
+    if question.request.explain:
+        hits = tuple(replace(hit, explanation=explain(start + at, question, ranking, postings)) for at, hit in enumerate(hits))
+    return hits
 
 
 def find_document(session: Session, document_id: str, scope: AccessScope) -> tuple[int, Document] | None:

@@ -18,7 +18,7 @@ import numpy as np
 from ....core.search import Hit, SearchRequest
 from ....telemetry.stages import stage
 from .. import cursors, fusion
-from ..accounts import completed_accounts, server_account
+from ..accounts import completed_account, server_account
 from . import fields, query
 from .filters import Clause
 from .marks import Marks
@@ -144,12 +144,12 @@ def completed(question: Question) -> Plan:
         fused = fusion.completed(knn_scores, bm25_scores, question.request.tuning.vector_weight)
         order = np.lexsort((np.arange(len(keys)), -fused)).tolist()
     shown |= yield from _missing(question, [keys[at] for at in order[start:end]], shown)
-    accounts = completed_accounts(knn_scores, bm25_scores, question.request.tuning) if question.request.explain else None
     hits = []
     for at in order[start:end]:
         if keys[at] in shown:
             legs = {"bm25": float(bm25_scores[at]), "knn": float(knn_scores[at])}
-            hits.append(_hit(shown[keys[at]], float(fused[at]), legs, question, accounts[at] if accounts else None))
+            account = completed_account(at, knn_scores, bm25_scores, question.request.tuning) if question.request.explain else None
+            hits.append(_hit(shown[keys[at]], float(fused[at]), legs, question, account))
     return Outcome(tuple(hits), cursors.encode(end, question.mark) if len(order) > end else None)
 
 
@@ -252,7 +252,7 @@ def _fused_here(question: Question) -> Plan:
     for at, score in zip(rows, scores, strict=True):
         if keys[at] in shown:
             own = {name: values[at] for name, values in raw.items() if at in values}
-            account = server_account(at, score, legs, tuning) if question.request.explain else None
+            account = server_account(at, legs["knn"], legs["bm25"], tuning) if question.request.explain else None
             hits.append(_hit(shown[keys[at]], score, own, question, account))
     return Outcome(tuple(hits), cursors.encode(end, question.mark) if len(keys) > end else None)
 
