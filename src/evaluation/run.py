@@ -12,6 +12,7 @@ from ..infra.factories import cache_folder
 from ..infra.providers.tokenizer import ModelTokenizer
 from ..infra.resource_manager import ResourceManager
 from ..infra.search.embedded import EmbeddedSearch
+from ..retrieval.intents import compile_rules
 from ..retrieval.retriever import Retriever
 from .dataset import Dataset
 from .index import OnIndexed, ensure_index, index_folder
@@ -52,7 +53,8 @@ async def evaluate(plan: Plan, settings: Settings, *, on_indexed: OnIndexed | No
             tokens = ModelTokenizer(cache_folder(settings))
             built = await ensure_index(folder, plan.dataset.documents(), search, embedder, tokens, settings.ingestion, on_indexed)
             metrics = tuple(dict.fromkeys((*DEFAULT_METRICS, *plan.metrics)))
-            scores = await ask_all(plan.dataset, Retriever(search, embedder, settings.retrieval), plan.mode, metrics, history=plan.history, on_asked=on_asked)
+            retriever = Retriever(search, embedder, settings.retrieval, compile_rules(settings.intents))
+            scores = await ask_all(plan.dataset, retriever, plan.mode, metrics, history=plan.history, on_asked=on_asked)
         finally:
             await search.aclose()
     return EvalReport(
