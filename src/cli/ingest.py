@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import click
 
 from ..core.identity import DEFAULT_TENANT, EVERYONE
-from ..errors import InputError, UnsupportedFeatureError
+from ..errors import InputError
 from .common import EXIT_FAILED, CommandContext, common_options
 
 if TYPE_CHECKING:
@@ -26,7 +28,8 @@ _NAMED = ("user:", "group:")
 @click.option(
     "--rebuild",
     is_flag=True,
-    help="Empty the whole index first, of all tenants, once a document is read and the model answers; needed when the embedding model changes.",
+    help="Begin with an empty index, for all tenants, once a document is read and the model answers; needed when the embedding model changes. "
+    "OpenSearch keeps serving the old index until the new one is filled, and keeps it for `rag index rollback`.",
 )
 @common_options
 def command(ctx: CommandContext, paths: tuple[str, ...], tenant: str, allow: tuple[str, ...], rebuild: bool) -> None:
@@ -70,25 +73,28 @@ async def _ingest(ctx: CommandContext, paths: tuple[str, ...], target: tuple[str
     tenant, acl = target
     async with ctx.resources() as resources:
         ingestor: Ingestor = resources.get("ingestor")
-        if rebuild:
-            await _reset(resources.search, ingestor, found.items, target)
-        with make_view(found, as_json=ctx.json) as view:
-            try:
-                await ingestor.ingest(found.items, tenant=tenant, acl=acl, on_event=view)
-            finally:
-                view.close()
-                if view.ended:
-                    summarise(ctx, view.report, complete=view.complete)
+        async with _destination(resources.search, ingestor, found.items, target, rebuild=rebuild) as chosen:
+            with make_view(found, as_json=ctx.json) as view:
+                try:
+                    await chosen.ingest(found.items, tenant=tenant, acl=acl, on_event=view)
+                finally:
+                    view.close()
+                    if view.ended:
+                        summarise(ctx, view.report, complete=view.complete)
         return view.report
 
 
-async def _reset(search: SearchClient, ingestor: Ingestor, items: tuple[SourceItem, ...], target: tuple[str, tuple[str, ...]]) -> None:
-    """Empty the index, but only once it is known that it can be filled again."""
+@asynccontextmanager
+async def _destination(
+    search: SearchClient, ingestor: Ingestor, items: tuple[SourceItem, ...], target: tuple[str, tuple[str, ...]], *, rebuild: bool
+) -> AsyncIterator[Ingestor]:
+    """Into the index as it is, or into a new one; the latter only once it is known that it can be filled."""
+    if not rebuild:
+        yield ingestor
+        return
     if not items:
         raise InputError("No document was found; the index stays as it is.", hint="Name files or folders that hold documents.")
-    reset = getattr(search, "reset", None)
-    if reset is None:
-        raise UnsupportedFeatureError("This search engine cannot be emptied by `rag ingest --rebuild`.", setting="search.engine")
     tenant, acl = target
     await ingestor.rehearse(items, tenant=tenant, acl=acl)
-    await reset()
+    async with search.rebuilding() as aside:
+        yield ingestor.into(aside)

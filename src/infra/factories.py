@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal
 
-from ..errors import UnsupportedFeatureError
 from .resource_manager import REGISTRY, ResourceManager
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
     from langgraph.store.base import BaseStore
 
-    from .config import ChatCfg, EmbedCfg, Settings
+    from .azure_auth import AzureTokens
+    from .config import ChatCfg, EmbedCfg, SearchCfg, Settings
     from .health import HealthChecker
     from .network import NetworkPolicy
     from .providers.protocol import ChatModel, Embedder
@@ -54,17 +54,11 @@ def build_network(resources: ResourceManager) -> NetworkPolicy:
     return NetworkPolicy(resources.settings.network)
 
 
-def build_tokens(resources: ResourceManager) -> None:
-    """No identity is configured, so there is no token provider.
+def build_tokens(resources: ResourceManager) -> AzureTokens | None:
+    """The tokens of the configured Azure identity; None where there is none. The first token is fetched when it is first asked for."""
+    from .azure_auth import make_token_provider
 
-    Raises:
-        UnsupportedFeatureError: one is configured: Entra identities are not part of this release.
-    """
-    azure = resources.settings.azure
-    if azure.credential or azure.certificate_path or azure.client_secret:
-        raise UnsupportedFeatureError(
-            "Entra ID identities are not part of this release.", setting="azure.credential", hint="Use [azure_openai] api_key for now."
-        )
+    return make_token_provider(resources.settings.azure, resources.network)
 
 
 def build_chat(resources: ResourceManager) -> ChatModel:
@@ -73,11 +67,11 @@ def build_chat(resources: ResourceManager) -> ChatModel:
         from .providers.local_chat import LocalChatModel
 
         return LocalChatModel(resources.embedder)
+    from .azure_models import azure_chat
     from .clients import make_chat_client
     from .providers.openai_chat import OpenAIChatModel
 
-    tokens = None if cfg.api_key else resources.tokens
-    return OpenAIChatModel(lambda: make_chat_client(cfg, tokens, network=resources.network), cfg)
+    return azure_chat(resources, cfg, lambda cfg, tokens: OpenAIChatModel(lambda: make_chat_client(cfg, tokens, network=resources.network), cfg))
 
 
 def build_embedder(resources: ResourceManager) -> Embedder:
@@ -95,23 +89,35 @@ def _bare_embedder(resources: ResourceManager, cfg: EmbedCfg) -> Embedder:
         from .providers.local_embedder import LocalEmbedder
 
         return LocalEmbedder(cache_folder(resources.settings), threads=cfg.threads)
+    from .azure_models import azure_embedder
     from .clients import make_embed_client
     from .providers.openai_embedder import OpenAIEmbedder
 
-    tokens = None if cfg.api_key else resources.tokens
-    return OpenAIEmbedder(lambda: make_embed_client(cfg, tokens, network=resources.network), cfg)
+    return azure_embedder(resources, cfg, lambda cfg, tokens: OpenAIEmbedder(lambda: make_embed_client(cfg, tokens, network=resources.network), cfg))
 
 
 def build_search(resources: ResourceManager) -> SearchClient:
     settings = resources.settings
-    if settings.search.chosen_engine == "opensearch":
+    return make_engine(resources, settings.search.chosen_engine, settings.search)
+
+
+def make_engine(resources: ResourceManager, engine: Literal["embedded", "opensearch"], cfg: SearchCfg) -> SearchClient:
+    """A search engine for the configured embedder, whichever one the configuration chose; the caller closes it.
+
+    Args:
+        cfg: `[search]`, with the alias to use.
+
+    Raises:
+        ConfigurationError: `[search]` names no host.
+    """
+    embedder = resources.embedder
+    if engine == "opensearch":
         from .opensearch_client import OpenSearchClient
 
-        return cast("SearchClient", OpenSearchClient(settings.search))
+        return OpenSearchClient(cfg, embedder=embedder.model, dims=embedder.dims, network=resources.network)
     from .search.embedded import EmbeddedSearch
 
-    embedder = resources.embedder
-    return EmbeddedSearch(settings.storage.path / INDEX_FOLDER, embedder=embedder.model, dims=embedder.dims)
+    return EmbeddedSearch(resources.settings.storage.path / INDEX_FOLDER, embedder=embedder.model, dims=embedder.dims)
 
 
 def build_checkpointer(resources: ResourceManager) -> BaseCheckpointSaver[Any]:
@@ -128,6 +134,7 @@ def build_store(resources: ResourceManager) -> BaseStore:
 
 def build_health(resources: ResourceManager) -> HealthChecker:
     """Checks of what an answer needs: the index, and the model that embeds questions."""
+    from .azure_models import register_identity
     from .health import HealthChecker
 
     async def embedder() -> None:
@@ -139,6 +146,7 @@ def build_health(resources: ResourceManager) -> HealthChecker:
     checker = HealthChecker()
     checker.register_component("search", search)
     checker.register_component("embedder", embedder)
+    register_identity(checker, resources)
     return checker
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from ..core.identity import EVERYONE, AccessScope
-from ..errors import DocumentError, InputError, RagError
+from ..errors import DocumentError, IndexMissingError, InputError, RagError
 from ..infra.config import IngestionCfg
 from ..infra.providers.protocol import Embedder, TokenSpans
 from ..infra.search.protocol import DocumentWrite, SearchClient
@@ -57,8 +57,13 @@ class Ingestor:
         self._tokenizer = tokenizer
         self._cfg = cfg
 
+    def into(self, search: SearchClient) -> Ingestor:
+        """The same, into another index."""
+        return Ingestor(search, self._embedder, self._tokenizer, self._cfg)
+
     async def ingest(self, items: Iterable[SourceItem], *, tenant: str, acl: Sequence[str], on_event: OnEvent | None = None) -> IngestReport:
-        """Ingest documents; those that the index holds unchanged are skipped, a changed one replaces what was there.
+        """Ingest documents; those that the index holds unchanged are skipped, a changed one replaces what was there. At the
+        end searches find all of them.
 
         Args:
             acl: principals that may see the documents.
@@ -127,6 +132,8 @@ class _Run:
                 group.create_task(self._load_all(items))
                 group.create_task(self._embed_all())
                 group.create_task(self._write_all())
+            if self._tally.added or self._tally.updated:
+                await self._search.refresh()
             complete = True
         except BaseExceptionGroup as problems:
             raise _innermost(problems) from None
@@ -144,12 +151,19 @@ class _Run:
     async def _load_all(self, items: list[SourceItem]) -> None:
         for first in range(0, len(items), _HASHES):
             some = items[first : first + _HASHES]
-            known = await self._search.content_hashes([item.id for item in some], self._target.tenant)
+            known = await self._known([item.id for item in some])
             for item in some:
                 prepared = await self._load(item, known.get(item.id))
                 if prepared is not None:
                     await self._loaded.put(prepared)
         await self._loaded.put(None)
+
+    async def _known(self, document_ids: list[str]) -> dict[str, str]:
+        """Content hashes; none where there is no index yet: the first write makes it, or says why it cannot."""
+        try:
+            return await self._search.content_hashes(document_ids, self._target.tenant)
+        except IndexMissingError:
+            return {}
 
     async def _load(self, item: SourceItem, known: str | None) -> Prepared | None:
         try:

@@ -35,13 +35,14 @@ class Checks:
 
 
 async def compare(transport: Transport, source: str, target: str, timeout_s: float) -> Checks:
-    """Compare two refreshed versions that nobody writes to.
+    """Compare two versions that nobody writes to.
 
     Raises:
         RagError: they hold different numbers of entries, or the new one answers differently.
     """
     counts = {}
     for name in (source, target):
+        await transport.perform("POST", f"/{name}/_refresh", timeout_s=timeout_s, index=name)
         counts[name] = [await _count(transport, name, kind, timeout_s) for kind in (fields.DOCUMENT, fields.INTENT, fields.CHUNK)]
     if counts[source] != counts[target]:
         (documents, _, chunks), (copied, _, copied_chunks) = counts[source], counts[target]
