@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from ..text import joined
 
 _PRIVATE = "\ue000"
+_TRIMMED = "".join(map(chr, range(0x21)))
+"""What the server's highlighter takes off both ends of a text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,4 +35,10 @@ class Marks:
                 places.append((length, length + len(word)))
             plain.append(word)
             length += len(word)
-        return joined(places) if "".join(plain) == text else ()
+        seen = "".join(plain)
+        if seen == text:
+            return joined(places)
+        if seen != text.strip(_TRIMMED):
+            return ()
+        before = len(text) - len(text.lstrip(_TRIMMED))
+        return joined((start + before, stop + before) for start, stop in places)

@@ -45,7 +45,8 @@ LEGS: Final = ("bm25", "knn")
 _SHORT_WORDS: Final = 32
 _EXPANSIONS: Final = 8
 """Of a misspelled word; 2 fields x 32 words x 8 stay within the server's 1,024 clauses."""
-_MARKED_WORDS = 450
+_MARKED_CHARS = 900
+"""Of a question; in an unspaced script each is a clause, and the server takes 1,024."""
 _WORD = re.compile(r"\w+")
 
 
@@ -189,6 +190,6 @@ def hybrid(lexical: Clause, near: Clause, pipeline: Pipeline, *, depth: int, siz
 
 def marked(text: str, marks: tuple[str, str]) -> dict[str, Any]:
     """The part of a body that asks for the whole text of each hit with marks around the question's words."""
-    wanted = " ".join(_WORD.findall(clean(text))[:_MARKED_WORDS])
-    field = {"number_of_fragments": 0, "highlight_query": {"match": {fields.TEXT: wanted}}}
+    wanted = {"match": {fields.TEXT: clean(text)[:_MARKED_CHARS]}}
+    field = {"number_of_fragments": 0, "highlight_query": wanted}
     return {"highlight": {"pre_tags": [marks[0]], "post_tags": [marks[1]], "fields": {fields.TEXT: field}}}
