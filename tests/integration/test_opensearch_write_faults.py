@@ -205,6 +205,21 @@ async def test_a_connection_that_goes_silent_is_given_up_and_the_batch_sent_agai
         await impatient.transport.aclose()
 
 
+async def test_a_group_of_documents_takes_four_requests_and_an_unchanged_one_takes_one(store: Store, proxy: FaultProxy) -> None:
+    plain = Store.at(proxy.url, store.alias)
+    try:
+        await plain.indices.ensure()
+        proxy.forget()
+        await plain.writer.write(CORPUS)
+        paths = [request.path.partition("?")[0].rpartition("/")[2] for request in proxy.requests]
+        assert paths == ["_mget", "_bulk", "_bulk", "_bulk"]
+        proxy.forget()
+        await plain.writer.write(CORPUS)
+        assert len(proxy.requests) == 1
+    finally:
+        await plain.transport.aclose()
+
+
 async def test_only_refused_items_are_sent_again(store: Store, proxy: FaultProxy) -> None:
     with proxy.fault(ItemStorm(path=BULK, items=0.5, times=1)):
         bulk = Bulk(store.transport, store.cfg.model_copy(update={"bulk_actions": 100}), store.alias)

@@ -235,9 +235,11 @@ class Documents:
 
     @staticmethod
     def _written(held: Held, dims: int) -> DocumentWrite:
-        document = held.record.document if held.whole else replace(held.record.document, content_hash="")
-        chunks = tuple(records.chunk_from(entry[fields.PAYLOAD]) for entry in held.chunks)
-        return DocumentWrite(document, chunks, records.vectors_from(held.chunks, dims))
+        document, entries = held.record.document, held.chunks
+        if not held.whole:  # of two revisions a chunk may be there twice
+            document = replace(document, content_hash="")
+            entries = list({entry[fields.PAYLOAD]["id"]: entry for entry in entries}.values())
+        return DocumentWrite(document, tuple(records.chunk_from(entry[fields.PAYLOAD]) for entry in entries), records.vectors_from(entries, dims))
 
 
 def _position(position: object) -> list[Any]:
