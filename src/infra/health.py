@@ -6,9 +6,11 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from ..errors import RagError
+from .resilience.health_cache import HealthCache
 
 Status = Literal["healthy", "unhealthy"]
 Check = Callable[[], Awaitable[None]]
@@ -36,23 +38,25 @@ class Health:
 
 
 class HealthChecker:
-    """Checks by name. A check returns, or raises what is wrong.
+    """Checks by name. A check returns, or raises what is wrong. Whoever asks while one runs shares its outcome.
 
     Args:
         timeout_s: seconds that one check may take before it counts as unhealthy.
+        ttl_s: seconds that an outcome is kept, so that many probes (each replica's, each monitor's) cost a service one question.
     """
 
-    def __init__(self, timeout_s: float = 5.0) -> None:
+    def __init__(self, timeout_s: float = 5.0, ttl_s: float = 1.0) -> None:
         self._timeout_s = timeout_s
-        self._checks: dict[str, tuple[Check, bool]] = {}
+        self._ttl_s = ttl_s
+        self._checks: dict[str, HealthCache[ComponentHealth]] = {}
 
     def register_component(self, name: str, check: Check, *, required: bool = True) -> None:
         """Add a check; ``required`` ones decide readiness."""
-        self._checks[name] = (check, required)
+        self._checks[name] = HealthCache(partial(self._check, name, check, required), self._ttl_s)
 
     async def check_all(self) -> Health:
         """All components, in order of registration."""
-        return Health(tuple(await asyncio.gather(*(self._check(name, *entry) for name, entry in self._checks.items()))))
+        return Health(tuple(await asyncio.gather(*(check.get() for check in self._checks.values()))))
 
     async def _check(self, name: str, check: Check, required: bool) -> ComponentHealth:
         start = time.perf_counter()

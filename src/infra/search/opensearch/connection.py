@@ -82,6 +82,8 @@ class HostConnection(AsyncConnection):
         self.loop = asyncio.get_running_loop()
         self._connector = _Connector(limit=pool_size, keepalive_timeout=KEEP_ALIVE_S, ssl=context or True, loop=self.loop)
         self._connector.connect_timeout_s = connect_timeout_s
+        self.places = asyncio.Semaphore(pool_size)
+        """One for each connection of the pool. Who takes one first knows that time spent waiting was not the server's."""
         proxy = network.proxy_for(host.name, host.port)
         self._proxy_headers: dict[str, str] = {hdrs.HOST: host.authority}  # aiohttp adds it to these; their hash is part of the pool's key
         if proxy is not None and proxy.username:
@@ -117,7 +119,9 @@ class HostConnection(AsyncConnection):
         Args:
             target: path and query, percent-encoded.
         """
-        conn = await self._connect()
+        if self._connector.closed:  # asked again, a closed connector waits for a place for ever
+            raise aiohttp.ClientConnectionError("Connector is closed.")
+        conn = await self._connector.connect(self._route, [], self._limits)
         whole = False
         try:
             protocol = conn.protocol
@@ -136,15 +140,6 @@ class HostConnection(AsyncConnection):
             # Closing tells the server to cancel a search that is still running.
             conn.release() if whole else conn.close()
         return Answer(message.code, message.headers, data)
-
-    async def _connect(self) -> aiohttp.connector.Connection:
-        try:
-            return await self._connector.connect(self._route, [], self._limits)
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if self._connector.closed and not (task and task.cancelling()):  # aiohttp cancels those who wait for a place in a closed pool
-                raise aiohttp.ClientConnectionError("Connector is closed.") from None
-            raise
 
     def _write(self, transport: asyncio.Transport, method: str, target: str, body: bytes | None, content_type: str, headers: Mapping[str, str] | None) -> None:
         parts = [method.encode(), b" ", (self._origin + target).encode("ascii"), self._static]
