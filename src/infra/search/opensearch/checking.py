@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ....errors import RagError
 from . import fields
 from .diffing import search
+from .failures import check_whole, classify
+from .serializer import dumps
 
 if TYPE_CHECKING:
     from .transport import Transport
@@ -56,7 +58,7 @@ async def compare(transport: Transport, source: str, target: str, timeout_s: flo
         shown = ", ".join(f"{leg} {share:.2f}" for leg, share in poor.items())
         raise RagError(
             f"{target} answers otherwise than {source}: of the hits of {questions} sample questions it finds {shown}, less than {_AGREEMENT}; the alias stays.",
-            hint=f"Look at it with `rag index info`; `rag index switch {target}` takes it all the same.",
+            hint=f"Look at both with `rag index list`; `rag index switch {target}` takes it all the same.",
         )
     return Checks(counts[source][0], counts[source][2], questions, agreement)
 
@@ -67,14 +69,27 @@ async def _count(transport: Transport, index: str, kind: str, timeout_s: float) 
 
 
 async def _agreement(transport: Transport, source: str, target: str, timeout_s: float) -> tuple[dict[str, float], int]:
-    shares: dict[str, list[float]] = {"bm25": [], "knn": []}
     sample = await _sample(transport, source, timeout_s)
-    for entry in sample:
-        for leg, query in _questions(entry).items():
-            body = {"size": _TOP, "query": query, "_source": False, "track_total_hits": False}
-            old, new = [await search(transport, name, body, timeout_s) for name in (source, target)]
-            shares[leg].append(share(old, new, _TIE[leg]))
+    asked = [(leg, query) for entry in sample for leg, query in _questions(entry).items()]
+    old, new = [await _ask(transport, name, [query for _, query in asked], timeout_s) for name in (source, target)]
+    shares: dict[str, list[float]] = {"bm25": [], "knn": []}
+    for (leg, _), before, after in zip(asked, old, new, strict=True):
+        shares[leg].append(share(before, after, _TIE[leg]))
     return {leg: sum(found) / len(found) for leg, found in shares.items() if found}, len(sample)
+
+
+async def _ask(transport: Transport, index: str, queries: Sequence[Mapping[str, Any]], timeout_s: float) -> list[list[dict[str, Any]]]:
+    """Hits of several queries, in one request: writers wait meanwhile."""
+    if not queries:
+        return []
+    head = dumps({})
+    lines = [line for query in queries for line in (head, dumps({"size": _TOP, "query": query, "_source": False, "track_total_hits": False}))]
+    answer = await transport.perform("POST", f"/{index}/_msearch", body=b"\n".join([*lines, b""]), timeout_s=timeout_s, index=index)
+    for one in answer["responses"]:
+        if "error" in one:
+            raise classify(int(one.get("status", 500)), one, transport.host, index).error
+        check_whole(one, allow_partial=False, host=transport.host, index=index)
+    return [one["hits"]["hits"] for one in answer["responses"]]
 
 
 async def _sample(transport: Transport, index: str, timeout_s: float) -> list[dict[str, Any]]:

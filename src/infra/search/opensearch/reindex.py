@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from ....errors import ConflictError
+from ....errors import ConflictError, RagError
 from ....telemetry.logger import get_logger
 from .checking import Checks, compare
 from .filling import Filling, OnProgress, Progress
@@ -101,15 +101,27 @@ class Reindexer:
         for _ in range(_ATTEMPTS):
             began = time.monotonic()
             async with self._blocked(filling.source) as held:
-                self._rounds += 1
-                await filling.round("switching", last=True)
-                self._tell(Progress("checking", 0, 0))
-                checks = await compare(self._indices.transport, filling.source.name, filling.building.name, self._indices.cfg.bulk_timeout_s)
-                if await held():
+                checks = await self._last_round(filling, held)
+                if checks is not None and await held():
                     await self._lifecycle.publish(filling.building)
                     return checks, time.monotonic() - began
             log.warning("the write block was lost before the switch; another round", index=filling.source.name)
         raise ConflictError(f"The write block on {filling.source.name} is lifted by others again and again.", hint="Run the command again later.")
+
+    async def _last_round(self, filling: Filling, held: Callable[[], Awaitable[bool]]) -> Checks | None:
+        """Copy what is left and compare; None where the two differ because the block was lifted meanwhile.
+
+        That happens to the block that follows a killed reindex's: a writer that found the old announcement lifts the new block.
+        """
+        self._rounds += 1
+        await filling.round("switching", last=True)
+        self._tell(Progress("checking", 0, 0))
+        try:
+            return await compare(self._indices.transport, filling.source.name, filling.building.name, self._indices.cfg.bulk_timeout_s)
+        except RagError:
+            if await held():
+                raise
+            return None
 
     @asynccontextmanager
     async def _blocked(self, source: Version) -> AsyncIterator[Callable[[], Awaitable[bool]]]:
