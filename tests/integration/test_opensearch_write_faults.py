@@ -115,6 +115,7 @@ async def test_a_node_that_is_killed_while_it_is_written_to_keeps_every_acknowle
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 async def test_twenty_kills(opensearch_node: MakeNode) -> None:
     node = opensearch_node("knn", "384m")
     totals = [await kill_round(node, "kills", seed) for seed in range(100, 120)]

@@ -7,6 +7,8 @@ or delete of the document makes good what it left.
 
 The sequence number of the mark is also the version of every chunk that is written behind it. It only grows, so a chunk
 that arrives late, from a request that timed out or from a writer that was overtaken, never takes the place of a newer one.
+Each index counts its sequence numbers from 0; the epoch of the index (`versions.Version.epoch`) stands before them, so that
+what was meant for the index before a switch counts as older, too, where it arrives in the one behind it.
 """
 
 from __future__ import annotations
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
 
 GROUP_CHUNKS: Final = 1000
 GROUP_DOCUMENTS: Final = 500
+_SEQUENCE_BITS: Final = 40
+"""A shard's sequence numbers stay below 2^40, a million million writes; epochs have the other 23 bits of a version."""
 PATIENCE_S: Final = 2.0
 """Another writer's mark that stands still for as long belongs to a writer that is no more; doubled each time that proves wrong."""
 CONFLICT_S: Final = 60.0
@@ -57,11 +61,15 @@ class _Job:
     record: Record | None = None
     index: str = ""
     """Where the mark stands; a later step that lands elsewhere met a switch, and the document begins again."""
+    epoch: int = 0
+    """Of the index that the alias was last seen to point to."""
     fence: tuple[int, int] = (0, 0)
     """Sequence number and primary term of the mark."""
     counted: bool = False
     """A delete took away a document."""
     ended: bool = False
+    unanswered: bool = False
+    """Its delete was sent again, because the answer was lost: if the record is gone now, this was it."""
     lost: bool = False
     """Another writer or a switch came between: begin again."""
     forced: bool = False
@@ -195,9 +203,10 @@ class _Group:
         now = asyncio.get_running_loop().time()
         ready = []
         for job in jobs:
-            job.record, job.lost = found.get(job.key), False
+            job.record, job.lost, job.epoch = found.get(job.key), False, state.epoch
             if self._is_done(job):
                 job.ended = True
+                job.counted = job.record is None and job.unanswered
             elif not self._is_anothers(job, now):
                 ready.append(job)
         marked = await self._mark(ready) if ready else []
@@ -270,6 +279,8 @@ class _Group:
 
         report = await self._bulk().run((_final(job) for job in jobs), on_item=taken)
         self._note(report.failed, by_key)
+        for job in jobs:
+            job.unanswered = job.lost and report.repeated > 0 and job.record is not None and job.record.acknowledged
 
     def _bulk(self) -> Bulk:
         return Bulk(self.transport, self.cfg, self.indices.alias)
@@ -313,7 +324,7 @@ def _check_place(job: _Job, item: Mapping[str, Any]) -> None:
 
 async def _chunk_actions(jobs: Sequence[_Job]) -> AsyncIterator[Action]:
     for job in jobs:
-        version = job.fence[0] + 1
+        version = (job.epoch << _SEQUENCE_BITS) + job.fence[0] + 1
         if job.write is not None and job.vectors is not None:
             for at, entry in enumerate(records.chunk_entries(job.write, job.vectors, job.revision)):
                 yield Action(records.chunk_key(job.key, at), entry, version=version)
