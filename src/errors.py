@@ -37,6 +37,7 @@ RagError
 ├── ModelError                    502: a model answered, but not usably
 │   ├── ContentFilteredError      the provider's content filter refused
 │   ├── ModelCredentialsError     its service refuses this server's own credential; never the caller's 401 or 403
+│   │   └── IdentityError          the identity service gives this server no token; never the caller's 401
 │   └── StreamInterruptedError    a stream ended without its finish reason
 └── ResourceClosedError           used after close
 """
@@ -281,6 +282,10 @@ class ContentFilteredError(ModelError):
 
 class ModelCredentialsError(ModelError):
     code = "model-credentials"
+
+
+class IdentityError(ModelCredentialsError):
+    code = "identity"
 
 
 class StreamInterruptedError(ModelError):

@@ -89,7 +89,8 @@ class Retriever:
             return request, ()
         try:
             async with within(self._budgets.embed):
-                return replace(request, vector=await self._embed(request.query)), ()
+                vector = await self._embed(request.query)
+                return replace(request, vector=vector), getattr(self._embedder, "degraded", ())  # such as a key in place of an identity
         except (ServiceUnavailableError, ModelError) as error:
             if request.mode == "knn":
                 raise

@@ -11,7 +11,7 @@ import json
 import ssl
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,7 +60,7 @@ def content_filter_body() -> dict[str, Any]:
 
 
 class AzureOpenAIEmulator:
-    def __init__(self, folder: Path, dims: int = 8) -> None:
+    def __init__(self, folder: Path, dims: int = 8, ca: trustme.CA | None = None) -> None:
         self.dims = dims
         self.script: deque[Reply] = deque()
         self.requests: list[Recorded] = []
@@ -68,7 +68,9 @@ class AzureOpenAIEmulator:
         self.open_connections = 0
         self.deployments = {"gpt-4", "text-embedding-ada-002", "text-embedding-3-small"}
         self.unknown_arguments: set[str] = set()
-        ca = trustme.CA()
+        self.problem_of: Callable[[str], str] | None = None
+        """Says why a bearer token is not good, or nothing: `EntraEmulator.problem_of`."""
+        ca = ca or trustme.CA()
         self.ca_file = folder / "ca.pem"
         ca.cert_pem.write_to_path(self.ca_file)
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -150,7 +152,8 @@ class AzureOpenAIEmulator:
 
     def _refusal(self, request: Recorded) -> Reply | None:
         credential = request.headers.get("api-key") or request.headers.get("authorization", "").removeprefix("Bearer ")
-        if credential not in (KEY, TOKEN):
+        known = credential in (KEY, TOKEN) or (self.problem_of is not None and bool(credential) and not self.problem_of(credential))
+        if not known:
             return Reply(401, {"error": {"code": "401", "message": "Access denied due to invalid subscription key."}})
         model = request.body.get("model")
         if request.path.startswith("/openai/deployments/"):

@@ -36,14 +36,14 @@ async def generate(state: AgentState, *, chat: ChatModel, verify: Verify, emit: 
                 record_timing("first_sentence", (time.perf_counter() - state["started"]) * 1000)
             sent.append(text if sent else text.lstrip())
             emit(TokenEvent(sent[-1]))
-    degraded = (*state.get("degraded", ()), *([CUT] if reply.cut else []), *dropped_reason(checker.dropped))
+    reasons = (*state.get("degraded", ()), *reply.degraded, *([CUT] if reply.cut else []), *dropped_reason(checker.dropped))
     return {
         "sentences": tuple(raw),
         "answer": "".join(sent),
         "citations": checker.citations,
         "refused": not sent,
         "usage": reply.usage,
-        "degraded": degraded,
+        "degraded": tuple(dict.fromkeys(reasons)),  # embedding and answering may say the same
     }
 
 
@@ -86,6 +86,7 @@ class _Reply:
         self._messages = messages
         self.usage = Usage()
         self.cut = False
+        self.degraded: tuple[str, ...] = ()
 
     async def sentences(self) -> AsyncIterator[str]:
         cutter = SentenceStream()
@@ -94,6 +95,7 @@ class _Reply:
             async for delta in stream:
                 self.usage = delta.usage or self.usage
                 self.cut = self.cut or delta.finish_reason == "length"
+                self.degraded += delta.degraded
                 for sentence in cutter.feed(delta.text):
                     yield sentence
         for sentence in cutter.flush():

@@ -59,6 +59,12 @@ class CachedEmbedder:
     def dims(self) -> int:
         return self._inner.dims
 
+    @property
+    def degraded(self) -> tuple[str, ...]:
+        """Why the inner embedder's last vectors are not from where they should be."""
+        reasons: tuple[str, ...] = getattr(self._inner, "degraded", ())
+        return reasons
+
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """As the inner embedder; texts seen before come from the cache.
 

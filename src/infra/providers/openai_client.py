@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx2
@@ -12,6 +12,7 @@ import openai
 
 from ...errors import ModelCredentialsError, RagError
 from ..http_transport import PolicyTransport
+from .protocol import TokenSource
 
 if TYPE_CHECKING:
     from ..config import ChatCfg, EmbedCfg
@@ -32,7 +33,7 @@ def open_azure(base: str, api_version: str, cfg: ChatCfg | EmbedCfg, tokens: Cal
         project="",
         timeout=cfg.timeout_s,
         max_retries=cfg.max_retries,
-        http_client=_http_client(cfg, policy),
+        http_client=_http_client(cfg, policy, tokens),
     )
     return _deaf(client)
 
@@ -47,7 +48,7 @@ def open_openai(base: str, cfg: ChatCfg | EmbedCfg, tokens: Callable[[], Any] | 
         project="",
         timeout=cfg.timeout_s,
         max_retries=cfg.max_retries,
-        http_client=_http_client(cfg, policy),
+        http_client=_http_client(cfg, policy, tokens),
     )
     return _deaf(client)
 
@@ -66,8 +67,32 @@ async def settle(client: AnyClient) -> None:
         await transport.close_idle()
 
 
-def _http_client(cfg: ChatCfg | EmbedCfg, policy: NetworkPolicy) -> httpx2.AsyncClient:
+class RetryRefused(httpx2.Auth):
+    """A token that the service refuses (401) is thrown away, and the request sent once more with a new one.
+
+    The `openai` client sets the header itself, with each of its attempts, and does not repeat after a 401. A second 401 is
+    the answer: what is wrong is not the token's age.
+    """
+
+    def __init__(self, tokens: TokenSource) -> None:
+        self._tokens = tokens
+
+    async def async_auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
+        response = yield request
+        used = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if response.status_code != 401 or not used:
+            return
+        self._tokens.invalidate(used)
+        new = await self._tokens.token()
+        if new != used:  # an identity may answer from a cache of its own
+            request.headers["authorization"] = f"Bearer {new}"
+            yield request
+
+
+def _http_client(cfg: ChatCfg | EmbedCfg, policy: NetworkPolicy, tokens: object) -> httpx2.AsyncClient:
     client = policy.async_client(cfg.timeout_s)
+    if isinstance(tokens, TokenSource):
+        client.auth = RetryRefused(tokens)
     client.event_hooks = {"request": [_drop_empty_headers], "response": []}
     return client
 
@@ -87,6 +112,9 @@ def _deaf(client: Client) -> Client:
 
 def _token_source(tokens: Callable[[], Any]) -> Callable[[], Awaitable[str]]:
     """An asynchronous provider of any token provider; a synchronous one may block, so it runs in a thread."""
+    renewable: object = tokens
+    if isinstance(renewable, TokenSource):
+        return renewable.token
 
     async def source() -> str:
         try:

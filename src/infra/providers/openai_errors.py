@@ -56,6 +56,7 @@ class ErrorMap:
     def __init__(self, section: str, cfg: ChatCfg | EmbedCfg) -> None:
         self._section = section
         self._azure = cfg.provider == "azure"
+        self._identity = self._azure and cfg.api_key is None
         self._model = cfg.model
         self._timeout_s = cfg.timeout_s
         parts = urlsplit(cfg.api_base or "https://api.openai.com")
@@ -89,6 +90,9 @@ class ErrorMap:
         """The error to raise instead; raise it ``from None``, the original carries the request."""
         if isinstance(error, openai.APIStatusError):
             return self._status(error)
+        ours = next((cause for cause in _causes(error) if isinstance(cause, RagError)), None)
+        if ours is not None:  # of the identity, when a refused token could not be replaced
+            return ours
         if isinstance(error, (TimeoutError, openai.APITimeoutError, httpx2.TimeoutException)):
             return self.deadline()
         if isinstance(error, (openai.APIConnectionError, httpx2.TransportError, OSError)):
@@ -143,11 +147,17 @@ class ErrorMap:
         return ModelError(f"The model's service refused the request (HTTP {error.status_code}{code}).", hop=self.hop, setting=f"{self._section}.model")
 
     def _unauthenticated(self, _error: openai.APIStatusError) -> RagError:
+        if self._identity:
+            text = "The model's service accepts neither the identity's token nor a new one (HTTP 401)."
+            return ModelCredentialsError(text, hop=self.hop, setting="azure.scope", hint="Check scope and tenant: the token must be meant for this resource.")
         return ModelCredentialsError(
             "The model's service does not accept the credential (HTTP 401).", hop=self.hop, setting=self.credential, hint="Check key or identity."
         )
 
     def _forbidden(self, _error: openai.APIStatusError) -> RagError:
+        if self._identity:
+            hint = "Give it the role Cognitive Services OpenAI User on the resource."
+            return ModelCredentialsError("The identity may not use this model (HTTP 403).", hop=self.hop, setting="azure.client_id", hint=hint)
         return ModelCredentialsError(
             "The credential may not use this model (HTTP 403).", hop=self.hop, setting=self.credential, hint="Ask for access to the resource."
         )

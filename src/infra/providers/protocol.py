@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from ...core.chat import Message, Usage
 
@@ -20,6 +20,8 @@ class ChatResult:
     content: str
     finish_reason: FinishReason = "stop"
     usage: Usage = field(default_factory=Usage)
+    degraded: tuple[str, ...] = ()
+    """Why something other than what was asked for answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,8 @@ class ChatDelta:
     text: str = ""
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
+    degraded: tuple[str, ...] = ()
+    """As of a `ChatResult`; on any piece."""
 
 
 class ChatModel(Protocol):
@@ -67,6 +71,19 @@ class Embedder(Protocol):
         ...
 
     async def aclose(self) -> None: ...
+
+
+@runtime_checkable
+class TokenSource(Protocol):
+    """Bearer tokens that can be thrown away when a service refuses them; `azure_auth.TokenProvider` is one."""
+
+    async def token(self) -> str:
+        """A valid token."""
+        ...
+
+    def invalidate(self, token: str) -> bool:
+        """Give this token to nobody any more; False if it is not the one in use."""
+        ...
 
 
 class TokenSpans(Protocol):

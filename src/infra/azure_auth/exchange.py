@@ -1,0 +1,51 @@
+"""How one request of an identity ended, noted where it happens.
+
+What azure-identity raises hides that: transport errors, refusals and pages of an intercepting proxy all arrive as
+`ClientAuthenticationError`, some without their cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from ..network import ProxySettings
+
+
+@dataclass(slots=True)
+class Exchange:
+    """How the last request of a fetch ended. Holds nothing that was sent, and of what came back only codes."""
+
+    hop: str = ""
+    """``scheme://host:port`` that was asked."""
+    proxy: ProxySettings | None = None
+    failure: Exception | None = field(default=None, repr=False)
+    """What the connection failed with; None once an answer came."""
+    status: int | None = None
+    retry_after: str | None = None
+    error: str = ""
+    """OAuth's word, such as ``invalid_client``."""
+    codes: tuple[str, ...] = ()
+    """Entra's numbers, such as ``7000215``."""
+
+
+def address(url: str) -> str:
+    """``scheme://host`` of an address, with the port where it names one, and never with credentials."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and all that it came from; also what requests and urllib3 keep in ``args`` and ``reason``."""
+    waiting, seen = [error], set[int]()
+    while waiting:
+        found = waiting.pop(0)
+        if isinstance(found, BaseException) and id(found) not in seen:
+            seen.add(id(found))
+            yield found
+            waiting += [found.__cause__, found.__context__, getattr(found, "reason", None), *(arg for arg in found.args if isinstance(arg, BaseException))]

@@ -1,0 +1,171 @@
+"""From `[azure]` to tokens: asks the configured kinds of identity in order, again where that may help, within one deadline."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from ...errors import ConfigurationError, IdentityError, MissingExtraError, RagError
+from ...telemetry.logger import get_logger
+from ..resilience.retry import MAX_RETRY_AFTER_S, delay, retry_after
+from .certificates import PATH, read_certificate
+from .failures import Failure, failure_of
+from .kinds import KINDS, Kind, authority_of, kind_names
+from .tokens import HeldError, Token, TokenProvider
+
+if TYPE_CHECKING:
+    from ..config import AzureCfg
+    from ..network import NetworkPolicy
+    from .transport import IdentitySession
+
+log = get_logger(__name__)
+
+ATTEMPTS = 3
+BACKOFF_BASE_S, BACKOFF_CAP_S = 0.5, 4.0
+
+
+class Identity:
+    """Fetches tokens of one `[azure]` section; one fetch at a time (`TokenProvider` sees to that).
+
+    Each fetch has a credential of its own on a session that stays: a reused credential answers from its own cache, also
+    after a token was refused, and never reads a rotated certificate.
+    """
+
+    def __init__(self, cfg: AzureCfg, policy: NetworkPolicy, pause: Callable[[float], None] | None = None) -> None:
+        self._cfg = cfg
+        self._policy = policy
+        self._stop = threading.Event()
+        self._pause = pause or self._wait
+        self._sessions: dict[bool, IdentitySession] = {}
+
+    def __call__(self) -> Token:
+        """A new token.
+
+        Raises:
+            RagError: as `TokenProvider` lists them.
+            HeldError: the same, where the service says how long to wait.
+        """
+        kinds = [KINDS[name] for name in kind_names(self._cfg)]
+        deadline = time.monotonic() + self._cfg.timeout_s
+        outcome: Token | Failure = self._ask(kinds[0], deadline) if len(kinds) == 1 else self._ask_chain(kinds, deadline)
+        if isinstance(outcome, Token):
+            return outcome
+        after = retry_after(outcome.retry_after, time.time())
+        if after:
+            raise HeldError(outcome.error, min(after, MAX_RETRY_AFTER_S))
+        raise outcome.error
+
+    def close(self) -> None:
+        self._stop.set()
+        for session in self._sessions.values():
+            session.close()
+
+    def _ask_chain(self, kinds: Sequence[Kind], deadline: float) -> Token | Failure:
+        absent: list[str] = []
+        for kind in kinds:
+            unmet = kind.unmet(self._cfg)
+            if unmet:
+                absent.append(f"{kind.name} ({', '.join(unmet)} not set)")
+                continue
+            outcome = self._ask(kind, deadline)
+            if isinstance(outcome, Token) or not outcome.absent:
+                return outcome
+            log.info("an identity of the chain is not to be had here", kind=kind.name)
+            absent.append(kind.name)
+        text = f"None of the chain's identities is to be had here: {', '.join(absent)}."
+        return Failure(IdentityError(text, setting="azure.chain", hint="Configure one of them, or name another."))
+
+    def _ask(self, kind: Kind, deadline: float) -> Token | Failure:
+        for attempt in range(1, ATTEMPTS + 1):
+            outcome = self._ask_once(kind, deadline)
+            if isinstance(outcome, Token) or not outcome.again or attempt == ATTEMPTS:
+                break
+            wait = delay(attempt, random.random, base_s=BACKOFF_BASE_S, cap_s=BACKOFF_CAP_S)
+            wait = max(wait, retry_after(outcome.retry_after, time.time()) or 0.0)
+            if wait >= deadline - time.monotonic() or self._stop.is_set():
+                break
+            self._pause(wait)
+        return outcome
+
+    def _ask_once(self, kind: Kind, deadline: float) -> Token | Failure:
+        """Errors are returned, not raised from within ``except``: none keeps azure-identity's, which hold requests, as its context."""
+        session: IdentitySession | None = None
+        failure: Failure | None = None
+        try:
+            kind.check(self._cfg)
+            session = self._session(kind.local)
+            transport = session.begin(deadline)
+            now = time.time()
+            info = kind.open(self._cfg, transport, deadline - time.monotonic()).get_token_info(self._cfg.scope)
+            return Token.issued(info.token, now, float(info.expires_on), refresh_on=info.refresh_on, kind=kind.name)
+        except RagError as error:
+            failure = Failure(error)
+        except Exception as error:  # noqa: BLE001 - azure-identity wraps everything in everything; what happened stands in the session
+            log.debug("azure-identity gave no token", kind=kind.name, error=type(error).__name__)
+        return failure or failure_of(session.last, kind) if session else failure or Failure(kind.missing())
+
+    def _session(self, local: bool) -> IdentitySession:
+        if local not in self._sessions:
+            if importlib.util.find_spec("azure") is None or importlib.util.find_spec("azure.identity") is None:
+                hint = "Install founders-rag[azure]."
+                raise MissingExtraError("Entra ID identities need the optional packages of `azure`.", setting="azure.credential", hint=hint)
+            from .transport import IdentitySession
+
+            _quiet()
+            self._sessions[local] = IdentitySession(self._policy, local=local)
+        return self._sessions[local]
+
+    def _wait(self, seconds: float) -> None:
+        self._stop.wait(seconds)
+
+
+def _quiet() -> None:
+    """These libraries log what servers wrote, MSAL whole bodies at ERROR, and our errors tell it better; a level that was set for them stays."""
+    for name in ("azure", "msal"):
+        logger = logging.getLogger(name)
+        if logger.level == logging.NOTSET:
+            logger.setLevel(logging.CRITICAL)
+
+
+class AzureTokens(TokenProvider):
+    """The tokens of one `[azure]` section: see `TokenProvider`."""
+
+    def __init__(self, cfg: AzureCfg, policy: NetworkPolicy) -> None:
+        self._identity = Identity(cfg, policy)
+        self._azure = cfg
+        super().__init__(self._identity, timeout_s=cfg.timeout_s, hop=cfg.authority_host or "", setting="azure.timeout_s")
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds that are tried, in order."""
+        return kind_names(self._azure)
+
+    def close(self) -> None:
+        super().close()
+        self._identity.close()
+
+    def check_certificate(self, now: datetime | None = None) -> None:
+        """Read the certificate's file, where one is used, and raise what health should tell.
+
+        Raises:
+            ConfigurationError: it cannot be used, or expires within 30 days.
+        """
+        if self._azure.certificate_path is None or "certificate" not in self.kinds:
+            return
+        warning = read_certificate(self._azure.certificate_path, self._azure.certificate_password).warning(now or datetime.now(UTC))
+        if warning:
+            raise ConfigurationError(warning, setting=PATH, hint="Put a new one into the same file; it is read anew with each token.")
+
+
+def make_token_provider(cfg: AzureCfg, policy: NetworkPolicy) -> AzureTokens | None:
+    """The tokens that `[azure]` means; None where it configures no identity. Reads and connects nothing yet."""
+    return AzureTokens(cfg, policy) if kind_names(cfg) else None
+
+
+__all__ = ["AzureTokens", "Identity", "authority_of", "make_token_provider"]
