@@ -79,7 +79,7 @@ class Search:
 
     Attributes:
         leg_scores: the answer names each hit's leg scores; a request of its own (a multi-search cannot).
-        refusable: the server may be unable to do this; a 400 is sent back as `Refused`.
+        refusable: the server may be unable to do this; a 400 is sent back as `Refused`. A request of its own as well.
     """
 
     body: Mapping[str, Any]

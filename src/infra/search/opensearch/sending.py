@@ -48,7 +48,8 @@ class Sender:
         Raises:
             RagError: the first failure.
         """
-        together = [at for at, search in enumerate(searches) if not search.leg_scores] if self._multi else []
+        # What a server cannot parse fails a multi-search as a whole.
+        together = [at for at, search in enumerate(searches) if not (search.leg_scores or search.refusable)] if self._multi else []
         if len(together) == 1:
             together = []
         inside = set(together)
@@ -98,7 +99,7 @@ class Sender:
                 log.info("multi-search is not permitted: searches are sent one by one", index=self._alias)
                 self._multi = False
                 return await _all([self._alone(search, preference) for search, preference in zip(searches, preferences, strict=True)])
-            failed = self._sort_out(searches, waiting, answer["responses"], answers)
+            failed = self._sort_out(waiting, answer["responses"], answers)
             if not failed:
                 return answers
             if any(not failure.transient for _, failure in failed) or not retries.take():
@@ -107,15 +108,13 @@ class Sender:
                 raise failed[0][1].error
             waiting = [at for at, _ in failed]
 
-    def _sort_out(self, searches: Sequence[Search], asked: Sequence[int], items: Sequence[Any], answers: list[Any]) -> list[tuple[int, Failure]]:
+    def _sort_out(self, asked: Sequence[int], items: Sequence[Any], answers: list[Any]) -> list[tuple[int, Failure]]:
         """Put good answers in their places; return the failures with theirs, what a repeat cannot heal first."""
         failed = []
         for at, item in zip(asked, items, strict=True):
             failure = item_failure(item, self._transport.host, self._alias)
             if failure is None:
                 answers[at] = item
-            elif searches[at].refusable and item.get("status") == 400:
-                answers[at] = Refused(_reason(item))
             else:
                 failed.append((at, failure))
         return sorted(failed, key=lambda one: one[1].transient)
