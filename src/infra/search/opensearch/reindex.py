@@ -54,9 +54,11 @@ class Reindexer:
     Args:
         indices: those of the production alias; their configuration says what the new version is made of.
         on_progress: told now and then how far it is.
+        force: switch although sample questions are answered otherwise; numbers of entries must agree all the same.
     """
 
-    def __init__(self, indices: Indices, on_progress: OnProgress | None = None) -> None:
+    def __init__(self, indices: Indices, on_progress: OnProgress | None = None, *, force: bool = False) -> None:
+        self._force = force
         self._indices = indices
         self._lifecycle = Lifecycle(indices)
         self._tell = on_progress or (lambda _: None)
@@ -117,11 +119,24 @@ class Reindexer:
         await filling.round("switching", last=True)
         self._tell(Progress("checking", 0, 0))
         try:
-            return await compare(self._indices.transport, filling.source.name, filling.building.name, self._indices.cfg.bulk_timeout_s)
+            checks = await self._compare(filling)
         except RagError:
             if await held():
                 raise
             return None
+        return checks
+
+    async def _compare(self, filling: Filling) -> Checks:
+        target = (await self._indices.family()).find(filling.building.name)
+        if target is None:
+            raise ConflictError(f"{filling.building.name} was deleted meanwhile.", hint="Run the command again.")
+        checks = await compare(self._indices.transport, filling.source, target, self._indices.cfg.bulk_timeout_s)
+        if checks.problem and not self._force:
+            raise RagError(
+                f"{target.name} answers otherwise than {filling.source.name}: {checks.problem}; the alias stays.",
+                hint="`rag index reindex --force` switches all the same.",
+            )
+        return checks
 
     @asynccontextmanager
     async def _blocked(self, source: Version) -> AsyncIterator[Callable[[], Awaitable[bool]]]:
