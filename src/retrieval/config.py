@@ -16,7 +16,7 @@ LINES: dict[str, JsonValue] = {"items": "lines"}
 class RetrievalCfg(BaseModel):
     """`[retrieval]`: how much is searched, and how results are fused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     mode: Literal["bm25", "knn", "hybrid"] = Field("hybrid", description="Search mode where a request names none.")
     top_k: int = Field(10, ge=1, le=1000, description="Hits of a search where a request names no number.")
