@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ....errors import DeadlineExceededError, OverloadedError, ResourceClosedError, ServiceUnavailableError, UnreachableError
+from ....errors import DeadlineExceededError, OverloadedError, RagError, ResourceClosedError, ServiceUnavailableError, UnreachableError
 from ...resilience.breaker import Breaker, Breakers, Permit, Rules
 from ...resilience.deadline import current
 from ...resilience.retry import RetryBudget, RetryPolicy, retry_after
@@ -205,17 +205,18 @@ class Transport:
     async def _exchange(self, node: _Node, request: _Request) -> tuple[int, Any] | Failure:
         if self._closed or self._sessions is None:
             raise ResourceClosedError("The OpenSearch client is closed.")
-        connection, placed = self._sessions.connection(node.host), False
+        connection = self._sessions.connection(node.host)
+        began, placed_at = connection.loop.time(), request.ends
         limit = asyncio.timeout_at(request.ends)
         try:
             async with limit, connection.places:
-                placed = True
+                placed_at = connection.loop.time()
                 target = connection.target(request.path, request.params)
                 headers = None if self._signer is None else await self._signed(node, request, target)
                 answer = await connection.exchange(request.method, target, request.data, content_type=request.content_type, headers=headers)
         except TimeoutError as error:
             if limit.expired():
-                return self._late(node, request) if placed else self._crowded(node, request)
+                return self._late(node, request, placed_at - began, request.ends - placed_at)
             return self._sessions.explain(error, node.name)
         except self._sessions.failures as error:
             return self._sessions.explain(error, node.name)
@@ -262,22 +263,22 @@ class Transport:
             raise holds.error("waiting to ask OpenSearch")
         return (seconds, setting) if seconds <= left else (left, "")
 
-    def _late(self, node: _Node, request: _Request) -> Failure:
+    def _late(self, node: _Node, request: _Request, waited_s: float, asked_s: float) -> Failure:
+        """The failure of a request whose time is over: it waited for a connection, and then had one."""
+        if asked_s < waited_s:
+            error: RagError = OverloadedError(
+                f"None of the {self._cfg.pool_size} connections to OpenSearch came free in time ({request.seconds:.3g} s).",
+                hop=node.name,
+                setting="search.pool_size",
+                hint="Raise it, ask for less at once, or look at the cluster's load.",
+            )
+            return Failure(error, silent=True)
         about = f" for the index {request.index!r}" if request.index else ""
         setting = request.setting if "." in request.setting else ""
         hint = "Raise it, or look at the cluster's load." if setting else "Allow more time, or look at the cluster's load."
         error = DeadlineExceededError(f"OpenSearch did not answer within {request.seconds:.3g} s{about}.", hop=node.name, setting=setting, hint=hint)
-        # A deadline far below the configured time says nothing about the host.
-        return Failure(error, counts=request.seconds >= self._cfg.timeout_s / 2, silent=True)
-
-    def _crowded(self, node: _Node, request: _Request) -> Failure:
-        error = OverloadedError(
-            f"None of the {self._cfg.pool_size} connections to OpenSearch came free within {request.seconds:.3g} s.",
-            hop=node.name,
-            setting="search.pool_size",
-            hint="Raise it, ask for less at once, or look at the cluster's load.",
-        )
-        return Failure(error, silent=True)
+        # Silence for far less than the configured time says nothing about the host.
+        return Failure(error, counts=asked_s >= self._cfg.timeout_s / 2, silent=True)
 
     def _all_open(self, index: str) -> ServiceUnavailableError:
         node = min(self._nodes, key=lambda one: one.breaker.retry_in_s)
