@@ -48,7 +48,8 @@ def test_every_language_makes_an_index(opensearch: Cluster, index_prefix: str, l
 
 @pytest.mark.parametrize("size", SIZES)
 def test_every_size_makes_an_index(opensearch: Cluster, index_prefix: str, size: str) -> None:
-    opensearch.ask("PUT", index_prefix + size, index_body(dims=4, embedder="m", size=size, engine="lucene"))
+    # No vector is written: the test servers lack the native libraries that faiss needs for one.
+    opensearch.ask("PUT", index_prefix + size, index_body(dims=4, embedder="m", size=size))
     answer = opensearch.ask("GET", f"{index_prefix}{size}/_settings")[index_prefix + size]["settings"]["index"]
     assert answer["number_of_shards"] == str(SIZES[size].shards)
     assert answer["refresh_interval"] == SIZES[size].refresh_interval
