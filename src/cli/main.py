@@ -16,7 +16,7 @@ COMMANDS = {
     "chat": "Ask and follow up on the terminal.",
     "serve": "Serve the HTTP API and the chat page.",
     "threads": "List, show and delete conversations.",
-    "index": "Show the index.",
+    "index": "Show the index, and its versions on OpenSearch.",
     "eval": "Measure retrieval on a collection in BEIR layout.",
     "config": "Show, explain and validate the configuration.",
     "model": "Prepare the local embedding model.",

@@ -1,8 +1,10 @@
 """The index of an evaluation: a collection cut, embedded and stored exactly as ingestion does it, kept in a cache folder.
 
 The folder is named after everything that decides its content: the corpus file, the embedding model, the chunker and its
-settings, and this module's own version. A changed corpus or setting therefore never meets an old index, and the data
-folder is only ever read. A run that was killed leaves whole documents behind; the next one adds those that are missing.
+settings, the engine, and this module's own version. A changed corpus or setting therefore never meets an old index, and the
+data folder is only ever read. On OpenSearch the folder holds the marker alone; the index lies on the cluster behind an alias
+of its own, `rag-eval-KEY`, never behind the one that answers users. A run that was killed leaves whole documents behind; the
+next one adds those that are missing.
 """
 
 from __future__ import annotations
@@ -20,10 +22,11 @@ from typing import TYPE_CHECKING
 
 from ..core.documents import Chunk, Document, chunk_id
 from ..core.identity import DEFAULT_TENANT, EVERYONE
-from ..errors import StorageError
-from ..infra.config import IngestionCfg
+from ..errors import IndexMissingError, StorageError
+from ..infra.config import IngestionCfg, SearchCfg
 from ..infra.providers.protocol import Embedder, TokenSpans
 from ..infra.search.embedded.schema import FORMAT as INDEX_FORMAT
+from ..infra.search.opensearch.fields import FORMAT as OPENSEARCH_FORMAT
 from ..infra.search.protocol import DocumentWrite, SearchClient
 from ..ingestion.blocks import Part, clean
 from ..ingestion.chunking import CHUNKER_VERSION, chunk_parts, embedding_text
@@ -55,9 +58,13 @@ class Built:
     reused: bool
 
 
-def index_folder(cache: Path, dataset: Dataset, embedder: str, cfg: IngestionCfg) -> Path:
-    """Where the index of a collection lies, under the cache folder."""
-    recipe = {
+def index_folder(cache: Path, dataset: Dataset, embedder: str, cfg: IngestionCfg, search: SearchCfg | None = None) -> Path:
+    """Where the index of a collection lies, under the cache folder.
+
+    Args:
+        search: of OpenSearch; None is the embedded engine.
+    """
+    recipe: dict[str, object] = {
         "format": [FORMAT, INDEX_FORMAT],
         "corpus": dataset.content_digest(),
         "embedder": embedder,
@@ -65,8 +72,15 @@ def index_folder(cache: Path, dataset: Dataset, embedder: str, cfg: IngestionCfg
         "chunk_tokens": cfg.chunk_tokens,
         "chunk_overlap": cfg.chunk_overlap,
     }
+    if search is not None:
+        recipe["opensearch"] = [OPENSEARCH_FORMAT, search.host, search.language, search.size, search.knn_engine]
     key = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:20]
     return cache / "eval" / f"{_slug(dataset.name)}-{key}"
+
+
+def index_alias(folder: Path) -> str:
+    """The alias on a cluster that belongs to a folder of `index_folder`."""
+    return f"rag-eval-{folder.name.rpartition('-')[2]}"
 
 
 async def ensure_index(
@@ -88,7 +102,7 @@ async def ensure_index(
         StorageError: the cache folder cannot be written.
     """
     known = _read_marker(folder)
-    if known is not None:
+    if known is not None and await _is_there(search):
         return known
     began = time.perf_counter()
     count = chunks = 0
@@ -99,18 +113,34 @@ async def ensure_index(
         if on_indexed is not None:
             on_indexed(count)
     built = Built(count, chunks, time.perf_counter() - began, reused=False)
-    await search.ping()  # the views are whole before the first question is timed
+    await search.refresh()  # everything is searchable before the first question is timed
     _write_marker(folder, built)
     return built
 
 
 async def _index(group: list[CorpusDocument], search: SearchClient, embedder: Embedder, tokens: TokenSpans, cfg: IngestionCfg) -> int:
     prepared = await asyncio.to_thread(lambda: [_cut(document, tokens, cfg) for document in group])
-    known = await search.content_hashes([document.id for document, _, _ in prepared], DEFAULT_TENANT)
+    known = await _known(search, [document.id for document, _, _ in prepared])
     missing = [entry for entry in prepared if entry[1] and known.get(entry[0].id) != entry[0].content_hash]
     vectors = await embedder.embed([text for _, _, texts in missing for text in texts])
     await search.write(list(_writes(missing, vectors)))
     return sum(len(chunks) for _, chunks, _ in prepared)
+
+
+async def _known(search: SearchClient, document_ids: list[str]) -> dict[str, str]:
+    try:
+        return await search.content_hashes(document_ids, DEFAULT_TENANT)
+    except IndexMissingError:  # the first write makes it
+        return {}
+
+
+async def _is_there(search: SearchClient) -> bool:
+    """Whether a cluster still has what the marker speaks of."""
+    try:
+        await search.ping()
+    except IndexMissingError:
+        return False
+    return True
 
 
 Cut = tuple[Document, tuple[Chunk, ...], tuple[str, ...]]

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..core.search import Mode
-from ..errors import UnsupportedFeatureError
 from ..infra.config import Settings
-from ..infra.factories import cache_folder
+from ..infra.factories import cache_folder, make_engine
 from ..infra.providers.tokenizer import ModelTokenizer
 from ..infra.resource_manager import ResourceManager
 from ..infra.search.embedded import EmbeddedSearch
+from ..infra.search.protocol import SearchClient
 from ..retrieval.intents import compile_rules
 from ..retrieval.retriever import Retriever
 from .dataset import Dataset
-from .index import OnIndexed, ensure_index, index_folder
+from .index import OnIndexed, ensure_index, index_alias, index_folder
 from .metrics import MetricAt
 from .report import EvalReport
 from .runner import DEFAULT_METRICS, OnAsked, ask_all
@@ -37,18 +38,12 @@ async def evaluate(plan: Plan, settings: Settings, *, on_indexed: OnIndexed | No
     Question vectors are never taken from the embedding cache, so latencies are those of new questions.
 
     Raises:
-        UnsupportedFeatureError: another engine than the embedded one is configured.
         InputError: the collection is malformed.
     """
-    if settings.search.chosen_engine != "embedded":
-        raise UnsupportedFeatureError(
-            "rag eval measures the embedded engine in this release.", setting="search.engine", hint="Evaluate with engine = embedded and without a host."
-        )
     uncached = settings.model_copy(update={"embed": settings.embed.model_copy(update={"cache_entries": 0})})
     async with ResourceManager(uncached) as resources:
         embedder = resources.embedder
-        folder = index_folder(cache_folder(settings), plan.dataset, embedder.model, settings.ingestion)
-        search = EmbeddedSearch(folder / "index", embedder=embedder.model, dims=embedder.dims)
+        folder, search = _engine(plan.dataset, resources)
         try:
             tokens = ModelTokenizer(cache_folder(settings))
             built = await ensure_index(folder, plan.dataset.documents(), search, embedder, tokens, settings.ingestion, on_indexed)
@@ -66,3 +61,14 @@ async def evaluate(plan: Plan, settings: Settings, *, on_indexed: OnIndexed | No
         scores=scores,
         index_s=built.seconds,
     )
+
+
+def _engine(dataset: Dataset, resources: ResourceManager) -> tuple[Path, SearchClient]:
+    """The folder of the collection's index, and the configured engine on it."""
+    settings, embedder = resources.settings, resources.embedder
+    cache = cache_folder(settings)
+    if settings.search.chosen_engine == "opensearch":
+        folder = index_folder(cache, dataset, embedder.model, settings.ingestion, settings.search)
+        return folder, make_engine(resources, "opensearch", settings.search.model_copy(update={"index_alias": index_alias(folder)}))
+    folder = index_folder(cache, dataset, embedder.model, settings.ingestion)
+    return folder, EmbeddedSearch(folder / "index", embedder=embedder.model, dims=embedder.dims)

@@ -20,6 +20,7 @@ from .lifecycle import Building, Lifecycle
 from .reading import Reader
 from .stored import refresh
 from .transport import Transport
+from .versions import Work
 from .writing import Writer
 
 if TYPE_CHECKING:
@@ -178,15 +179,21 @@ class OpenSearchEngine:
         Raises:
             ConflictError: another command builds a version, or moved the alias meanwhile.
         """
+        async with self.building("rebuild") as aside:
+            yield aside
+
+    @asynccontextmanager
+    async def building(self, work: Work, *, resume: bool = False) -> AsyncIterator[SearchClient]:
+        """As `rebuilding`; with ``resume`` a version that the same work left unfinished is gone on with, and left again if the block fails."""
         self._begin()
         lifecycle = Lifecycle(self._indices)
-        building = await lifecycle.begin("rebuild")
+        building = await lifecycle.begin(work, resume=resume)
         try:
             async with renewing(lambda: lifecycle.renew(building)):
                 yield self._on(building.alias)
             await lifecycle.publish(building)
         except BaseException:
-            await _abandon(lifecycle, building)
+            await (lifecycle.release(building) if resume else _abandon(lifecycle, building))
             raise
         finally:
             self._indices.forget()
