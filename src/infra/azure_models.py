@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
+from ..errors import DeadlineExceededError
 from ..telemetry.logger import get_logger
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from .resource_manager import ResourceManager
 
 log = get_logger(__name__)
+
+HEALTH_WAIT_S = 4.0
+"""Less than what a health check may take, so that it can say what failed."""
 
 Cfg = TypeVar("Cfg", "ChatCfg", "EmbedCfg")
 
@@ -71,7 +75,12 @@ def register_identity(checker: HealthChecker, resources: ResourceManager) -> Non
     allowed = resources.settings.azure.allow_api_key_fallback and all(cfg.api_key is not None for cfg in sections)
 
     async def identity() -> None:
-        await tokens.token()
+        try:
+            async with asyncio.timeout(HEALTH_WAIT_S):
+                await tokens.token()
+        except TimeoutError:
+            late = DeadlineExceededError(f"No token came within {HEALTH_WAIT_S:g} s.", hop=tokens.hop, setting="azure.authority_host")
+            raise tokens.last_error or late from None
 
     checker.register_component("identity", identity, required=not allowed)
     if "certificate" in tokens.kinds:

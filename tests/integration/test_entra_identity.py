@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import sys
 import threading
 import time
 import traceback
@@ -23,6 +24,7 @@ from src.errors import (
     ConfigurationError,
     DeadlineExceededError,
     IdentityError,
+    MissingExtraError,
     ModelCredentialsError,
     OverloadedError,
     RagError,
@@ -35,12 +37,14 @@ from src.infra.azure_auth import AzureTokens, Token, TokenProvider, make_token_p
 from src.infra.azure_auth.certificates import read_certificate
 from src.infra.config import AzureCfg, NetworkCfg
 from src.infra.network import NetworkPolicy
+from src.infra.providers.key_fallback import ChatWithKeyFallback
 from src.infra.resource_manager import ResourceManager
 from src.infra.settings import load_settings
 from tests.emulators.azure_openai import KEY, AzureOpenAIEmulator, Reply
 from tests.emulators.certificates import Issued, issue, rsa_key
 from tests.emulators.entra import CLIENT, TENANT, App, EntraEmulator, EntraReply, service_account_token
 from tests.emulators.proxy import Proxy
+from tests.integration.agent_parts import ScriptedChat, agent_over, events_of, number_of
 
 SECRET = "canary-client-secret-51d0"
 PASSWORD = "canary-certificate-password-8c2e"
@@ -526,6 +530,16 @@ class TestModels:
                 await resources.chat.generate("hello")
         assert caught.value.setting == "azure.certificate_path"
 
+    async def test_the_clients_own_repeats_do_not_hide_what_the_identity_says(self, world: World) -> None:
+        async with world.resources(chat={"max_retries": 2}) as resources:
+            await resources.chat.generate("hello")
+            world.entra.revoke_all()
+            world.app.certificates.clear()
+            with pytest.raises(IdentityError):
+                await resources.chat.generate("hello")
+            with pytest.raises(IdentityError):
+                [piece async for piece in resources.chat.stream("hello")]
+
     async def test_a_key_beside_an_identity_is_not_used_unless_that_is_allowed(self, world: World) -> None:
         world.app.certificates.clear()
         async with world.resources(azure_openai={"api_key": KEY}) as resources:
@@ -577,6 +591,21 @@ class TestModels:
         assert not found["certificate"].required
 
 
+async def test_the_answer_tells_that_a_key_stood_in(tmp_path: Path, model_cache: Path) -> None:
+    class NoToken:
+        async def token(self) -> str:
+            raise IdentityError("refused")
+
+        def invalidate(self, token: str) -> bool:
+            return False
+
+    by_key = ScriptedChat(lambda content: [f"Crews reach most customers within 90 minutes [{number_of(content, 'Crews')}]."])
+    chat = ChatWithKeyFallback(ScriptedChat(lambda _content: ["never asked"]), by_key, NoToken())
+    async with agent_over(tmp_path, model_cache, chat) as (agent, _):  # type: ignore[arg-type] - it takes any chat model
+        _tokens, others = await events_of(agent, "How long until a crew reaches customers?")
+    assert others[-1].answer.degraded == ("the API key stood in for the Azure identity (identity)",)
+
+
 class TestNothingLeaks:
     async def test_no_secret_is_in_a_log_an_error_a_repr_or_a_traceback(self, world: World, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.DEBUG)
@@ -605,6 +634,13 @@ def test_configuring_an_identity_reads_and_connects_nothing(world: World) -> Non
     world.tokens()
     assert make_token_provider(AzureCfg(), world.network()) is None
     assert world.entra.connections == 0
+
+
+def test_without_the_extra_the_first_token_names_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "azure.identity", None)
+    error = failure(world.tokens())
+    assert isinstance(error, MissingExtraError)
+    assert "founders-rag[azure]" in error.hint
 
 
 def test_only_models_on_azure_get_tokens(world: World) -> None:

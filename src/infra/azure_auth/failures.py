@@ -124,8 +124,9 @@ def _proxy(exchange: Exchange, failure: Exception) -> Failure:
 def _answer(exchange: Exchange, status: int, kind: Kind) -> Failure:
     hop = exchange.hop
     if status == 429:
-        text = "The identity service has no room now (HTTP 429)."
-        return Failure(OverloadedError(text, hop=hop, setting="azure.client_id", hint="Try again later."), again=True, retry_after=exchange.retry_after)
+        text, wait = "The identity service has no room now (HTTP 429).", exchange.retry_after or ""
+        hint = f"Try again in {wait} s." if wait.isdecimal() else "Try again later."
+        return Failure(OverloadedError(text, hop=hop, setting="azure.client_id", hint=hint), again=True, retry_after=exchange.retry_after)
     if status >= 500 or status in (408, 410):
         text = f"The identity service failed (HTTP {status})."
         error = ServiceUnavailableError(text, hop=hop, setting="azure.authority_host", hint="Try again later.")

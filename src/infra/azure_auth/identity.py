@@ -15,6 +15,7 @@ from ...errors import ConfigurationError, IdentityError, MissingExtraError, RagE
 from ...telemetry.logger import get_logger
 from ..resilience.retry import MAX_RETRY_AFTER_S, delay, retry_after
 from .certificates import PATH, read_certificate
+from .exchange import address
 from .failures import Failure, failure_of
 from .kinds import KINDS, Kind, authority_of, kind_names
 from .tokens import HeldError, Token, TokenProvider
@@ -139,7 +140,7 @@ class AzureTokens(TokenProvider):
     def __init__(self, cfg: AzureCfg, policy: NetworkPolicy) -> None:
         self._identity = Identity(cfg, policy)
         self._azure = cfg
-        super().__init__(self._identity, timeout_s=cfg.timeout_s, hop=cfg.authority_host or "", setting="azure.timeout_s")
+        super().__init__(self._identity, timeout_s=cfg.timeout_s, hop=_hop(cfg), setting="azure.timeout_s")
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -163,9 +164,14 @@ class AzureTokens(TokenProvider):
             raise ConfigurationError(warning, setting=PATH, hint="Put a new one into the same file; it is read anew with each token.")
 
 
+def _hop(cfg: AzureCfg) -> str:
+    """The authority, for messages; empty where it is not usable, which the first fetch tells."""
+    try:
+        return address(authority_of(cfg))
+    except ConfigurationError:
+        return ""
+
+
 def make_token_provider(cfg: AzureCfg, policy: NetworkPolicy) -> AzureTokens | None:
     """The tokens that `[azure]` means; None where it configures no identity. Reads and connects nothing yet."""
     return AzureTokens(cfg, policy) if kind_names(cfg) else None
-
-
-__all__ = ["AzureTokens", "Identity", "authority_of", "make_token_provider"]

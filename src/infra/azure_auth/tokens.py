@@ -73,7 +73,7 @@ class TokenProvider:
     def __init__(self, fetch: Callable[[], Token], *, timeout_s: float, hop: str = "", setting: str = "", clock: Callable[[], float] = time.time) -> None:
         self._fetch = fetch
         self._timeout_s = timeout_s
-        self._hop = hop
+        self.hop = hop
         self._setting = setting
         self._clock = clock
         self._lock = threading.Lock()
@@ -124,7 +124,7 @@ class TokenProvider:
             if self._token is None or self._token.value != token:
                 return False
             self._token = None
-        log.warning("a service refused the token; the next call gets a new one", hop=self._hop)
+        log.warning("a service refused the token; the next call gets a new one", hop=self.hop)
         return True
 
     @property
@@ -205,12 +205,12 @@ class TokenProvider:
             serving = self._token is not None
             self._flight = None
         if serving:
-            log.warning("the token could not be renewed; the old one still serves", code=getattr(error, "code", type(error).__name__), hop=self._hop)
+            log.warning("the token could not be renewed; the old one still serves", code=getattr(error, "code", type(error).__name__), hop=self.hop)
         flight.set_exception(error)
 
     def _overrun(self) -> DeadlineExceededError:
         return DeadlineExceededError(
-            f"No token came within {self._timeout_s:g} s.", hop=self._hop, setting=self._setting, hint="Check the way there, proxy and name service included."
+            f"No token came within {self._timeout_s:g} s.", hop=self.hop, setting=self._setting, hint="Check the way there, proxy and name service included."
         )
 
 
