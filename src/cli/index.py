@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from ..errors import ConfigurationError, IndexMissingError, InputError, UnsupportedFeatureError
-from .common import CommandContext, common_options
+from ..errors import ConfigurationError, ConflictError, IndexMissingError, InputError, UnsupportedFeatureError
+from .common import CommandContext, common_options, to_json
 
 if TYPE_CHECKING:
     from ..infra.search.opensearch.engine import OpenSearchEngine
     from ..infra.search.opensearch.filling import Progress
     from ..infra.search.opensearch.listing import Row
     from ..infra.search.opensearch.reindex import Reindexed
+    from ..infra.search.opensearch.versions import Version
     from ..infra.search.protocol import IndexInfo, SearchClient
     from ..infra.search.sync import Copied
 
@@ -33,18 +34,32 @@ def command() -> None:
 @common_options
 def info(ctx: CommandContext) -> None:
     """Count documents and chunks, and what each view holds of them."""
-    found = ctx.run(_info(ctx))
+    found, version = ctx.run(_info(ctx))
     if ctx.json:
-        ctx.emit(found)
+        ctx.emit({**to_json(found), **({"index": version.name, "memory_bytes": _memory(ctx, version, found.chunks)} if version else {})})
         return
     views = ", ".join(f"{name} {count:,}" for name, count in found.views.items())
     click.echo(f"documents  {found.documents:,}\nchunks     {found.chunks:,}\nviews      {views}")
     click.echo(f"engine     {found.engine}\nembedder   {found.embedder}\nversion    {found.version}")
+    if version:
+        click.echo(f"index      {version.name}\nmemory     {_memory(ctx, version, found.chunks) / 2**20:,.1f} MiB wanted for the vectors of all copies")
 
 
-async def _info(ctx: CommandContext) -> IndexInfo:
+async def _info(ctx: CommandContext) -> tuple[IndexInfo, Version | None]:
+    """What the engine counts, and the version in use on OpenSearch."""
+    from ..infra.search.opensearch.engine import OpenSearchEngine
+
     async with ctx.resources() as resources:
-        return await resources.search.info()
+        search = resources.search
+        version = (await search.indices.current()).version if isinstance(search, OpenSearchEngine) else None
+        return await search.info(), version
+
+
+def _memory(ctx: CommandContext, version: Version, chunks: int) -> int:
+    """Bytes that the cluster should have for that many vectors."""
+    from ..infra.search_config import memory_estimate
+
+    return memory_estimate(chunks, dims=int(version.meta["dims"]), size=ctx.settings.search.size, replicas=version.replicas)
 
 
 @command.command(name="list")
@@ -77,20 +92,30 @@ def create(ctx: CommandContext) -> None:
 
     Where there was no index it is in use at once; else it waits for `rag index switch`.
     """
-    name, used = ctx.run(_create(ctx))
+    from ..infra.search_config import tuning_of
+
+    version, used = ctx.run(_create(ctx))
+    chunks = tuning_of(ctx.settings.search.size).vectors
+    memory = _memory(ctx, version, chunks)
     if ctx.json:
-        ctx.emit({"index": name, "current": used})
-    else:
-        click.echo(f"{name} is made" + (f" and in use as {ctx.settings.search.index_alias}" if used else f"; `rag index switch {name}` puts it to use"))
+        ctx.emit({"index": version.name, "current": used, "memory_bytes": {str(chunks): memory}})
+        return
+    use = f" and in use as {ctx.settings.search.index_alias}" if used else f"; `rag index switch {version.name}` puts it to use"
+    click.echo(f"{version.name} is made{use}")
+    copies = "1 copy" if version.replicas == 0 else f"{version.replicas + 1} copies"
+    click.echo(f"{chunks:,} chunks of {version.meta['dims']} dimensions in {copies} want {memory / 2**30:,.1f} GiB for their vectors")
 
 
-async def _create(ctx: CommandContext) -> tuple[str, bool]:
+async def _create(ctx: CommandContext) -> tuple[Version, bool]:
     from ..infra.search.opensearch.lifecycle import Lifecycle
 
     async with _opensearch(ctx, "create") as engine:
         name = await Lifecycle(engine.indices).create()
         family = await engine.indices.family()
-        return name, any(version.name == name for version in family.current)
+        version = family.find(name)
+        if version is None:
+            raise ConflictError(f"{name} was deleted again meanwhile.")
+        return version, version in family.current
 
 
 @command.command()

@@ -98,6 +98,10 @@ class Version:
         return int(self.settings.get("creation_date", 0)) / 1000
 
     @property
+    def replicas(self) -> int:
+        return int(self.settings.get("number_of_replicas", 1))
+
+    @property
     def write_blocked(self) -> bool:
         """No writes: by a reindex that is about to switch, or by an operator."""
         blocks = self.settings.get("blocks", {})
