@@ -7,7 +7,7 @@ OpenSearch puts into some: those may hold document text.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -32,9 +32,8 @@ from ....errors import (
     WriteBlockedError,
 )
 from .aws import aws_refusal
+from .refusals import Refusal, causes, shortened
 
-MAX_REASON = 300
-_PREVIEW = re.compile(r"\.?\s*Preview of field's value:.*", re.DOTALL)
 _BYTES = re.compile(r"operation_bytes=(\d+).*?max_coordinating_and_primary_bytes=(\d+)", re.DOTALL)
 _LIMIT = re.compile(r"larger than the limit of \[(\d+)/.*?new bytes reserved: \[(\d+)/", re.DOTALL)
 _UNAVAILABLE: Final = frozenset({502, 503, 504})
@@ -56,40 +55,6 @@ class Failure:
     retry_after_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """An answer of OpenSearch that is no success, taken apart."""
-
-    status: int
-    causes: tuple[tuple[str, str, Mapping[str, Any]], ...]
-    """Type, reason and the whole of each cause, the outermost first."""
-    text: str
-    """The whole of a body that is not JSON, shortened."""
-    host: str
-    index: str
-
-    def cause(self, *kinds: str) -> tuple[str, str, Mapping[str, Any]] | None:
-        """The first cause of one of these types."""
-        return next((found for found in self.causes if found[0] in kinds), None)
-
-    @property
-    def reason(self) -> str:
-        """The innermost reason, which is the one that tells most."""
-        said = [(kind, reason) for kind, reason, _ in self.causes if reason]
-        kind, reason = said[-1] if said else ("", self.text)
-        return shortened(f"{kind}: {reason}" if kind else reason)
-
-    @property
-    def where(self) -> str:
-        return f" for the index {self.index!r}" if self.index else ""
-
-
-def shortened(reason: str) -> str:
-    """A server's reason on one line, without previews of field values or a full stop of its own."""
-    text = " ".join(_PREVIEW.sub("", reason).split()).rstrip(".")
-    return text if len(text) <= MAX_REASON else f"{text[: MAX_REASON - 1]}…"
-
-
 def classify(status: int, body: object, host: str, index: str = "", *, retry_after_s: float | None = None) -> Failure:
     """The failure that an answer stands for.
 
@@ -100,7 +65,7 @@ def classify(status: int, body: object, host: str, index: str = "", *, retry_aft
         index: that was asked, for the error.
         retry_after_s: what the server asked to wait.
     """
-    refusal = Refusal(status, tuple(_causes(body)), "" if isinstance(body, Mapping) else str(body or ""), host, index)
+    refusal = Refusal(status, tuple(causes(body)), "" if isinstance(body, Mapping) else str(body or ""), host, index)
     rules = (*_BY_CAUSE, _BY_STATUS.get(status, _by_range))
     failure = next(found for rule in rules if (found := rule(refusal)) is not None)
     if retry_after_s is None:
@@ -132,7 +97,7 @@ def check_whole(answer: Mapping[str, Any], allow_partial: bool, *, host: str = "
     if not failed and not late:
         return ()
     total = shards.get("total", 0) if isinstance(shards, Mapping) else 0
-    kinds = sorted({kind for kind, _, _ in _causes(shards) if kind}) if failed else []
+    kinds = sorted({kind for kind, _, _ in causes(shards) if kind}) if failed else []
     reasons = []
     if failed:
         reasons.append(f"{failed} of {total} shards failed" + (f" ({', '.join(kinds)})" if kinds else ""))
@@ -146,30 +111,6 @@ def check_whole(answer: Mapping[str, Any], allow_partial: bool, *, host: str = "
         setting="search.allow_partial",
         hint="Try again, look at the cluster's health, or set it to serve what there is, marked as degraded.",
     )
-
-
-def _causes(body: object, depth: int = 0) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """Every cause within an error, the outermost first."""
-    if not isinstance(body, Mapping) or depth > 8:
-        return
-    error = body.get("error", body)
-    if isinstance(error, str):
-        yield "", error, body
-        return
-    if not isinstance(error, Mapping):
-        return
-    kind, reason = error.get("type"), error.get("reason")
-    if isinstance(kind, str):
-        yield kind, reason if isinstance(reason, str) else "", error
-    elif isinstance(said := error.get("message", error.get("Message")), str):  # AWS in front of the cluster
-        yield "", said, error
-    if isinstance(reason, Mapping):  # one of `failed_shards` or `failures`
-        yield from _causes(reason, depth + 1)
-    for name in ("root_cause", "failed_shards", "failures"):
-        inner = error.get(name)
-        for one in inner[:20] if isinstance(inner, list) else ():
-            yield from _causes(one, depth + 1)
-    yield from _causes(error.get("caused_by"), depth + 1)
 
 
 def _index_missing(refusal: Refusal) -> Failure | None:

@@ -9,8 +9,9 @@ from urllib.parse import quote
 
 from ....errors import ServicePermissionError
 from ....telemetry.logger import get_logger
-from .failures import Failure, check_whole, classify, item_failure, shortened
+from .failures import Failure, check_whole, classify, item_failure
 from .plans import Refused, Search
+from .refusals import shortened
 from .serializer import dumps
 
 if TYPE_CHECKING:
