@@ -79,10 +79,11 @@ def _query_vector(request: SearchRequest, dims: int) -> NDArray[np.float32]:
         raise QueryError(f"The vector of the query has shape {vector.shape}; the index has {dims} dimensions.")
     if not np.isfinite(vector).all():
         raise QueryError("The vector of the query holds NaN or infinity.")
-    norm = float(np.linalg.norm(vector.astype(np.float64)))
+    exact = vector.astype(np.float64)  # in float32 the norm of a finite vector may be infinite
+    norm = float(np.linalg.norm(exact))
     if norm == 0.0:
         raise QueryError("The vector of the query is all zeros: it is similar to nothing.")
-    return vector if abs(norm - 1.0) < _NORM_TOLERANCE else (vector / norm).astype(np.float32)
+    return vector if abs(norm - 1.0) < _NORM_TOLERANCE else (exact / norm).astype(np.float32)
 
 
 def checked_vectors(write: DocumentWrite, dims: int) -> NDArray[np.float32]:
@@ -92,6 +93,8 @@ def checked_vectors(write: DocumentWrite, dims: int) -> NDArray[np.float32]:
         InputError: the shape is not (chunks, dims), a value is not finite, or chunks do not belong to the document.
     """
     document, chunks = write.document, write.chunks
+    if not document.id:
+        raise InputError("A document needs an id.")
     vectors = np.ascontiguousarray(write.vectors, dtype=np.float32)
     if not chunks and vectors.size == 0:
         return np.zeros((0, dims), dtype=np.float32)

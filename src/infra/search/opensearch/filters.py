@@ -61,6 +61,12 @@ def _limits(item: Range, kind: int, bounds: Mapping[str, Any]) -> dict[str, str]
 
 
 def split(filters: Sequence[Filter]) -> tuple[list[Filter], list[Filter]]:
-    """(filters on documents, filters on chunks)."""
+    """(filters on documents, filters on chunks).
+
+    Raises:
+        FilterError: a filter is malformed; the first of them.
+    """
+    for item in filters:
+        check_filter(item)
     on_chunks = [item for item in filters if item.field in CHUNK_FIELDS]
     return [item for item in filters if item.field not in CHUNK_FIELDS], on_chunks
