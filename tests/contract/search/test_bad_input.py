@@ -97,7 +97,7 @@ def test_a_hundred_kilobytes_of_distinct_words_are_answered(both: Both) -> None:
     assert len(query) > 100_000
     for kind, result in both(lambda client: client.search(SearchRequest(query, vector=vector_of("meter"), highlight=True), MEMBER)):
         assert kind == "answer"
-        assert result.hits[0].text == TEXTS[0]
+        assert "meter" in result.hits[0].text
 
 
 vectors = (
