@@ -55,7 +55,7 @@ def test_what_loading_changes_serving_gives_back() -> None:
 
 def test_sizes_of_the_configuration_are_those_that_there_are() -> None:
     for size in SIZES:
-        assert SearchCfg(size=size).size == size  # type: ignore[arg-type] # a key of SIZES is one of the literal
+        assert SearchCfg(size=size).size == size
     assert SearchCfg().language in LANGUAGES
 
 

@@ -52,7 +52,7 @@ async def silent() -> AsyncIterator[tuple[str, Silent]]:
 
 @pytest.fixture
 async def slow_embedder(silent: tuple[str, Silent]) -> AsyncIterator[OpenAIEmbedder]:
-    cfg = EmbedCfg(provider="openai", model="m", dims=384, api_base=silent[0], api_key="k")  # type: ignore[arg-type] # pydantic wraps the key
+    cfg = EmbedCfg(provider="openai", model="m", dims=384, api_base=silent[0], api_key="k")
     embedder = OpenAIEmbedder(lambda: make_embed_client(cfg), cfg)
     yield embedder
     await embedder.aclose()

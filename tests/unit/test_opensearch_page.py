@@ -9,7 +9,9 @@ import pytest
 
 from src import errors
 from src.infra.search_config import LANGUAGES, SIZES, memory_estimate, vector_bytes
+from src.infra.settings import load_settings
 from src.infra.settings_schema import find
+from src.retrieval.intents import compile_rules
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +59,14 @@ def test_keys_and_reasons_are_those_of_the_code(page: str, root: Path) -> None:
     for reason, *_ in rows(page, "What `degraded` says")[1:]:
         for part in re.split(r"\(…\)|…", reason.strip("`")):
             assert part.strip(" :") in sources, reason
+
+
+@pytest.mark.parametrize("name", ["opensearch.md", "configuration.md"])
+def test_configurations_that_are_shown_load_as_they_stand(root: Path, tmp_path: Path, name: str) -> None:
+    shown = re.findall(r"^```ini\n(.*?)^```$", (root / "docs" / name).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    assert shown
+    for text in (text for text in shown if text.startswith("[")):
+        path = tmp_path / "config.ini"
+        path.write_text(text, encoding="utf-8")
+        variables = dict.fromkeys(re.findall(r"\$\{([A-Z_]+)\}", text), "value")
+        compile_rules(load_settings(path, environ=variables).intents)
