@@ -27,32 +27,23 @@ SCOPE = AccessScope("default", frozenset({EVERYONE}))
 SOON = 0.2
 
 
-class Silent:
-    """Takes every connection and what is sent on it, and answers nothing."""
-
-    def __init__(self) -> None:
-        self.connections = 0
-
-    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        try:
-            while await reader.read(65_536):
-                pass
-        finally:
-            writer.close()
-
-
 @pytest.fixture
-async def silent() -> AsyncIterator[tuple[str, Silent]]:
-    handler = Silent()
-    server = await asyncio.start_server(handler, "127.0.0.1", 0)
-    yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", handler
+async def silent() -> AsyncIterator[str]:
+    """Address of a server that takes every connection and what is sent on it, and answers nothing."""
+
+    async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(65_536):
+            pass
+        writer.close()
+
+    server = await asyncio.start_server(swallow, "127.0.0.1", 0)
+    yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     server.close()
 
 
 @pytest.fixture
-async def slow_embedder(silent: tuple[str, Silent]) -> AsyncIterator[OpenAIEmbedder]:
-    cfg = EmbedCfg(provider="openai", model="m", dims=384, api_base=silent[0], api_key="k")
+async def slow_embedder(silent: str) -> AsyncIterator[OpenAIEmbedder]:
+    cfg = EmbedCfg(provider="openai", model="m", dims=384, api_base=silent, api_key="k")
     embedder = OpenAIEmbedder(lambda: make_embed_client(cfg), cfg)
     yield embedder
     await embedder.aclose()
@@ -115,18 +106,16 @@ async def test_a_hybrid_search_over_budget_is_asked_again_by_words(tmp_path: Pat
 
 
 @pytest.mark.parametrize("mode", ["bm25", "hybrid"])
-async def test_a_cluster_that_does_not_answer_is_given_up_at_the_budget(silent: tuple[str, Silent], embedder: LocalEmbedder, mode: str) -> None:
-    url, server = silent
-    search = OpenSearchClient(SearchCfg(host=url, timeout_s=600), embedder=embedder.model, dims=384)
+async def test_a_cluster_that_does_not_answer_is_given_up_at_the_budget(silent: str, embedder: LocalEmbedder, mode: str) -> None:
+    search = OpenSearchClient(SearchCfg(host=silent, timeout_s=600), embedder=embedder.model, dims=384)
     with pytest.raises(DeadlineExceededError) as caught:
         await Retriever(search, embedder, RetrievalCfg(search_budget_s=SOON)).search("gas meter", SCOPE, mode=mode)  # type: ignore[arg-type] # parametrize gives plain text
     await search.aclose()
     assert caught.value.setting == "retrieval.search_budget_s"
-    assert server.connections >= 1
 
 
-async def test_the_whole_budget_ends_a_search_whatever_its_stage(silent: tuple[str, Silent], embedder: LocalEmbedder) -> None:
-    search = OpenSearchClient(SearchCfg(host=silent[0], timeout_s=600), embedder=embedder.model, dims=384)
+async def test_the_whole_budget_ends_a_search_whatever_its_stage(silent: str, embedder: LocalEmbedder) -> None:
+    search = OpenSearchClient(SearchCfg(host=silent, timeout_s=600), embedder=embedder.model, dims=384)
     with pytest.raises(DeadlineExceededError, match=r"within 0\.2 s") as caught:
         await Retriever(search, embedder, RetrievalCfg(budget_s=SOON)).search("gas meter", SCOPE, mode="bm25")
     await search.aclose()
