@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+_UNREAD: Final = {"filter_path": "-responses.hits.hits._index,-responses.hits.hits._score"}
+"""Half of the bytes of a multi-search: scores and keys are read from ``sort``."""
 _AT_ONCE: Final = 64
 """Searches of one multi-search; more go one multi-search after another."""
 
@@ -55,7 +57,8 @@ class Sender:
             together = []
         inside = set(together)
         alone = [self._alone(search, preferences[at]) for at, search in enumerate(searches) if at not in inside]
-        singles, multiple = await asyncio.gather(_all(alone), self._many(searches, preferences, together))
+        many = self._many(searches, preferences, together)
+        singles, multiple = (await asyncio.gather(_all(alone), many)) if alone and together else (await _all(alone), await many)
         rest = iter(singles)
         answers = [multiple[at] if at in inside else next(rest) for at in range(len(searches))]
         for answer, reasons in zip(answers, partial, strict=True):
@@ -89,10 +92,9 @@ class Sender:
         ends = asyncio.get_running_loop().time() + self._timeout_s
         while True:
             lines = [line for at in waiting for line in ({"preference": preferences[at]} if preferences[at] else {}, searches[at].body)]
+            body = b"".join(dumps(line) + b"\n" for line in lines)
             try:
-                answer = await self._transport.perform(
-                    "POST", f"{self._path}/_msearch", body=b"".join(dumps(line) + b"\n" for line in lines), index=self._alias
-                )
+                answer = await self._transport.perform("POST", f"{self._path}/_msearch", params=_UNREAD, body=body, index=self._alias)
             except ServicePermissionError:
                 if len(waiting) < len(searches):
                     raise
