@@ -216,6 +216,8 @@ async def delete_documents(parts: Parts, identity: Identity, scope: AccessScope,
     if foreign:
         raise PermissionDeniedError(f"{foreign[0][:200]} is not yours to delete.", hint="Whoever added it can.")
     count = await search.delete([document.id for document in found], scope)
+    if count:
+        await search.refresh()  # from now on nobody finds them, nor counts them as users of a kept original
     for sha256 in {str(document.metadata.get(SHA256, "")) for document in found}:
         await forget_unused(search, parts.files, sha256)
     return count
