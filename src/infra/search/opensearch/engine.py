@@ -12,21 +12,16 @@ from ....core.search import Filter, SearchRequest, SearchResult
 from ....errors import ResourceClosedError
 from ....telemetry.logger import get_logger
 from ..protocol import DocumentPage, DocumentWrite, IndexInfo, SearchClient
-from .capabilities import Capabilities
-from .documents import Documents
-from .healing import renewing
-from .indices import Indices
-from .lifecycle import Building, Lifecycle
-from .reading import Reader
-from .stored import refresh
-from .transport import Transport
-from .versions import Work
-from .writing import Writer
 
 if TYPE_CHECKING:
     from ...aws_auth import Signer
     from ...config import SearchCfg
     from ...network import NetworkPolicy
+    from .capabilities import Capabilities
+    from .indices import Indices
+    from .lifecycle import Building, Lifecycle
+    from .transport import Transport
+    from .versions import Work
 
 log = get_logger(__name__)
 
@@ -46,10 +41,18 @@ class OpenSearchEngine:
     """
 
     def __init__(self, cfg: SearchCfg, *, embedder: str, dims: int, network: NetworkPolicy, signer: Signer | None = None) -> None:
+        from .transport import Transport
+
         self._bind(cfg, Transport(cfg, network, signer=signer), embedder, dims, may_create=True)
         self._owns_transport = True
 
     def _bind(self, cfg: SearchCfg, transport: Transport, embedder: str, dims: int, *, may_create: bool) -> None:
+        # Imported here: they bring numpy and opensearch-py, which importing the client's name shall not cost (0.2 s).
+        from .documents import Documents
+        from .indices import Indices
+        from .reading import Reader
+        from .writing import Writer
+
         self._cfg = cfg
         self._transport = transport
         self._indices = Indices(transport, cfg, embedder, dims, may_create=may_create)
@@ -161,6 +164,8 @@ class OpenSearchEngine:
 
     async def refresh(self) -> None:
         """After this, every search sees what was acknowledged."""
+        from .stored import refresh
+
         self._begin()
         state = await self._indices.current()
         await refresh(self._transport, state.alias, self._cfg.bulk_timeout_s)
@@ -185,6 +190,9 @@ class OpenSearchEngine:
     @asynccontextmanager
     async def building(self, work: Work, *, resume: bool = False) -> AsyncIterator[SearchClient]:
         """As `rebuilding`; with ``resume`` a version that the same work left unfinished is gone on with, and left again if the block fails."""
+        from .healing import renewing
+        from .lifecycle import Lifecycle
+
         self._begin()
         lifecycle = Lifecycle(self._indices)
         building = await lifecycle.begin(work, resume=resume)
