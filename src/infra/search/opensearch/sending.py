@@ -57,8 +57,10 @@ class Sender:
             together = []
         inside = set(together)
         alone = [self._alone(search, preferences[at]) for at, search in enumerate(searches) if at not in inside]
-        many = self._many(searches, preferences, together)
-        singles, multiple = (await asyncio.gather(_all(alone), many)) if alone and together else (await _all(alone), await many)
+        if alone and together:
+            singles, multiple = await asyncio.gather(_all(alone), self._many(searches, preferences, together))
+        else:
+            singles, multiple = await _all(alone), await self._many(searches, preferences, together)
         rest = iter(singles)
         answers = [multiple[at] if at in inside else next(rest) for at in range(len(searches))]
         for answer, reasons in zip(answers, partial, strict=True):
