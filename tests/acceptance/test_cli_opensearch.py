@@ -176,7 +176,7 @@ def test_documents_come_and_go_through_the_api(cli: Rag, hr: Path, serve: Callab
         assert [hit["document_id"] for hit in found] == ["v.txt"]
         assert client.delete("/v1/documents/v.txt").status_code < 300
         assert client.post("/v1/search", json={"query": "fizzlewick", "mode": "bm25"}).json()["hits"] == []
-        assert client.get("/health").json()["status"] == "ok"
+        assert client.get("/health").json()["status"] == "healthy"
     assert cli.json("index", "info")["documents"] == 5
 
 

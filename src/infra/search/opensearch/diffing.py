@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 _PAGE = 2000
 """Records listed at a time: 200 kB."""
 _READ_CHUNKS = 250
-"""Chunks read at a time: 1 to 2 MB with their vectors."""
+"""Chunks of one request: 1 to 2 MB with their vectors."""
+_BATCH_CHUNKS = 1000
+"""Chunks that are read and written together, as many as the writer takes in one go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ def batches(pairs: Sequence[Line]) -> Iterable[list[Line]]:
     batch: list[Line] = []
     size = 0
     for line in pairs:
-        if batch and size + line.places + 1 > _READ_CHUNKS:
+        if batch and size + line.places + 1 > _BATCH_CHUNKS:
             yield batch
             batch, size = [], 0
         batch.append(line)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Literal
@@ -91,16 +92,31 @@ class Filling:
 
     async def _apply(self, page: Sequence[Pair], *, last: bool) -> None:
         gone = [theirs for ours, theirs in page if ours is None and theirs is not None]
-        for batch in batches([ours for ours, _ in page if ours is not None]):
-            held = await read_held(self._transport, self.source.name, batch, self._timeout_s)
-            whole = [one for one in held if one.whole]
-            await self._writer.write([self._as_write(one) for one in whole])
-            self.copied += len(whole)
-            if last:
-                await self._copy_unfinished([one for one in held if not one.whole])
+        async with aclosing(self._read_ahead([ours for ours, _ in page if ours is not None])) as read:
+            async for held in read:
+                whole = [one for one in held if one.whole]
+                await self._writer.write([self._as_write(one) for one in whole])
+                self.copied += len(whole)
+                if last:
+                    await self._copy_unfinished([one for one in held if not one.whole])
         if gone:
             await self._bulk_all(_chunk_deletes(gone))
             await self._bulk_all(Action(line.key, None, "delete") for line in gone)
+
+    async def _read_ahead(self, wanted: Sequence[Line]) -> AsyncGenerator[list[Held], None]:
+        """Documents batch by batch; the next is read while one is written."""
+        ahead: asyncio.Task[list[Held]] | None = None
+        try:
+            for batch in [*batches(wanted), None]:
+                held = None if ahead is None else await ahead
+                reading = None if batch is None else read_held(self._transport, self.source.name, batch, self._timeout_s)
+                ahead = None if reading is None else asyncio.create_task(reading)
+                if held is not None:
+                    yield held
+        finally:
+            if ahead is not None:
+                ahead.cancel()
+                await asyncio.wait({ahead})
 
     def _as_write(self, held: Held) -> DocumentWrite:
         found = {(chunk := chunk_from(entry[fields.PAYLOAD])).id: (chunk, entry) for _, entry in sorted(held.chunks.items())}
