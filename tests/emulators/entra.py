@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
@@ -75,7 +76,9 @@ class RefusedError(Exception):
 
 
 class EntraEmulator:
-    def __init__(self, ca: trustme.CA | None = None) -> None:
+    """``client_ca``: ask each client for a certificate of this authority. ``not_after``: end of the server's own certificate."""
+
+    def __init__(self, ca: trustme.CA | None = None, *, client_ca: trustme.CA | None = None, not_after: datetime | None = None) -> None:
         self.ca = ca or trustme.CA()
         self.apps: dict[str, App] = {CLIENT: App()}
         self.script: deque[EntraReply] = deque()
@@ -90,7 +93,10 @@ class EntraEmulator:
         self.identity_header = "identity-header-0123456789"
         self._key = rsa_key(99)
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.ca.issue_cert("localhost", "127.0.0.1", "login.company.test").configure_cert(self._tls)
+        self.ca.issue_cert("localhost", "127.0.0.1", "login.company.test", not_after=not_after).configure_cert(self._tls)
+        if client_ca is not None:
+            client_ca.configure_trust(self._tls)
+            self._tls.verify_mode = ssl.CERT_REQUIRED
         self._loop = asyncio.new_event_loop()
         self._writers: set[asyncio.StreamWriter] = set()
         self.port = 0

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
+import ssl
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +120,40 @@ def world(tmp_path: Path) -> Iterator[World]:
         yield found
         for tokens in found.made:
             tokens.close()
+
+
+@contextmanager
+def demanding_server(ca: trustme.CA, client_ca: trustme.CA) -> Iterator[str]:
+    """Demands a client certificate, and says so with TLS's own alert."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert("localhost").configure_cert(context)
+    client_ca.configure_trust(context)
+    context.verify_mode = ssl.CERT_REQUIRED
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            with context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False) as tls:
+                with suppress(ssl.SSLError):
+                    tls.do_handshake()
+                # Closing with unread data resets the connection, which may overtake the alert.
+                tls.settimeout(5)
+                with suppress(OSError):
+                    socket.socket.shutdown(tls, socket.SHUT_WR)
+                    while socket.socket.recv(tls, 10_000):
+                        pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"https://localhost:{listening.getsockname()[1]}"
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+            thread.join()
 
 
 def failure(tokens: TokenProvider) -> RagError:
@@ -420,6 +457,24 @@ class TestFaults:
         assert isinstance(error, (TlsError, UnreachableError))
         assert error.setting == "azure.authority_host"
 
+    def test_an_authority_whose_own_certificate_has_expired(self, world: World) -> None:
+        with EntraEmulator(world.entra.ca, not_after=datetime.now(UTC) - timedelta(days=1)).running() as other:
+            error = failure(world.tokens(authority_host=other.url))
+        assert (type(error), error.hop) == (TlsError, other.url)
+        assert "certificate has expired" in str(error)
+
+    def test_an_authority_that_demands_a_client_certificate(self, world: World) -> None:
+        ca = trustme.CA()
+        ca.issue_cert("rag@company.test").private_key_and_cert_chain_pem.write_to_path(str(world.folder / "mtls.pem"))
+        with demanding_server(world.entra.ca, ca) as url:
+            error = failure(world.tokens(authority_host=url, timeout_s=5))
+            assert (type(error), error.setting, error.hop) == (TlsError, "network.client_certificate", url)
+        with EntraEmulator(world.entra.ca, client_ca=ca).running() as other:
+            other.apps[CLIENT] = world.app
+            error = failure(world.tokens(authority_host=other.url, timeout_s=3))  # asyncio's server ends without its alert
+            assert "network.client_certificate" in str(error)
+            assert world.tokens(world.network(client_certificate=world.folder / "mtls.pem"), authority_host=other.url)()
+
     def test_nothing_listening_and_names_that_do_not_resolve(self, world: World) -> None:
         error = failure(world.tokens(authority_host="https://127.0.0.1:9", timeout_s=3))
         assert type(error) is UnreachableError
@@ -478,6 +533,16 @@ class TestProxy:
         network = world.network(proxy=SecretStr("http://127.0.0.1:9"))
         error = failure(world.tokens(network, timeout_s=3))
         assert (error.setting, error.hop) == ("network.proxy", "proxy http://127.0.0.1:9")
+
+    def test_a_proxy_that_says_nothing_ends_within_the_time_allowed(self, world: World) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            network = world.network(proxy=SecretStr(f"http://127.0.0.1:{silent.getsockname()[1]}"))
+            tokens = world.tokens(network, timeout_s=1)
+            start = time.monotonic()
+            error = failure(tokens)
+            assert time.monotonic() - start < 4
+        assert isinstance(error, ServiceUnavailableError)
+        assert error.setting == "network.proxy"
 
 
 class TestModels:

@@ -92,8 +92,12 @@ def _connection(exchange: Exchange, failure: Exception, kind: Kind) -> Failure:
     if any(isinstance(cause, NameResolutionError) for cause in found):
         text, hint = f"The name of the identity service cannot be resolved{way}.", "Check it; inside a company's network it may need network.proxy."
         return Failure(UnreachableError(text, hop=exchange.hop, setting=setting, hint=hint), again=True)
-    text = f"The identity service cannot be reached{way}: the connection was refused or broke off."
-    return Failure(UnreachableError(text, hop=exchange.hop, setting=setting, hint="Check the way there."), again=True)
+    if any(isinstance(cause, ConnectionRefusedError) for cause in found):
+        text, hint = f"The identity service refuses connections{way}.", "Check its address, and the way there."
+    else:
+        text = f"The connection to the identity service broke off{way}."
+        hint = "Check the way there; one that demands a certificate of its clients (network.client_certificate) may end it like this."
+    return Failure(UnreachableError(text, hop=exchange.hop, setting=setting, hint=hint), again=True)
 
 
 def _tls(exchange: Exchange, tls: BaseException | None) -> RagError:
