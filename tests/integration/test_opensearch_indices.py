@@ -214,9 +214,9 @@ def kill_the_builder(cluster: Cluster, name: str) -> None:
 
 async def test_a_killed_building_is_resumed_and_its_old_builder_shut_out(opensearch: Cluster, indices: Indices, lifecycle: Lifecycle, another: Another) -> None:
     source = (await indices.ensure()).name
-    old = await lifecycle.begin("reindex", source=source)
+    old = await lifecycle.begin("reindex")
     kill_the_builder(opensearch, old.name)
-    new = await Lifecycle(another()).begin("reindex", source=source, resume=True)
+    new = await Lifecycle(another()).begin("reindex", resume=True)
     assert (new.name, new.resumed) == (old.name, True)
     with pytest.raises(ConflictError, match="took over"):
         await lifecycle.restore(old)
@@ -232,19 +232,27 @@ async def test_a_killed_building_of_another_kind_is_deleted(opensearch: Cluster,
     await indices.ensure()
     old = await lifecycle.begin("rebuild")
     kill_the_builder(opensearch, old.name)
-    new = await lifecycle.begin("reindex", source=f"{indices.alias}-000001", resume=True)
+    new = await lifecycle.begin("reindex", resume=True)
     assert not new.resumed
     assert await names(indices) == ["000001", new.name[-6:]]
 
 
 async def test_publishing_is_refused_where_the_alias_moved_meanwhile(opensearch: Cluster, indices: Indices, lifecycle: Lifecycle) -> None:
-    source = (await indices.ensure()).name
+    await indices.ensure()
     other = await lifecycle.create()
-    building = await lifecycle.begin("reindex", source=source)
+    building = await lifecycle.begin("reindex")
     await lifecycle.switch(other)
     with pytest.raises(ConflictError, match="moved from"):
         await lifecycle.publish(building)
     assert (await indices.current()).name == other
+
+
+async def test_an_index_that_came_meanwhile_is_not_replaced(indices: Indices, lifecycle: Lifecycle) -> None:
+    building = await lifecycle.begin("copy")
+    made = (await indices.ensure()).name
+    with pytest.raises(ConflictError, match="moved from nothing to"):
+        await lifecycle.publish(building)
+    assert (await indices.current()).name == made
 
 
 async def test_an_abandoned_building_leaves_nothing(indices: Indices, lifecycle: Lifecycle) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from src.core.identity import EVERYONE, AccessScope, system_scope
-from src.errors import IndexMissingError, RagError
+from src.errors import IndexMissingError, MappingConflictError, RagError
 from src.infra.search.opensearch import fields
 from src.infra.search.opensearch.bulk import Action, Bulk
 from src.infra.search.opensearch.checking import compare
@@ -24,9 +24,11 @@ from src.infra.search.opensearch.filling import Filling
 from src.infra.search.opensearch.healing import block_writes
 from src.infra.search.opensearch.indices import Indices
 from src.infra.search.opensearch.lifecycle import Lifecycle
+from src.infra.search.opensearch.records import chunk_entries, chunk_key, doc_key, record_entry
 from src.infra.search.opensearch.reindex import Reindexer
 from src.infra.search.opensearch.writing import Writer
 from src.infra.search.protocol import DocumentWrite
+from src.infra.search.revision import digest
 from tests.contract.search.builders import write
 from tests.integration.opensearch_reindexer import make
 from tests.servers.opensearch.cluster import Cluster
@@ -94,6 +96,23 @@ async def test_a_reindex_takes_what_the_configuration_says_now(opensearch: Clust
     await german.transport.aclose()
 
 
+async def test_a_reindex_puts_a_mapping_right(opensearch: Cluster, indices: Indices) -> None:
+    body = indices.body(indices.alias)
+    body["mappings"]["properties"]["position"] = {"type": "keyword"}
+    opensearch.ask("PUT", f"{indices.alias}-000001", body)
+    with pytest.raises(MappingConflictError, match=r"position has type keyword, not integer.*rag index reindex"):
+        await indices.current()
+    key = doc_key("default", "doc-0001")
+    item = document(1, 1, 2)
+    revision = digest(item.document, item.chunks, item.vectors).hex()
+    entries = {chunk_key(key, at): entry for at, entry in enumerate(chunk_entries(item, item.vectors, revision))}
+    entries[key] = record_entry(item.document, chunks=2, revision=revision)
+    for name, entry in entries.items():
+        await indices.transport.perform("PUT", f"/{indices.alias}/_doc/{name}", body=entry)
+    await Reindexer(indices).run()
+    assert_same(await contents(indices), {"doc-0001": item})
+
+
 async def test_an_index_that_lacks_entries_is_not_switched_to(indices: Indices, monkeypatch: pytest.MonkeyPatch) -> None:
     await writer_of(indices).write([document(n, 1, 2) for n in range(30)])
 
@@ -130,8 +149,6 @@ async def test_a_document_in_the_middle_of_a_write_stays_to_be_made_good(indices
     """A writer that was killed between its steps left a marked record; the new index says so too, and the next write heals it."""
     await writer_of(indices).write([document(1, 1, 3), document(2, 1, 2)])
     state = await indices.current()
-    from src.infra.search.opensearch.records import doc_key
-
     key = doc_key("default", "doc-0001")
     source = (await indices.transport.perform("GET", f"/{state.name}/_doc/{key}"))["_source"]
     source[fields.PAYLOAD] |= {"pending": 5, "writer": "gone"}
@@ -167,8 +184,6 @@ async def test_a_chunk_meant_for_the_old_index_never_stands_in_the_way_of_the_ne
     old = await indices.current()
     await Reindexer(indices).run()
     late = (old.epoch << 40) + 10**6
-    from src.infra.search.opensearch.records import chunk_key, doc_key
-
     key = doc_key("default", "doc-0001")
     stale = {fields.KIND: fields.CHUNK, fields.TENANT: "default", fields.DOC_KEY: key}
     action = Action(chunk_key(key, 0), stale, version=late)

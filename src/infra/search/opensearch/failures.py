@@ -153,7 +153,7 @@ def _dimensions(refusal: Refusal) -> Failure | None:
             f"The vectors do not fit the index{refusal.where}: {refusal.reason}.",
             hop=refusal.host,
             setting="embed.model",
-            hint="Search with the model that the index was made with, or make a new one with `rag index reindex`.",
+            hint="Search with the model that the index was made with, or build the index anew: `rag ingest --rebuild PATH…`.",
         )
     )
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 SETTING = "search.index_alias"
+REINDEX = "`rag index reindex` makes a new one from what it holds."
 REBUILD = "Build it anew beside the old one with `rag ingest --rebuild PATH…`."
 
 _TTL_S = 5.0
@@ -147,6 +148,14 @@ class Indices:
         Raises:
             IndexMismatchError, MappingConflictError: as `current`.
         """
+        self.check_made_for(version)
+        self._check_mapping(version)
+
+    def check_made_for(self, version: Version) -> None:
+        """
+        Raises:
+            IndexMismatchError: it is of another format, or holds vectors of another embedder.
+        """
         meta, hop = version.meta, self.transport.host
         if not meta:
             raise IndexMismatchError(
@@ -163,7 +172,6 @@ class Indices:
                 hop=hop,
                 hint=f"Configure the model that made it, or: {REBUILD}",
             )
-        self._check_mapping(version)
 
     def _check_mapping(self, version: Version) -> None:
         hop = self.transport.host
@@ -180,7 +188,7 @@ class Indices:
         if problems:
             listed = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
             raise MappingConflictError(
-                f"The index {version.name} is mapped otherwise than this release reads it: {listed}.", setting=SETTING, hop=hop, hint=REBUILD
+                f"The index {version.name} is mapped otherwise than this release reads it: {listed}.", setting=SETTING, hop=hop, hint=REINDEX
             )
 
     def _remember(self, state: IndexState) -> IndexState:

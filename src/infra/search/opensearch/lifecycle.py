@@ -36,7 +36,7 @@ class Building:
     """What it is written through; gone once another process has taken the building over."""
     work: Work
     source: str | None
-    """The index that it is to take the place of."""
+    """The index that it is to take the place of; None where there was none."""
     resumed: bool
 
 
@@ -52,19 +52,19 @@ class Lifecycle:
 
     # -- building aside
 
-    async def begin(self, work: Work, *, source: str | None = None, resume: bool = False) -> Building:
+    async def begin(self, work: Work, *, resume: bool = False) -> Building:
         """Make the next version, or with ``resume`` go on with one that a killed command of the same kind left unfinished.
 
         What others left unfinished is deleted.
 
         Raises:
             ConflictError: another command is building a version now.
+            IndexMismatchError: the alias points to several indices, or is an index itself.
         """
         for _ in range(_TRIES):
             family = await self._indices.family()
-            if family.in_the_way:
-                self._indices.the_current(family)
             self._refuse_company(family)
+            source = self._indices.the_current(family).name if family.current or family.in_the_way else None
             taken = await self._take_over(family, work, source) if resume else None
             if taken is not None:
                 return taken
@@ -144,8 +144,9 @@ class Lifecycle:
         await self.restore(building)
         family = await self._indices.family()
         old = self._indices.the_current(family).name if family.current else None
-        if building.source is not None and old != building.source:
-            raise ConflictError(f"The alias {self._indices.alias} moved from {building.source} to {old or 'nothing'} meanwhile.", hint="Run the command again.")
+        if old != building.source:
+            moved = f"moved from {building.source or 'nothing'} to {old or 'nothing'}"
+            raise ConflictError(f"The alias {self._indices.alias} {moved} meanwhile.", setting=SETTING, hint="Run the command again.")
         version = await self._version(building.name)
         with _held(building):
             await save_state(self._transport, building.alias, version, {**version.state, "previous": old})

@@ -74,8 +74,11 @@ class Reindexer:
             RagError: the checks found a difference; the alias stays, and the new version too.
         """
         source = self._indices.the_current(await self._indices.family())
-        self._indices.check(source)
-        building = await self._lifecycle.begin("reindex", source=source.name, resume=True)
+        self._indices.check_made_for(source)  # how its fields are mapped may differ: that is what a reindex puts right
+        building = await self._lifecycle.begin("reindex", resume=True)
+        if building.source != source.name:
+            await self._lifecycle.release(building)
+            raise ConflictError(f"The alias {self._indices.alias} moved meanwhile.", hint="Run the command again.")
         filling = Filling(self._indices, source, building, self._tell)
         try:
             async with renewing(lambda: self._lifecycle.renew(building)):
