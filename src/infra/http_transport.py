@@ -7,8 +7,10 @@ server's loop, the background loop of synchronous callers, or a new loop for eac
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import httpx2
@@ -16,19 +18,23 @@ import httpx2
 if TYPE_CHECKING:
     from .network import NetworkPolicy, ProxySettings
 
-CONNECT_TIMEOUT_S = 10.0
-LIMITS = httpx2.Limits(max_connections=100, max_keepalive_connections=20)
-_PoolKey = tuple[asyncio.AbstractEventLoop, bool]
+MAX_IDLE = 20
+"""Connections kept open between requests, of those that `[network] pool_size` allows."""
+_PoolKey = tuple[asyncio.AbstractEventLoop, str]
 
 
 class PolicyTransport(httpx2.AsyncBaseTransport):
     """Sends each request through the pool of its loop, by the proxy that the policy names.
 
     After `retire` requests are still served, but no connection is kept: pools close whenever nothing is in flight.
+
+    Args:
+        total_s: seconds that an exchange may take, its body included; None where the caller has a limit of its own.
     """
 
-    def __init__(self, policy: NetworkPolicy) -> None:
+    def __init__(self, policy: NetworkPolicy, total_s: float | None = None) -> None:
         self._policy = policy
+        self._total_s = total_s
         self._lock = threading.Lock()
         self._pools: dict[_PoolKey, httpx2.AsyncHTTPTransport] = {}
         self._in_flight: dict[asyncio.AbstractEventLoop, int] = {}
@@ -49,16 +55,33 @@ class PolicyTransport(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         loop = asyncio.get_running_loop()
+        ends = None if self._total_s is None else loop.time() + self._total_s
         if not self._pools:
             await asyncio.to_thread(lambda: self._policy.ssl_context)  # reads files: not on the loop
-        pool = self._enter(loop, self._policy.proxy_for(request.url.host, request.url.port or (443 if request.url.scheme == "https" else 80)))
+        proxy = self._policy.proxy_for(request.url.host, request.url.port, request.url.scheme)
+        pool = self._enter(loop, proxy)
+        self._hold_to_connect_limit(request)
         try:
-            response = await pool.handle_async_request(request)
+            async with _until(ends, request):
+                response = await pool.handle_async_request(request)
+        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+            await self._leave(loop)
+            if proxy is None or _is_tls(error):
+                raise
+            raise httpx2.ProxyError("No connection to the proxy, or by way of it.", request=request) from error
         except BaseException:
             await self._leave(loop)
             raise
-        stream = _Counted(response.stream, self, loop)
+        assert isinstance(response.stream, httpx2.AsyncByteStream)
+        body = response.stream if ends is None else _Limited(response.stream, ends, request)
+        stream = _Counted(body, self, loop)
         return httpx2.Response(response.status_code, headers=response.headers, stream=stream, extensions=response.extensions)
+
+    def _hold_to_connect_limit(self, request: httpx2.Request) -> None:
+        """Connecting has the policy's limit whatever the client says: `openai` makes its one timeout that of every phase."""
+        limits = request.extensions.get("timeout", {})
+        asked, most = limits.get("connect"), self._policy.limits.connect_s
+        request.extensions["timeout"] = {**limits, "connect": most if asked is None else min(asked, most)}
 
     def retire(self) -> None:
         """Keep no idle connection from now on; from any thread. What is in flight ends undisturbed."""
@@ -79,7 +102,7 @@ class PolicyTransport(httpx2.AsyncBaseTransport):
         await self._close_pools(self._take(asyncio.get_running_loop(), idle_only=False))
 
     def _enter(self, loop: asyncio.AbstractEventLoop, proxy: ProxySettings | None) -> httpx2.AsyncHTTPTransport:
-        key = (loop, proxy is not None)
+        key = (loop, "" if proxy is None else proxy.url)
         with self._lock:
             self._in_flight[loop] = self._in_flight.get(loop, 0) + 1
             if key in self._pools:
@@ -102,7 +125,9 @@ class PolicyTransport(httpx2.AsyncBaseTransport):
         if proxy is not None:
             auth = (proxy.username, proxy.password.get_secret_value()) if proxy.username else None
             hop = httpx2.Proxy(proxy.url, auth=auth, ssl_context=context if proxy.url.startswith("https") else None)
-        return httpx2.AsyncHTTPTransport(verify=context, trust_env=False, limits=LIMITS, proxy=hop)
+        most = self._policy.limits.pool_size
+        limits = httpx2.Limits(max_connections=most, max_keepalive_connections=min(MAX_IDLE, most))
+        return httpx2.AsyncHTTPTransport(verify=context, trust_env=False, limits=limits, proxy=hop)
 
     async def _leave(self, loop: asyncio.AbstractEventLoop) -> None:
         with self._lock:
@@ -133,8 +158,7 @@ class PolicyTransport(httpx2.AsyncBaseTransport):
 class _Counted(httpx2.AsyncByteStream):
     """A response's body; tells the transport once when it is done."""
 
-    def __init__(self, inner: httpx2.AsyncByteStream | httpx2.SyncByteStream | None, transport: PolicyTransport, loop: asyncio.AbstractEventLoop) -> None:
-        assert isinstance(inner, httpx2.AsyncByteStream)
+    def __init__(self, inner: httpx2.AsyncByteStream, transport: PolicyTransport, loop: asyncio.AbstractEventLoop) -> None:
         self._inner = inner
         self._transport = transport
         self._loop = loop
@@ -154,7 +178,57 @@ class _Counted(httpx2.AsyncByteStream):
             await self._transport._leave(self._loop)  # noqa: SLF001 - the other half of this file's pair
 
 
-def make_async_client(policy: NetworkPolicy, timeout_s: float) -> httpx2.AsyncClient:
-    """A client on a `PolicyTransport`. It follows no redirect: a prompt goes to the host that was named, or nowhere."""
-    timeout = httpx2.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s))
-    return httpx2.AsyncClient(transport=PolicyTransport(policy), timeout=timeout, trust_env=False, follow_redirects=False)
+class _Limited(httpx2.AsyncByteStream):
+    """A body that must have arrived by a time. The limit is set around each piece: what the reader does in between is not interrupted."""
+
+    def __init__(self, inner: httpx2.AsyncByteStream, ends: float, request: httpx2.Request) -> None:
+        self._inner = inner
+        self._ends = ends
+        self._request = request
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        pieces = aiter(self._inner)
+        while True:
+            async with _until(self._ends, self._request):
+                try:
+                    piece = await anext(pieces)
+                except StopAsyncIteration:
+                    return
+            yield piece
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+@asynccontextmanager
+async def _until(ends: float | None, request: httpx2.Request) -> AsyncIterator[None]:
+    """Hold what is inside to a time on the loop's clock; None holds it to nothing."""
+    limit = asyncio.timeout_at(ends)
+    try:
+        async with limit:
+            yield
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        raise httpx2.ReadTimeout("The exchange took longer than it may.", request=request) from error
+
+
+def _is_tls(error: BaseException) -> bool:
+    """Whether a connection failed after the proxy had opened the way: TLS is spoken with the host behind it."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLError):
+        cause = cause.__cause__ or cause.__context__
+    return cause is not None
+
+
+def make_async_client(policy: NetworkPolicy, timeout_s: float | None = None) -> httpx2.AsyncClient:
+    """An httpx2 client under the policy, usable from any event loop. It follows no redirect: a prompt goes to the host that was named, or nowhere.
+
+    Args:
+        timeout_s: longest silence, for callers that limit the whole themselves; None takes all limits from the policy.
+    """
+    limits = policy.limits
+    read_s = limits.read_s if timeout_s is None else timeout_s
+    transport = PolicyTransport(policy, limits.total_s if timeout_s is None else None)
+    timeout = httpx2.Timeout(read_s, connect=min(limits.connect_s, read_s))
+    return httpx2.AsyncClient(transport=transport, timeout=timeout, trust_env=False, follow_redirects=False)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import requests
 from pydantic import SecretStr
 from requests.adapters import HTTPAdapter
-from requests.auth import AuthBase, HTTPBasicAuth, _basic_auth_str
+from requests.auth import AuthBase, HTTPBasicAuth
 
 from ..errors import ConfigurationError, MissingExtraError
 
@@ -67,21 +67,21 @@ class SigV4Auth(AuthBase):
 class PolicyAdapter(HTTPAdapter):
     """Certificate authorities, proxy and timeouts from the policy.
 
-    It has a TLS context of its own, because urllib3 changes the one that it is handed, and it keeps requests from adding
+    The TLS context is the one for requests, which changes what it is handed, and requests is kept from adding
     certifi's list to it: the policy's authorities are all there are.
 
     Args:
-        timeouts: seconds to connect, and to wait for an answer or its next piece.
-        pool_size: connections kept to each host.
+        timeouts: seconds to connect, and to wait for an answer or its next piece; left out, the policy's.
+        pool_size: connections kept to each host; left out, requests' own 10, or the policy's where that is less.
         proxied: go through the policy's proxy; off for link-local metadata services.
     """
 
-    def __init__(self, policy: NetworkPolicy, timeouts: tuple[float, float], *, pool_size: int = POOL_SIZE, proxied: bool = True) -> None:
+    def __init__(self, policy: NetworkPolicy, timeouts: tuple[float, float] | None = None, *, pool_size: int | None = None, proxied: bool = True) -> None:
         self._policy = policy
-        self._context = policy.new_ssl_context()
-        self._timeouts = timeouts
+        self._context = policy.requests_context
+        self._timeouts = timeouts or (policy.limits.connect_s, policy.limits.read_s)
         self._proxied = proxied
-        super().__init__(pool_maxsize=pool_size)
+        super().__init__(pool_maxsize=min(POOL_SIZE, policy.limits.pool_size) if pool_size is None else pool_size)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
         super().init_poolmanager(connections, maxsize, block, ssl_context=self._context, **pool_kwargs)
@@ -91,11 +91,9 @@ class PolicyAdapter(HTTPAdapter):
 
     def proxy_headers(self, proxy: str) -> dict[str, str]:
         """Credentials go here, never into the proxy's address, which errors repeat."""
-        parts = urlsplit(proxy)
-        known = self._policy.configured_proxy
-        if known is None or not known.username or urlsplit(known.url).netloc != parts.netloc:
-            return {}
-        return {"Proxy-Authorization": _basic_auth_str(known.username, known.password.get_secret_value())}
+        there = urlsplit(proxy).netloc
+        known = next((found for found in self._policy.proxies if found.username and urlsplit(found.url).netloc == there), None)
+        return {} if known is None else {"Proxy-Authorization": known.authorization}
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         conn.cert_reqs = "CERT_REQUIRED"
@@ -112,7 +110,7 @@ class PolicyAdapter(HTTPAdapter):
         if verify is not True:
             raise ConfigurationError("TLS verification is set by the outbound policy and never off.", setting="network.ca_bundle")
         parts = urlsplit(request.url or "")
-        proxy = self._policy.proxy_for(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)) if self._proxied else None
+        proxy = self._policy.proxy_for(parts.hostname or "", parts.port, parts.scheme) if self._proxied else None
         routes = {parts.scheme: proxy.url} if proxy else {}
         return super().send(request, stream=stream, timeout=self._timeouts if timeout is None else timeout, verify=True, cert=cert, proxies=routes)
 

@@ -11,7 +11,7 @@ import httpx2
 import openai
 
 from ...errors import ModelCredentialsError, RagError
-from ..http_transport import PolicyTransport
+from ..http_transport import PolicyTransport, make_async_client
 from .protocol import TokenSource
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class RetryRefused(httpx2.Auth):
 
 
 def _http_client(cfg: ChatCfg | EmbedCfg, policy: NetworkPolicy, tokens: object) -> httpx2.AsyncClient:
-    client = policy.async_client(cfg.timeout_s)
+    client = make_async_client(policy, cfg.timeout_s)
     if isinstance(tokens, TokenSource):
         client.auth = RetryRefused(tokens)
     client.event_hooks = {"request": [_drop_empty_headers], "response": []}

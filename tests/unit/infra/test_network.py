@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import ipaddress
 import ssl
 from pathlib import Path
@@ -74,7 +75,65 @@ def test_more_entries_never_make_a_host_less_direct(names: list[str], host: str)
     assert not any(direct_hosts([name])(host, 443) for name in names) or direct_hosts(names)(host, 443)
 
 
-@pytest.mark.parametrize("entry", ["10.0.0.0/99", "a/b", "host:port", ":80"])
+@given(NAME, LABEL, st.sampled_from(["", ".", "*."]), st.none() | PORT, PORT)
+def test_the_matcher_agrees_with_its_definition(name: str, label: str, prefix: str, wanted: int | None, port: int) -> None:
+    direct = direct_hosts([prefix + name + (f":{wanted}" if wanted else "")])
+    for host, below in ((name, False), (f"{label}.{name}", True), (f"{label}{name}", None), (f"{name}.{label}", None)):
+        named = below is not None and (below or not prefix)
+        if below is None and (f".{host}".endswith(f".{name}")):
+            continue
+        assert direct(host, port) == (named and wanted in (None, port)), host
+
+
+@given(st.ip_addresses(v=4), st.integers(1, 32))
+def test_an_ipv4_address_in_the_form_of_ipv6_is_the_same_address(address: ipaddress.IPv4Address, length: int) -> None:
+    for entry in (str(address), f"{address}/{length}", f"::ffff:{address}"):
+        assert direct_hosts([entry])(f"[::ffff:{address}]", 443)
+        assert direct_hosts([entry])(str(address), 443)
+
+
+@given(st.text(max_size=30), PORT)
+def test_no_host_breaks_the_matcher(host: str, port: int) -> None:
+    direct_hosts(["example.com", "10.0.0.0/8", "[::1]:443", "localhost"])(host, port)
+
+
+@given(st.lists(st.text(max_size=20), max_size=4))
+def test_every_list_of_entries_is_read_or_refused_by_name(entries: list[str]) -> None:
+    refused = None
+    try:
+        direct_hosts(entries)("example.com", 443)
+    except ConfigurationError as error:
+        refused = error
+    assert refused is None or refused.setting == "network.no_proxy"
+
+
+def test_localhost_is_the_name_all_below_it_and_every_loopback_address() -> None:
+    direct = direct_hosts(["localhost"])
+    assert all(direct(host, 443) for host in ("localhost", "LOCALHOST.", "app.localhost", "127.0.0.1", "127.9.9.9", "[::1]", "::ffff:127.0.0.1"))
+    assert not any(direct(host, 443) for host in ("localhost.example", "10.0.0.1", "[::2]"))
+    assert direct_hosts(["localhost:8080"])("127.0.0.1", 8080)
+    assert not direct_hosts(["localhost:8080"])("127.0.0.1", 8081)
+    assert not direct_hosts(["*.localhost"])("127.0.0.1", 80)
+
+
+def test_names_beyond_ascii_and_zones_of_ipv6_are_compared_as_they_are_meant() -> None:
+    assert direct_hosts(["bücher.example"])("shop.xn--bcher-kva.example", 443)
+    assert direct_hosts(["xn--bcher-kva.example"])("BÜCHER.example", 443)
+    assert direct_hosts(["fe80::/10"])("[fe80::1%eth0]", 443)
+    assert direct_hosts(["[fd00::]/8"])("fd12::1", 443)
+
+
+def test_without_a_port_a_host_has_that_of_its_scheme() -> None:
+    policy = NetworkPolicy(NetworkCfg(proxy=SecretStr("http://proxy:8080"), no_proxy=("example.com:443",)))
+    assert policy.proxy_for("example.com") is None
+    assert policy.proxy_for("example.com", scheme="http") is not None
+    assert policy.proxy_for("example.com", 8443) is not None
+
+
+@pytest.mark.parametrize(
+    "entry",
+    ["10.0.0.0/99", "a/b", "host:port", ":80", "host:0", "host:65536", "10.0.*", "ex*mple.com", "*example.com", "https://host", "a b", "<local>", ".."],
+)
 def test_an_entry_that_cannot_be_read_is_an_error_that_names_the_key(entry: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         direct_hosts([entry])
@@ -94,6 +153,25 @@ def test_keys_of_their_own_beat_credentials_in_the_address() -> None:
     assert (proxy.username, proxy.password.get_secret_value()) == ("user", "word")
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "pac+http://user:hunter2@wpad/",
+        "http://user:hunter2@config.company.com/proxy.pac",
+        "http://user:hunter2@wpad/wpad.dat",
+        "file:///etc/proxy.PAC",
+        "/etc/proxy.pac",
+        "socks5://user:hunter2@proxy:1080",
+    ],
+)
+def test_auto_config_files_and_socks_are_refused_with_what_to_do(url: str) -> None:
+    with pytest.raises(UnsupportedFeatureError, match="not supported") as caught:
+        NetworkPolicy(NetworkCfg(https_proxy=SecretStr(url)))
+    assert caught.value.setting == "network.https_proxy"
+    assert "http://host:port" in caught.value.hint
+    assert "hunter2" not in str(caught.value)
+
+
 @pytest.mark.parametrize("url", ["ftp://user:hunter2@proxy", "http://", "http://user:hunter2@proxy:port"])
 def test_a_proxy_that_cannot_be_used_is_an_error_without_its_credentials(url: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
@@ -111,20 +189,35 @@ def test_the_proxy_is_chosen_host_by_host() -> None:
     assert NetworkPolicy(NetworkCfg()).proxy_for("api.openai.com", 443) is None
 
 
-def test_the_shared_context_verifies_and_is_built_once() -> None:
+def test_each_scheme_may_have_a_proxy_of_its_own_or_none() -> None:
+    def chosen(**keys: str) -> list[str | None]:
+        policy = NetworkPolicy(NetworkCfg(**{key: SecretStr(value) for key, value in keys.items()}))
+        found = [policy.proxy_for("host", scheme=scheme) for scheme in ("http", "https")]
+        assert set(policy.proxies) == {proxy for proxy in found if proxy}
+        return [proxy.url if proxy else None for proxy in found]
+
+    assert chosen(proxy="http://a:1") == ["http://a:1", "http://a:1"]
+    assert chosen(proxy="http://a:1", http_proxy="http://b:2") == ["http://b:2", "http://a:1"]
+    assert chosen(proxy="http://a:1", https_proxy="http://b:2") == ["http://a:1", "http://b:2"]
+    assert chosen(https_proxy="http://b:2") == [None, "http://b:2"]
+    assert chosen(proxy="http://a:1", http_proxy=" Direct ") == [None, "http://a:1"]
+
+
+def test_credentials_of_the_proxy_go_over_the_wire_in_utf_8_and_stay_out_of_representations() -> None:
+    (proxy,) = NetworkPolicy(NetworkCfg(proxy=SecretStr("http://p:1"), proxy_username="me", proxy_password=SecretStr("päss:€"))).proxies
+    assert base64.b64decode(proxy.authorization.removeprefix("Basic ")).decode() == "me:päss:€"
+    assert "€" not in repr(proxy)
+
+
+def test_the_shared_contexts_verify_and_are_built_once() -> None:
     policy = NetworkPolicy(NetworkCfg())
     context = policy.ssl_context
     assert context is policy.ssl_context
-    assert context is not policy.new_ssl_context()
+    assert policy.requests_context is policy.requests_context
+    assert context is not policy.requests_context, "requests changes the one that it gets"
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
-
-
-def test_a_bundle_is_added_to_the_systems_authorities(tmp_path: Path) -> None:
-    trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
-    system = len(NetworkPolicy(NetworkCfg()).ssl_context.get_ca_certs())
-    assert len(NetworkPolicy(NetworkCfg(ca_bundle=tmp_path / "ca.pem")).ssl_context.get_ca_certs()) == system + 1
 
 
 def test_the_environment_adds_no_authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,28 +225,3 @@ def test_the_environment_adds_no_authority(tmp_path: Path, monkeypatch: pytest.M
     trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     assert len(NetworkPolicy(NetworkCfg()).ssl_context.get_ca_certs()) == system
-
-
-def test_certificate_files_that_cannot_be_used_name_their_key(tmp_path: Path) -> None:
-    (tmp_path / "text.pem").write_text("no certificate")
-    cert = trustme.CA().issue_cert("client.example")
-    cert.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
-    for cfg, key in [
-        (NetworkCfg(ca_bundle=tmp_path / "absent.pem"), "network.ca_bundle"),
-        (NetworkCfg(ca_bundle=tmp_path / "text.pem"), "network.ca_bundle"),
-        (NetworkCfg(client_certificate=tmp_path / "cert.pem"), "network.client_certificate"),
-    ]:
-        with pytest.raises(ConfigurationError) as caught:
-            _ = NetworkPolicy(cfg).ssl_context
-        assert caught.value.setting == key
-
-
-def test_a_client_certificate_is_loaded(tmp_path: Path) -> None:
-    trustme.CA().issue_cert("client.example").private_key_and_cert_chain_pem.write_to_path(tmp_path / "client.pem")
-    assert NetworkPolicy(NetworkCfg(client_certificate=tmp_path / "client.pem")).ssl_context
-
-
-def test_trust_in_the_environment_is_refused_rather_than_half_done() -> None:
-    with pytest.raises(UnsupportedFeatureError) as caught:
-        _ = NetworkPolicy(NetworkCfg(trust_env=True)).ssl_context
-    assert caught.value.setting == "network.trust_env"
