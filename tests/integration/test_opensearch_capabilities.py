@@ -137,6 +137,9 @@ async def test_a_named_pipeline_is_used_and_a_missing_one_is_said(opensearch: Cl
     named = await client.search(ask(), MEMBER)
     assert named.degraded == ()
     assert named.hits[0].score == pytest.approx(1.0)
+    told = (await client.search(ask(explain=True), MEMBER)).hits[0].explanation
+    assert told is not None
+    assert name in str(told["description"])
     opensearch.ask("DELETE", f"/_search/pipeline/{name}")
     for _ in range(2):  # refused at first, known afterwards
         missing = await client.search(ask(), MEMBER)

@@ -44,6 +44,12 @@ async def test_highlights_survive_text_that_is_not_unicode_or_looks_like_markup(
     assert all({hit.text[start:end] for start, end in hit.highlights} == {"meter"} for hit in hits)
 
 
+async def test_a_very_long_text_is_found_and_highlighted_as_far_as_it_goes(client: SearchClient) -> None:
+    await client.write([write("d", ["meter " + "word " * 250_000])])
+    (hit,) = (await client.search(ask("meter", "bm25", highlight=True), MEMBER)).hits
+    assert hit.highlights in ((), ((0, 5),))
+
+
 async def test_nothing_is_shown_that_was_not_asked_for(corpus: SearchClient) -> None:
     for mode in MODES:
         hits = (await corpus.search(ask("meter", mode), MEMBER)).hits

@@ -19,7 +19,7 @@ import numpy as np
 from ....core.search import Hit, SearchRequest
 from ....telemetry.stages import stage
 from .. import cursors, fusion
-from ..accounts import completed_account, server_account
+from ..accounts import Account, account, completed_account, server_account
 from . import fields, query
 from .filters import Clause
 from .marks import Marks
@@ -149,8 +149,8 @@ def completed(question: Question) -> Plan:
     for at in order[start:end]:
         if keys[at] in shown:
             legs = {"bm25": float(bm25_scores[at]), "knn": float(knn_scores[at])}
-            account = completed_account(at, knn_scores, bm25_scores, question.request.tuning) if question.request.explain else None
-            hits.append(_hit(shown[keys[at]], float(fused[at]), legs, question, account))
+            told = completed_account(at, knn_scores, bm25_scores, question.request.tuning) if question.request.explain else None
+            hits.append(_hit(shown[keys[at]], float(fused[at]), legs, question, told))
     return Outcome(tuple(hits), cursors.encode(end, question.mark) if len(order) > end else None)
 
 
@@ -218,8 +218,18 @@ def _hybrid(question: Question) -> Generator[list[Search], list[Any], Outcome | 
     ranking = in_order(found)
     page = ranking[start:end]
     marked = (yield from _missing(question, [key_of(one) for one in page], {})) if request.highlight else {}
-    hits = tuple(_hit(one | _marks_of(marked.get(key_of(one))), float(one["_score"]), _legs(one), question) for one in map(dict, page))
-    return Outcome(hits, cursors.encode(end, question.mark) if len(ranking) > end else None)
+    hits = []
+    for one in page:
+        legs = _legs(one)
+        hits.append(_hit({**one, **_marks_of(marked.get(key_of(one)))}, float(one["_score"]), legs, question, _by_pipeline(one, legs, question)))
+    return Outcome(tuple(hits), cursors.encode(end, question.mark) if len(ranking) > end else None)
+
+
+def _by_pipeline(one: Found, legs: Mapping[str, float], question: Question) -> Account | None:
+    """What can be said of a named pipeline's score."""
+    if not question.request.explain or question.pipeline is None:
+        return None
+    return account(one["_score"], f"search pipeline {question.pipeline}: of", *(account(score, name) for name, score in legs.items()))
 
 
 def _marks_of(one: Found | None) -> dict[str, Any]:
@@ -253,8 +263,8 @@ def _fused_here(question: Question) -> Plan:
     for at, score in zip(rows, scores, strict=True):
         if keys[at] in shown:
             own = {name: values[at] for name, values in raw.items() if at in values}
-            account = server_account(at, legs["knn"], legs["bm25"], tuning) if question.request.explain else None
-            hits.append(_hit(shown[keys[at]], score, own, question, account))
+            told = server_account(at, legs["knn"], legs["bm25"], tuning) if question.request.explain else None
+            hits.append(_hit(shown[keys[at]], score, own, question, told))
     return Outcome(tuple(hits), cursors.encode(end, question.mark) if len(keys) > end else None)
 
 
@@ -284,13 +294,13 @@ def _extras(question: Question) -> dict[str, Any]:
     return extras | {"explain": True} if question.request.explain else extras
 
 
-def _hit(one: Found, score: float, legs: Mapping[str, float], question: Question, account: Mapping[str, object] | None = None) -> Hit:
+def _hit(one: Found, score: float, legs: Mapping[str, float], question: Question, told: Account | None = None) -> Hit:
     hit = hit_from(shown_from(one["fields"][fields.SHOWN][0]), score, legs)
     if question.request.highlight:
         texts = one.get("highlight", {}).get(fields.TEXT, ())
         hit = replace(hit, highlights=question.marks.places("".join(texts), query.clean(hit.text)))
     if question.request.explain:
-        hit = replace(hit, explanation=account or one.get("_explanation"))
+        hit = replace(hit, explanation=told or one.get("_explanation"))
     return hit
 
 

@@ -47,6 +47,8 @@ _EXPANSIONS: Final = 8
 """Of a misspelled word; 2 fields x 32 words x 8 stay within the server's 1,024 clauses."""
 _MARKED_CHARS = 900
 """Of a question; in an unspaced script each is a clause, and the server takes 1,024."""
+_MARKED_TEXT = 1_000_000
+"""Characters of a text that are looked at; a longer one would fail the search (`index.highlight.max_analyzed_offset`)."""
 _WORD = re.compile(r"\w+")
 
 
@@ -192,4 +194,5 @@ def marked(text: str, marks: tuple[str, str]) -> dict[str, Any]:
     """The part of a body that asks for the whole text of each hit with marks around the question's words."""
     wanted = {"match": {fields.TEXT: clean(text)[:_MARKED_CHARS]}}
     field = {"number_of_fragments": 0, "highlight_query": wanted}
-    return {"highlight": {"pre_tags": [marks[0]], "post_tags": [marks[1]], "fields": {fields.TEXT: field}}}
+    tags = {"pre_tags": [marks[0]], "post_tags": [marks[1]]}
+    return {"highlight": {**tags, "max_analyzer_offset": _MARKED_TEXT, "fields": {fields.TEXT: field}}}
