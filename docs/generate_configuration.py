@@ -39,7 +39,11 @@ The first of these that sets a key wins:
    packaged default. Later files win over earlier ones. Of a folder the `.ini`, `.yaml`, `.yml` and `.json` files are read, in
    the order of their names. A file of any other name is read as INI.
 5. The **profile** that `[environment] cloud_profile` names.
-6. The **default** of the key.
+6. **Variables that all programs share**, only with `[network] trust_env = true`, and only for what nothing above sets:
+   `HTTPS_PROXY`, `HTTP_PROXY` and `ALL_PROXY` (none of them where a proxy is configured), `NO_PROXY`, and the first of
+   `SSL_CERT_FILE`, `REQUESTS_CA_BUNDLE`, `CURL_CA_BUNDLE` and `SSL_CERT_DIR`, which replaces the system's authorities. The
+   spelling in small letters comes first.
+7. The **default** of the key.
 
 ## How values are written
 

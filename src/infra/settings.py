@@ -1,7 +1,7 @@
 """Loading: files, environment and secret files become `Settings`, each value with its source.
 
 Precedence, highest first: overrides given by the program > environment (``RAG_SEARCH__HOST``) > secret files > configuration
-files, later ones first > the profile > the models' defaults.
+files, later ones first > the profile > with `[network] trust_env`, variables that all programs share > the models' defaults.
 
 The only module that reads the process environment. Nothing ever writes to it.
 """
@@ -20,6 +20,7 @@ from ..errors import ConfigurationError, InvalidSettingsError, Problem
 from .config import Settings
 from .provenance import DEFAULT, Provenance, Source
 from .settings_files import PROFILE_PREFIX, SUFFIXES, ParsedFile, parse_file
+from .settings_foreign import ForeignLayer
 from .settings_schema import INTENT_PREFIX, all_names, display, find, keys_of, nearest, schema
 from .settings_sources import EnvironmentLayer, FileLayer, Layer, Layers, OverrideLayer, ProfileLayer, SecretLayer, shown_text, trace
 
@@ -83,7 +84,7 @@ def load(
     named = secrets_dir or environ.get(SECRETS_VARIABLE)
     secrets = Path(named).expanduser() if named else None
     above: tuple[Layer, ...] = (OverrideLayer(overrides or {}), EnvironmentLayer(environ), SecretLayer(secrets), FileLayer(files, environ))
-    layers = (*above, ProfileLayer(above, files, environ))
+    layers = (*above, ProfileLayer(above, files, environ), ForeignLayer(environ))
     merged = Layers(layers).merged
     problems = [problem for layer in layers for problem in layer.problems]
     settings, invalid = _validate(merged, layers)

@@ -106,3 +106,14 @@ def test_somebody_elses_config_ini_is_a_helpful_error(tmp_path: Path) -> None:
     assert str(tmp_path / "config.ini") in done.stderr
     assert "--config" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_explain_shows_the_variable_that_gave_the_proxy_once_the_environment_is_trusted(tmp_path: Path) -> None:
+    path = tmp_path / "rag.ini"
+    path.write_text("[network]\ntrust_env = true\n")
+    environ = {"HTTPS_PROXY": f"http://user:{SECRET}@proxy.example:8080", "https_proxy": f"http://user:{SECRET}@proxy.example:8080"}
+    done = rag("explain", "network.proxy", "--config", str(path), cwd=tmp_path, **environ)
+    assert "source    environment https_proxy" in done.stdout, done.stderr
+    assert SECRET not in done.stdout + done.stderr
+    path.write_text("[network]\n")
+    assert "source    default" in rag("explain", "network.proxy", "--config", str(path), cwd=tmp_path, **environ).stdout
