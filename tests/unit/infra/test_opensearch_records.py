@@ -26,7 +26,9 @@ DIMS = 4
 
 @st.composite
 def writes(draw: st.DrawFn) -> DocumentWrite:
-    document = Document(*(draw(any_text) for _ in range(6)), tuple(sorted(set(draw(st.lists(any_text, max_size=3))))), draw(metadata))
+    document = Document(
+        draw(any_text.filter(bool)), *(draw(any_text) for _ in range(5)), tuple(sorted(set(draw(st.lists(any_text, max_size=3))))), draw(metadata)
+    )
     count = draw(st.integers(0, 6))
     chunks = tuple(
         Chunk(f"c{at}", document.id, document.tenant, at, draw(any_text), draw(st.none() | st.integers(1, 9)), draw(any_text), draw(st.integers(0, 2**65)), at)
