@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from src.core.search import Mode
-from src.errors import InputError, UnsupportedFeatureError
+from src.errors import InputError, UnreachableError
 from src.evaluation.dataset import CorpusDocument, Dataset, load_dataset
 from src.evaluation.index import ensure_index, index_folder
 from src.evaluation.metrics import parse_metrics
@@ -143,7 +143,7 @@ async def test_a_malformed_corpus_is_reported_and_leaves_no_finished_index(datas
             await evaluate(Plan(dataset, "bm25"), settings)
 
 
-async def test_another_engine_is_refused_rather_than_silently_replaced(dataset: Dataset, settings: Settings) -> None:
-    remote = settings.model_copy(update={"search": SearchCfg(host="https://search.example")})
-    with pytest.raises(UnsupportedFeatureError):
+async def test_an_outage_of_the_cluster_is_an_error_and_never_another_engine(dataset: Dataset, settings: Settings) -> None:
+    remote = settings.model_copy(update={"search": SearchCfg(host="http://127.0.0.1:9", max_retries=0)})
+    with pytest.raises(UnreachableError):
         await evaluate(Plan(dataset, "bm25"), remote)
