@@ -87,7 +87,7 @@ class Lifecycle:
                 raise ConflictError(
                     f"{lease} is building {version.name} ({_building(version).get('work', 'unknown')}).",
                     setting=SETTING,
-                    hint="Wait for it; if it is dead, its claim lapses two minutes after its last sign of life.",
+                    hint="Wait for it; if it is dead, its claim lapses one minute after its last sign of life.",
                 )
 
     async def _take_over(self, family: Family, work: Work, source: str | None) -> Building | None:

@@ -17,8 +17,9 @@ from typing import Any, Literal
 
 from . import fields
 
-LEASE_S = 120.0
-"""Seconds after which a sign of life counts as given up; live commands renew it four times as often."""
+LEASE_S = 60.0
+"""Seconds after which a sign of life counts as given up; live commands renew it four times as often. Less than writers wait at a
+write block (`[search] bulk_timeout_s`), so that they outlast a reindex that was killed on another machine."""
 
 STATE = "founders_rag_state"
 """Key in the mapping's `_meta` of what changes during an index's life: `epoch`, `previous`, `building`, `blocked`."""
