@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.acceptance.conftest import RAG, clean_environment
 from tests.acceptance.conftest import rag as run
 from tests.servers.opensearch.cluster import Cluster
 
@@ -131,6 +132,20 @@ def test_a_rebuild_serves_the_old_index_until_it_is_done(cli: Rag, hr: Path, tmp
     assert cli.json("search", "fizzlewick", "--mode", "bm25")["hits"]
     cli.json("index", "rollback")
     assert cli.json("index", "info")["documents"] == 5
+
+
+def test_a_rebuild_that_is_killed_leaves_the_old_index_in_use(cli: Rag, hr: Path, root: Path) -> None:
+    cli.json("ingest", hr)
+    command = [RAG, "ingest", "--rebuild", str(root / "examples" / "handbook"), "--json", "--config", str(cli.config)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=clean_environment())
+    assert process.stderr is not None
+    assert "stored" in process.stderr.readline()  # it is in the middle of it
+    process.kill()
+    process.communicate()
+    assert cli.versions() == {"000001": "in use", "000002": "unfinished"}
+    assert cli.json("index", "info")["documents"] == 5
+    cli.json("ingest", "--rebuild", hr)
+    assert cli.versions() == {"000001": "kept", "000003": "in use"}
 
 
 def test_a_corpus_moves_between_the_engines_with_its_vectors(make: Callable[..., Rag], opensearch: Cluster, hr: Path, tmp_path: Path) -> None:
