@@ -28,8 +28,8 @@ import numpy as np
 
 from src.infra.config import NetworkCfg, SearchCfg
 from src.infra.network import NetworkPolicy
-from src.infra.search.opensearch.bulk import Action, Bulk
-from src.infra.search.opensearch.transport import Transport
+from src.infra.search.opensearch.wire.transport import Transport
+from src.infra.search.opensearch.writing.bulk import Action, Bulk
 
 ALIAS = "bench-bulk"
 DIMS = 384

@@ -14,10 +14,10 @@ from .common import CommandContext, common_options, to_json
 
 if TYPE_CHECKING:
     from ..infra.search.opensearch.engine import OpenSearchEngine
-    from ..infra.search.opensearch.filling import Progress
-    from ..infra.search.opensearch.listing import Row
-    from ..infra.search.opensearch.reindex import Reindexed
-    from ..infra.search.opensearch.versions import Version
+    from ..infra.search.opensearch.versions.filling import Progress
+    from ..infra.search.opensearch.versions.listing import Row
+    from ..infra.search.opensearch.versions.reindex import Reindexed
+    from ..infra.search.opensearch.versions.state import Version
     from ..infra.search.protocol import IndexInfo, SearchClient
     from ..infra.search.sync import Copied
 
@@ -79,7 +79,7 @@ def list_versions(ctx: CommandContext) -> None:
 
 
 async def _list(ctx: CommandContext) -> list[Row]:
-    from ..infra.search.opensearch.listing import list_rows
+    from ..infra.search.opensearch.versions.listing import list_rows
 
     async with _opensearch(ctx, "list") as engine:
         return await list_rows(engine.indices)
@@ -107,7 +107,7 @@ def create(ctx: CommandContext) -> None:
 
 
 async def _create(ctx: CommandContext) -> tuple[Version, bool]:
-    from ..infra.search.opensearch.lifecycle import Lifecycle
+    from ..infra.search.opensearch.versions.lifecycle import Lifecycle
 
     async with _opensearch(ctx, "create") as engine:
         name = await Lifecycle(engine.indices).create()
@@ -143,7 +143,7 @@ def reindex(ctx: CommandContext, force: bool) -> None:
 
 
 async def _reindex(ctx: CommandContext, *, force: bool) -> Reindexed:
-    from ..infra.search.opensearch.reindex import Reindexer
+    from ..infra.search.opensearch.versions.reindex import Reindexer
 
     async with _opensearch(ctx, "reindex") as engine:
         with _progress() as show:
@@ -175,7 +175,7 @@ def rollback(ctx: CommandContext, force: bool) -> None:
 
 
 async def _switch(ctx: CommandContext, version: str | None, *, force: bool) -> tuple[str | None, str]:
-    from ..infra.search.opensearch.lifecycle import Lifecycle
+    from ..infra.search.opensearch.versions.lifecycle import Lifecycle
 
     async with _opensearch(ctx, "switch") as engine:
         lifecycle = Lifecycle(engine.indices)
@@ -212,7 +212,7 @@ def delete(ctx: CommandContext, version: str, yes: bool, force: bool) -> None:
 
 
 async def _delete(ctx: CommandContext, version: str, *, force: bool) -> str:
-    from ..infra.search.opensearch.lifecycle import Lifecycle
+    from ..infra.search.opensearch.versions.lifecycle import Lifecycle
 
     async with _opensearch(ctx, "delete") as engine:
         return await Lifecycle(engine.indices).delete(version, force=force)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import requests
+from urllib3.exceptions import HTTPError
 
 from ..errors import (
     ConfigurationError,
@@ -24,10 +25,10 @@ from ..errors import (
     RagError,
     ServiceCredentialsError,
     ServiceUnavailableError,
-    TlsError,
-    UnreachableError,
 )
 from .aws_credentials import AwsKeys
+from .hops import Hop, error_of
+from .network.faults import fault_of
 from .search_session import PolicyAdapter
 
 if TYPE_CHECKING:
@@ -165,26 +166,22 @@ class _Sender:
         from botocore.awsrequest import AWSResponse
         from botocore.exceptions import ConnectionClosedError, ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
 
-        hop = _hop(request.url)
+        hop = _address(request.url)
         try:
             answer = self._opened().request(
                 request.method, request.url, headers=dict(request.headers.items()), data=request.body, allow_redirects=False, stream=True
             )
             found = AWSResponse(answer.url, answer.status_code, answer.headers, answer.raw)
             _ = found.content  # read here, where what goes wrong is translated
-        except requests.exceptions.SSLError as error:
-            raise TlsError(
-                f"AWS cannot be trusted: {_certificate(error)}.", hop=hop, setting="network.ca_bundle", hint="Add your company's authority."
-            ) from None
-        except requests.exceptions.ProxyError:
-            raise UnreachableError("The proxy on the way to AWS lets nothing through.", hop=f"proxy to {hop}", setting="network.proxy") from None
+        except (requests.exceptions.SSLError, requests.exceptions.ProxyError) as error:
+            raise error_of(fault_of(error), _hop(request.url)) from None
         except requests.exceptions.ConnectTimeout as error:
             raise ConnectTimeoutError(endpoint_url=hop, error=error) from None
         except requests.exceptions.ReadTimeout as error:
             raise ReadTimeoutError(endpoint_url=hop, error=error) from None
         except requests.exceptions.ConnectionError as error:
             raise EndpointConnectionError(endpoint_url=hop, error=error) from None
-        except (requests.exceptions.RequestException, OSError) as error:
+        except (requests.exceptions.RequestException, HTTPError, OSError) as error:  # the body is read past requests: its errors are urllib3's
             raise ConnectionClosedError(endpoint_url=hop, error=error) from None
         return found
 
@@ -203,14 +200,13 @@ class _Sender:
         return self._session
 
 
-def _certificate(error: BaseException) -> str:
-    text = str(error)
-    found = re.search(r"certificate verify failed: ([^(\"']+)", text)
-    return f"its certificate is not trusted: {found[1].strip()}" if found else "no secure connection"
-
-
-def _hop(url: str) -> str:
+def _address(url: str) -> str:
     return "/".join(url.split("/")[:3])
+
+
+def _hop(url: str) -> Hop:
+    # No key holds AWS's addresses; where none can be reached, the way out is what is missing.
+    return Hop("AWS", _address(url), "network.proxy", timeout_setting="search.timeout_s", connect_setting="search.connect_timeout_s")
 
 
 def _explained(error: Exception, cfg: SearchCfg) -> RagError:
@@ -221,12 +217,7 @@ def _explained(error: Exception, cfg: SearchCfg) -> RagError:
     if isinstance(error, aws.ClientError):
         return _refused(error, cfg)
     if isinstance(error, (aws.HTTPClientError, aws.ConnectionError)):
-        return UnreachableError(
-            "AWS cannot be reached to get credentials.",
-            hop=str(details.get("endpoint_url") or "AWS"),
-            setting="network.proxy",
-            hint="Check whether a proxy is needed, and endpoint_url of the AWS profile.",
-        )
+        return error_of(fault_of(error), _hop(str(details.get("endpoint_url") or "AWS")))
     if isinstance(error, (aws.CredentialRetrievalError, aws.MetadataRetrievalError)):
         provider = details.get("provider") or "container or instance metadata"
         return ServiceCredentialsError(f"AWS credentials could not be had from {provider}.", setting="search.aws_profile", hint="Try `aws configure list`.")

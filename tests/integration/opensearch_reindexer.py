@@ -7,9 +7,9 @@ import sys
 
 from src.infra.config import NetworkCfg, SearchCfg
 from src.infra.network import NetworkPolicy
-from src.infra.search.opensearch.indices import Indices
-from src.infra.search.opensearch.reindex import Reindexer
-from src.infra.search.opensearch.transport import Transport
+from src.infra.search.opensearch.versions.indices import Indices
+from src.infra.search.opensearch.versions.reindex import Reindexer
+from src.infra.search.opensearch.wire.transport import Transport
 
 EMBEDDER = "test-model/1"
 DIMS = 16

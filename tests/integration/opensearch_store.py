@@ -9,11 +9,11 @@ from typing import Any
 from src.infra.config import NetworkCfg, SearchCfg
 from src.infra.network import NetworkPolicy
 from src.infra.search.opensearch import fields
-from src.infra.search.opensearch.documents import Documents
-from src.infra.search.opensearch.indices import Indices
-from src.infra.search.opensearch.stored import refresh
-from src.infra.search.opensearch.transport import Transport
-from src.infra.search.opensearch.writing import Writer
+from src.infra.search.opensearch.reading.documents import Documents
+from src.infra.search.opensearch.reading.stored import refresh
+from src.infra.search.opensearch.versions.indices import Indices
+from src.infra.search.opensearch.wire.transport import Transport
+from src.infra.search.opensearch.writing.writer import Writer
 from tests.contract.search.builders import DIMS, EMBEDDER
 
 

@@ -22,7 +22,7 @@ from src.infra.aws_auth import SigV4Signer, make_signer
 from src.infra.clients import make_search_session
 from src.infra.config import NetworkCfg, SearchCfg
 from src.infra.network import NetworkPolicy
-from src.infra.search.opensearch.transport import Transport
+from src.infra.search.opensearch.wire.transport import Transport
 from src.infra.settings import load_settings
 from tests.emulators.proxy import Proxy
 from tests.servers.sigv4 import REGION, ROLE, Aws, Known, Wire, canonical_path, canonical_query, canonical_request, expected_signature

@@ -14,7 +14,7 @@ from src.errors import RagError, ServiceCredentialsError, ServicePermissionError
 from src.infra.clients import make_search_session
 from src.infra.config import NetworkCfg, SearchCfg
 from src.infra.network import NetworkPolicy
-from src.infra.search.opensearch.transport import Transport
+from src.infra.search.opensearch.wire.transport import Transport
 from tests.emulators.proxy import Proxy
 from tests.servers.opensearch.cluster import Cluster
 from tests.servers.opensearch.security import Security

@@ -17,10 +17,10 @@ from src.errors import IndexMissingError, QueryError, UnsupportedFeatureError
 from src.infra.config import NetworkCfg, SearchCfg
 from src.infra.network import NetworkPolicy
 from src.infra.opensearch_client import OpenSearchClient
-from src.infra.search.opensearch import query
-from src.infra.search.opensearch.capabilities import TECHNIQUES, Prober
-from src.infra.search.opensearch.sending import Sender
-from src.infra.search.opensearch.transport import Transport
+from src.infra.search.opensearch.reading import query
+from src.infra.search.opensearch.reading.capabilities import TECHNIQUES, Prober
+from src.infra.search.opensearch.reading.sending import Sender
+from src.infra.search.opensearch.wire.transport import Transport
 from src.infra.search_config import search_pipeline
 from tests.contract.search.builders import DIMS, EMBEDDER, MEMBER, vector_of, write
 from tests.servers.opensearch.cluster import Cluster

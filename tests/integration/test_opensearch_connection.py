@@ -23,10 +23,10 @@ from src.errors import ConfigurationError, RagError, TlsError, UnreachableError
 from src.infra.config import NetworkCfg, SearchCfg
 from src.infra.network import NetworkPolicy
 from src.infra.resilience.retry import without_waiting
-from src.infra.search.opensearch.connection import HostConnection
-from src.infra.search.opensearch.hosts import parse_hosts
-from src.infra.search.opensearch.serializer import make_serializer
-from src.infra.search.opensearch.transport import Transport
+from src.infra.search.opensearch.wire.connection import HostConnection
+from src.infra.search.opensearch.wire.hosts import parse_hosts
+from src.infra.search.opensearch.wire.serializer import make_serializer
+from src.infra.search.opensearch.wire.transport import Transport
 from tests.emulators.proxy import Proxy
 
 ANSWER = json.dumps({"hits": {"hits": []}}).encode()

@@ -13,11 +13,11 @@ import pytest
 from src.errors import ConflictError, IndexMismatchError, IndexMissingError, MappingConflictError, NotFoundError
 from src.infra.config import NetworkCfg, SearchCfg
 from src.infra.network import NetworkPolicy
-from src.infra.search.opensearch.healing import block_writes
-from src.infra.search.opensearch.indices import Indices
-from src.infra.search.opensearch.lifecycle import Lifecycle
-from src.infra.search.opensearch.transport import Transport
-from src.infra.search.opensearch.versions import STATE
+from src.infra.search.opensearch.versions.healing import block_writes
+from src.infra.search.opensearch.versions.indices import Indices
+from src.infra.search.opensearch.versions.lifecycle import Lifecycle
+from src.infra.search.opensearch.versions.state import STATE
+from src.infra.search.opensearch.wire.transport import Transport
 from tests.servers.opensearch.cluster import Cluster
 
 DIMS = 4

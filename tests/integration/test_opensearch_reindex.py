@@ -17,16 +17,16 @@ import pytest
 from src.core.identity import EVERYONE, AccessScope, system_scope
 from src.errors import IndexMissingError, MappingConflictError, RagError
 from src.infra.search.opensearch import fields
-from src.infra.search.opensearch.bulk import Action, Bulk
-from src.infra.search.opensearch.checking import compare
-from src.infra.search.opensearch.documents import Documents
-from src.infra.search.opensearch.filling import Filling
-from src.infra.search.opensearch.healing import block_writes
-from src.infra.search.opensearch.indices import Indices
-from src.infra.search.opensearch.lifecycle import Lifecycle
+from src.infra.search.opensearch.reading.documents import Documents
 from src.infra.search.opensearch.records import chunk_entries, chunk_key, doc_key, record_entry
-from src.infra.search.opensearch.reindex import Reindexer
-from src.infra.search.opensearch.writing import Writer
+from src.infra.search.opensearch.versions.checking import compare
+from src.infra.search.opensearch.versions.filling import Filling
+from src.infra.search.opensearch.versions.healing import block_writes
+from src.infra.search.opensearch.versions.indices import Indices
+from src.infra.search.opensearch.versions.lifecycle import Lifecycle
+from src.infra.search.opensearch.versions.reindex import Reindexer
+from src.infra.search.opensearch.writing.bulk import Action, Bulk
+from src.infra.search.opensearch.writing.writer import Writer
 from src.infra.search.protocol import DocumentWrite
 from src.infra.search.revision import digest
 from tests.contract.search.builders import write

@@ -29,7 +29,7 @@ from src.infra.config import NetworkCfg, SearchCfg
 from src.infra.network import NetworkPolicy
 from src.infra.resilience.deadline import deadline
 from src.infra.resilience.retry import without_waiting
-from src.infra.search.opensearch.transport import Transport
+from src.infra.search.opensearch.wire.transport import Transport
 from tests.servers.faults import FaultProxy, HalfOpen, Latency, Refuse, Reset, Storm, Truncate
 from tests.servers.opensearch.cluster import Cluster
 from tests.servers.opensearch.node import OpenSearchNode

@@ -19,7 +19,7 @@ from src.errors import OverloadedError, RagError, ServiceUnavailableError, Unrea
 from src.infra.config import SearchCfg
 from src.infra.opensearch_client import OpenSearchClient
 from src.infra.resilience.retry import without_waiting
-from src.infra.search.opensearch.bulk import Action, Bulk
+from src.infra.search.opensearch.writing.bulk import Action, Bulk
 from src.infra.search.protocol import DocumentWrite
 from tests.contract.search.builders import DIMS, EMBEDDER, MEMBER, SYSTEM, vector_of, write
 from tests.integration.opensearch_store import Store, everything

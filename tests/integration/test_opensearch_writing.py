@@ -17,9 +17,9 @@ from src.core.identity import EVERYONE, AccessScope, system_scope
 from src.core.search import AnyOf, Exists, Range
 from src.errors import IndexMissingError, WriteBlockedError
 from src.infra.search.opensearch import records
-from src.infra.search.opensearch.bulk import Action, Bulk
-from src.infra.search.opensearch.healing import block_writes
-from src.infra.search.opensearch.stored import multi_get, read_records
+from src.infra.search.opensearch.reading.stored import multi_get, read_records
+from src.infra.search.opensearch.versions.healing import block_writes
+from src.infra.search.opensearch.writing.bulk import Action, Bulk
 from src.infra.search.protocol import DocumentWrite
 from tests.contract.search.builders import DIMS, MEMBER, SYSTEM, write
 from tests.integration.opensearch_store import Store, everything
@@ -133,7 +133,7 @@ async def test_lists_go_by_id_with_filters_on_documents_and_chunks(store: Store)
 
 
 async def test_an_export_goes_on_behind_a_document_and_survives_the_end_of_its_point_in_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("src.infra.search.opensearch.scan.PAGE", 10)
+    monkeypatch.setattr("src.infra.search.opensearch.reading.scan.PAGE", 10)
     await store.writer.write([write(f"d{number:02d}", [f"text {at}" for at in range(number % 4)]) for number in range(45)])
     found = []
     async for item in store.documents.export(SYSTEM):

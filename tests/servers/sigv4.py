@@ -250,9 +250,7 @@ class Aws:
         try:
             check(wire, self.known, "sts", self.region, self.now)
             if form["RoleArn"] != [ROLE]:
-                raise RefusedError(
-                    "AccessDenied", f"User: arn:aws:iam::1:user/app may not do sts:AssumeRole on {form['RoleArn'][0]}"
-                )
+                raise RefusedError("AccessDenied", f"User: arn:aws:iam::1:user/app may not do sts:AssumeRole on {form['RoleArn'][0]}")
         except RefusedError as error:
             wire.refusal = error.code
             text = f"<ErrorResponse><Error><Type>Sender</Type><Code>{error.code}</Code><Message>{error}</Message></Error></ErrorResponse>"

@@ -7,8 +7,7 @@ and filter categories, and only where they look like the words they should be.
 from __future__ import annotations
 
 import re
-import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -27,6 +26,8 @@ from ...errors import (
     ServiceUnavailableError,
     StreamInterruptedError,
 )
+from ..hops import Hop, error_of
+from ..network.faults import causes, fault_of
 
 if TYPE_CHECKING:
     from ..config import ChatCfg, EmbedCfg
@@ -61,6 +62,7 @@ class ErrorMap:
         self._timeout_s = cfg.timeout_s
         parts = urlsplit(cfg.api_base or "https://api.openai.com")
         self.hop = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+        self._way = Hop("The model's service", self.hop, f"{section}.api_base", timeout_setting=f"{section}.timeout_s")
 
     @property
     def failures(self) -> tuple[type[Exception], ...]:
@@ -90,13 +92,12 @@ class ErrorMap:
         """The error to raise instead; raise it ``from None``, the original carries the request."""
         if isinstance(error, openai.APIStatusError):
             return self._status(error)
-        ours = next((cause for cause in _causes(error) if isinstance(cause, RagError)), None)
+        ours = next((cause for cause in causes(error) if isinstance(cause, RagError)), None)
         if ours is not None:  # of the identity, when a refused token could not be replaced
             return ours
-        if isinstance(error, (TimeoutError, openai.APITimeoutError, httpx2.TimeoutException)):
-            return self.deadline()
-        if isinstance(error, (openai.APIConnectionError, httpx2.TransportError, OSError)):
-            return self._connection(error)
+        if isinstance(error, (TimeoutError, openai.APIConnectionError, httpx2.TransportError, OSError)):
+            fault = fault_of(error)
+            return self.deadline() if fault.kind == "read-timeout" else error_of(fault, self._way)
         if isinstance(error, UnicodeError):
             return InputError("The text cannot be written as UTF-8.")
         return ModelError(f"The model's answer could not be read ({type(error).__name__}).", hop=self.hop)
@@ -108,21 +109,6 @@ class ErrorMap:
         if isinstance(error, openai.APIError) and error.code == "content_filter":
             return self.filtered()
         return self.interrupted()
-
-    def _connection(self, error: Exception) -> RagError:
-        for cause in _causes(error):
-            if isinstance(cause, ssl.SSLCertVerificationError):
-                return ServiceUnavailableError(
-                    f"The server's certificate is not trusted: {cause.verify_message}.",
-                    hop=self.hop,
-                    setting="network.ca_bundle",
-                    hint="Add your company's certificate authority.",
-                )
-            if isinstance(cause, httpx2.ProxyError):
-                return ServiceUnavailableError(
-                    "The proxy refused the connection.", hop=f"proxy to {self.hop}", setting="network.proxy", hint="Check its address, user and password."
-                )
-        return ServiceUnavailableError("The model's service cannot be reached.", hop=self.hop, setting=f"{self._section}.api_base")
 
     def _status(self, error: openai.APIStatusError) -> RagError:
         status = error.status_code
@@ -183,13 +169,6 @@ def unsupported_option(error: openai.BadRequestError, options: frozenset[str]) -
         return error.param
     found = _UNRECOGNISED.search(error.message)
     return found[1] if found and found[1] in options else None
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    seen: BaseException | None = error
-    while seen is not None:
-        yield seen
-        seen = seen.__cause__ or seen.__context__
 
 
 def _categories(body: object) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from src.errors import DeadlineExceededError, OverloadedError, PayloadTooLargeEr
 from src.infra.config import SearchCfg
 from src.infra.resilience.deadline import deadline
 from src.infra.resilience.retry import without_waiting
-from src.infra.search.opensearch.bulk import Action, Bulk, BulkReport
+from src.infra.search.opensearch.writing.bulk import Action, Bulk, BulkReport
 
 OK: Mapping[str, Any] = {"status": 201}
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from src.errors import UnreachableError, UnsupportedFeatureError
-from src.infra.search.opensearch.capabilities import TECHNIQUES, Prober
-from src.infra.search.opensearch.plans import Refused, Search
+from src.infra.search.opensearch.reading.capabilities import TECHNIQUES, Prober
+from src.infra.search.opensearch.reading.plans import Refused, Search
 
 GOOD = {"_shards": {"total": 3}, "hits": {"hits": []}}
 

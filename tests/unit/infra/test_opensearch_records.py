@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from src.core.documents import Chunk, Document
 from src.infra.search.embedded.analysis import document_terms
 from src.infra.search.opensearch import fields, records
-from src.infra.search.opensearch.serializer import dumps, loads
+from src.infra.search.opensearch.wire.serializer import dumps, loads
 from src.infra.search.protocol import DocumentWrite
 from src.infra.search.requests import checked_vectors
 from src.infra.search.text import segment_document

@@ -11,8 +11,8 @@ import pytest
 from src.errors import OverloadedError, PartialResultError, QueryError, ServicePermissionError
 from src.infra.config import SearchCfg
 from src.infra.resilience.retry import RetryBudget, RetryPolicy, without_waiting
-from src.infra.search.opensearch.plans import Refused, Search
-from src.infra.search.opensearch.sending import Sender
+from src.infra.search.opensearch.reading.plans import Refused, Search
+from src.infra.search.opensearch.reading.sending import Sender
 
 GOOD = {"status": 200, "timed_out": False, "_shards": {"total": 2, "failed": 0}, "hits": {"hits": []}}
 HALF = {**GOOD, "_shards": {"total": 2, "failed": 1, "failures": [{"reason": {"type": "rejected_execution_exception", "reason": "full"}}]}}

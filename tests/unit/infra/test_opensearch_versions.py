@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from src.infra.search.opensearch import fields
-from src.infra.search.opensearch.checking import share
-from src.infra.search.opensearch.diffing import Held, Line, Pair, batches, differences
-from src.infra.search.opensearch.versions import (
+from src.infra.search.opensearch.versions.checking import share
+from src.infra.search.opensearch.versions.diffing import Held, Line, Pair, batches, differences
+from src.infra.search.opensearch.versions.state import (
     LEASE_S,
     STATE,
     Lease,

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from ...aws_auth import Signer
     from ...config import SearchCfg
     from ...network import NetworkPolicy
-    from .capabilities import Capabilities
-    from .indices import Indices
-    from .lifecycle import Building, Lifecycle
-    from .transport import Transport
-    from .versions import Work
+    from .reading.capabilities import Capabilities
+    from .versions.indices import Indices
+    from .versions.lifecycle import Building, Lifecycle
+    from .versions.state import Work
+    from .wire.transport import Transport
 
 log = get_logger(__name__)
 
@@ -41,17 +41,17 @@ class OpenSearchEngine:
     """
 
     def __init__(self, cfg: SearchCfg, *, embedder: str, dims: int, network: NetworkPolicy, signer: Signer | None = None) -> None:
-        from .transport import Transport
+        from .wire.transport import Transport
 
         self._bind(cfg, Transport(cfg, network, signer=signer), embedder, dims, may_create=True)
         self._owns_transport = True
 
     def _bind(self, cfg: SearchCfg, transport: Transport, embedder: str, dims: int, *, may_create: bool) -> None:
         # Imported here: they bring numpy and opensearch-py, which importing the client's name shall not cost (0.2 s).
-        from .documents import Documents
-        from .indices import Indices
-        from .reading import Reader
-        from .writing import Writer
+        from .reading.documents import Documents
+        from .reading.searches import Reader
+        from .versions.indices import Indices
+        from .writing.writer import Writer
 
         self._cfg = cfg
         self._transport = transport
@@ -164,7 +164,7 @@ class OpenSearchEngine:
 
     async def refresh(self) -> None:
         """After this, every search sees what was acknowledged."""
-        from .stored import refresh
+        from .reading.stored import refresh
 
         self._begin()
         state = await self._indices.current()
@@ -190,8 +190,8 @@ class OpenSearchEngine:
     @asynccontextmanager
     async def building(self, work: Work, *, resume: bool = False) -> AsyncIterator[SearchClient]:
         """As `rebuilding`; with ``resume`` a version that the same work left unfinished is gone on with, and left again if the block fails."""
-        from .healing import renewing
-        from .lifecycle import Lifecycle
+        from .versions.healing import renewing
+        from .versions.lifecycle import Lifecycle
 
         self._begin()
         lifecycle = Lifecycle(self._indices)

@@ -25,7 +25,7 @@ from ..protocol import DocumentWrite
 from ..text import segment_document
 from . import fields
 from .facets import document_terms, own_terms
-from .serializer import dumps, loads
+from .wire.serializer import dumps, loads
 
 if TYPE_CHECKING:
     import numpy as np

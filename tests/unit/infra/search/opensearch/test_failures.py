@@ -29,7 +29,7 @@ from src.errors import (
     UnreachableError,
     WriteBlockedError,
 )
-from src.infra.search.opensearch.failures import check_whole, classify, item_failure
+from src.infra.search.opensearch.wire.failures import check_whole, classify, item_failure
 
 HOST = "https://search.example.com:9200"
 

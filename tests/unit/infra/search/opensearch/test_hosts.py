@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from src.errors import ConfigurationError
-from src.infra.search.opensearch.connection import header_lines, with_query
-from src.infra.search.opensearch.hosts import parse_hosts
+from src.infra.search.opensearch.wire.connection import header_lines, with_query
+from src.infra.search.opensearch.wire.hosts import parse_hosts
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from src.errors import InputError
-from src.infra.search.opensearch.serializer import dumps, loads, make_serializer
+from src.infra.search.opensearch.wire.serializer import dumps, loads, make_serializer
 
 anything = st.recursive(
     st.none()
