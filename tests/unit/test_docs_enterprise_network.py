@@ -14,13 +14,13 @@ from src.infra.settings import load_settings
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "enterprise-network.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```ini\n(.*?)```", PAGE, re.DOTALL)
-KINDS = [("certificate",), (), ("secret",), ("workload",), ("managed",), ("cli",), ("workload", "managed", "cli"), ()]
+KINDS = [("certificate",), (), ("secret",), ("workload",), ("managed",), ("cli",), ("workload", "managed", "cli"), (), (), (), ()]
 
 
 @pytest.mark.parametrize(("example", "kinds"), list(zip(EXAMPLES, KINDS, strict=True)))
 def test_each_example_loads_and_chooses_its_identity(example: str, kinds: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAG_CLIENT_SECRET", "a-secret")
-    monkeypatch.setenv("RAG_API_KEY", "a-key")
+    for name in ("RAG_CLIENT_SECRET", "RAG_API_KEY", "RAG_PROXY_PASSWORD", "RAG_CLIENT_KEY_PASSWORD"):
+        monkeypatch.setenv(name, "a-secret")
     path = tmp_path / "config.ini"
     path.write_text(example)
     tokens = make_token_provider(load_settings(path).azure, NetworkPolicy(NetworkCfg()))
