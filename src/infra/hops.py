@@ -45,7 +45,8 @@ def error_of(fault: Fault, hop: Hop) -> RagError:
     """The error for a fault on a hop."""
     if fault.tls:
         return _tls(fault, hop)
-    if fault.at_proxy or (hop.proxy and fault.connecting):
+    # Behind a proxy the host's own name and port are the proxy's to find.
+    if fault.at_proxy or (hop.proxy and fault.kind in ("name", "refused", "no-route")):
         return _at_proxy(fault, hop)
     return _direct(fault, hop)
 
@@ -59,6 +60,8 @@ _PROXY_WORDS: dict[FaultKind, tuple[str, str]] = {
 
 def _at_proxy(fault: Fault, hop: Hop) -> RagError:
     words, hint = _PROXY_WORDS.get(fault.kind, ("", ""))
+    if fault.kind in ("reset", "truncated", "not-http"):
+        words, hint = "closed the connection without opening the way", "Check its address, and whether it lets this machine in."
     if words:
         said = f" (HTTP {fault.status})" if fault.status else ""
         text = f"The proxy on the way to {hop.inside} {words}{said}."

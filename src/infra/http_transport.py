@@ -7,11 +7,11 @@ server's loop, the background loop of synchronous callers, or a new loop for eac
 from __future__ import annotations
 
 import asyncio
-import ssl
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from contextlib import asynccontextmanager, nullcontext
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
 
 import httpx2
 
@@ -60,15 +60,10 @@ class PolicyTransport(httpx2.AsyncBaseTransport):
             await asyncio.to_thread(lambda: self._policy.ssl_context)  # reads files: not on the loop
         proxy = self._policy.proxy_for(request.url.host, request.url.port, request.url.scheme)
         pool = self._enter(loop, proxy)
-        self._hold_to_connect_limit(request)
+        connect_s = self._hold_to_connect_limit(request)
         try:
-            async with _until(ends, request):
+            async with _until(ends, request), _Opening(request, connect_s) if proxy is not None else nullcontext():
                 response = await pool.handle_async_request(request)
-        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
-            await self._leave(loop)
-            if proxy is None or _is_tls(error):
-                raise
-            raise httpx2.ProxyError("No connection to the proxy, or by way of it.", request=request) from error
         except BaseException:
             await self._leave(loop)
             raise
@@ -77,11 +72,13 @@ class PolicyTransport(httpx2.AsyncBaseTransport):
         stream = _Counted(body, self, loop)
         return httpx2.Response(response.status_code, headers=response.headers, stream=stream, extensions=response.extensions)
 
-    def _hold_to_connect_limit(self, request: httpx2.Request) -> None:
+    def _hold_to_connect_limit(self, request: httpx2.Request) -> float:
         """Connecting has the policy's limit whatever the client says: `openai` makes its one timeout that of every phase."""
         limits = request.extensions.get("timeout", {})
         asked, most = limits.get("connect"), self._policy.limits.connect_s
-        request.extensions["timeout"] = {**limits, "connect": most if asked is None else min(asked, most)}
+        connect_s = most if asked is None else min(asked, most)
+        request.extensions["timeout"] = {**limits, "connect": connect_s}
+        return connect_s
 
     def retire(self) -> None:
         """Keep no idle connection from now on; from any thread. What is in flight ends undisturbed."""
@@ -213,12 +210,45 @@ async def _until(ends: float | None, request: httpx2.Request) -> AsyncIterator[N
         raise httpx2.ReadTimeout("The exchange took longer than it may.", request=request) from error
 
 
-def _is_tls(error: BaseException) -> bool:
-    """Whether a connection failed after the proxy had opened the way: TLS is spoken with the host behind it."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, ssl.SSLError):
-        cause = cause.__cause__ or cause.__context__
-    return cause is not None
+class _Opening:
+    """Opening the way through a proxy: held to one limit, and what fails before it is open is the proxy's failure.
+
+    httpcore counts the wait for the answer to CONNECT as reading, which for a model may take minutes, and says of no error
+    whether it came from the proxy or from the host behind it. Its trace tells.
+    """
+
+    def __init__(self, request: httpx2.Request, connect_s: float) -> None:
+        self._request = request
+        self._connect_s = connect_s
+        self._tunnel = request.url.scheme == "https"
+        self._place: Literal["", "proxy", "host"] = ""
+        """Where a connection is being made to; empty while none is."""
+        self._limit = asyncio.timeout(None)
+        request.extensions["trace"] = self._trace
+
+    async def __aenter__(self) -> None:
+        await self._limit.__aenter__()
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        cause = error
+        try:
+            await self._limit.__aexit__(kind, error, trace)
+        except TimeoutError:
+            cause = httpx2.ConnectTimeout("No connection in time.", request=self._request)
+            if self._place != "proxy":
+                raise cause from None
+        if self._place == "proxy" and isinstance(cause, httpx2.TransportError) and not isinstance(cause, httpx2.ProxyError):
+            raise httpx2.ProxyError("The proxy did not open the way.", request=self._request) from cause
+
+    async def _trace(self, event: str, _info: dict[str, Any]) -> None:
+        if event == "connection.connect_tcp.started":
+            self._place = "proxy"
+            self._limit.reschedule(asyncio.get_running_loop().time() + self._connect_s)
+        elif event == "proxy.start_tls.started":
+            self._place = "host"
+        elif event == ("proxy.start_tls.complete" if self._tunnel else "connection.connect_tcp.complete"):
+            self._place = ""
+            self._limit.reschedule(None)
 
 
 def make_async_client(policy: NetworkPolicy, timeout_s: float | None = None) -> httpx2.AsyncClient:

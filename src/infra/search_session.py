@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -10,6 +11,9 @@ import requests
 from pydantic import SecretStr
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPBasicAuth
+from urllib3.connection import HTTPSConnection
+from urllib3.connectionpool import HTTPSConnectionPool
+from urllib3.exceptions import ProxyError
 
 from ..errors import ConfigurationError, MissingExtraError
 
@@ -64,6 +68,20 @@ class SigV4Auth(AuthBase):
         return signed
 
 
+class _TunnelConnection(HTTPSConnection):
+    """What fails before the proxy has opened the way is the proxy's failure; urllib3 says so only of connecting to it."""
+
+    def _tunnel(self) -> None:
+        try:
+            super()._tunnel()
+        except (OSError, HTTPException) as error:
+            raise ProxyError("The proxy did not open the way.", error) from error
+
+
+class _TunnelPool(HTTPSConnectionPool):
+    ConnectionCls = _TunnelConnection
+
+
 class PolicyAdapter(HTTPAdapter):
     """Certificate authorities, proxy and timeouts from the policy.
 
@@ -87,7 +105,9 @@ class PolicyAdapter(HTTPAdapter):
         super().init_poolmanager(connections, maxsize, block, ssl_context=self._context, **pool_kwargs)
 
     def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:
-        return super().proxy_manager_for(proxy, ssl_context=self._context, proxy_ssl_context=self._context, **proxy_kwargs)
+        manager = super().proxy_manager_for(proxy, ssl_context=self._context, proxy_ssl_context=self._context, **proxy_kwargs)
+        manager.pool_classes_by_scheme = {**manager.pool_classes_by_scheme, "https": _TunnelPool}
+        return manager
 
     def proxy_headers(self, proxy: str) -> dict[str, str]:
         """Credentials go here, never into the proxy's address, which errors repeat."""

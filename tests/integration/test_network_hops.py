@@ -207,6 +207,41 @@ class TestProxy:
         assert "refused" in error.message
 
     @every_hop
+    @pytest.mark.parametrize(
+        ("reply", "words"),
+        [
+            (b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n", "refused the connection"),
+            (b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n", "did not open the way"),
+            (b"", "without opening the way"),
+            (None, "in time"),
+        ],
+        ids=["403", "502", "hangs up", "silent"],
+    )
+    async def test_a_proxy_that_opens_no_way_is_named_in_time(self, call: Call, reply: bytes | None, words: str, ca_file: Path, tmp_path: Path) -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            if reply is None:
+                await reader.read()
+            else:
+                writer.write(reply)
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        url = f"https://{HOST}"
+        error = await failure(call, url, self.policy(ca_file, server.sockets[0].getsockname()[1], connect_timeout_s=1), tmp_path)
+        server.close()
+        assert (error.hop, error.setting) == (f"proxy to {url}", "network.proxy"), error
+        assert words in error.message.replace("within 1 s", "in time")
+
+    @every_hop
+    async def test_a_silent_host_behind_the_proxy_is_not_the_proxys_fault(self, call: Call, authority: trustme.CA, ca_file: Path, tmp_path: Path) -> None:
+        with Service(authority, HOST, way="silent").running() as service, Proxy("", "", {f"{HOST}:{service.port}": service.port}).running() as proxy:
+            url = f"https://{HOST}:{service.port}"
+            error = await failure(call, url, self.policy(ca_file, proxy.port, connect_timeout_s=1), tmp_path)
+        assert isinstance(error, ServiceUnavailableError)
+        assert (error.hop, "cannot be reached" in error.message) == (url, True), error
+
+    @every_hop
     async def test_trust_behind_the_proxy_is_the_hosts_matter(self, call: Call, service: Service, proxy: Proxy, tmp_path: Path) -> None:
         trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
         url = f"https://{HOST}:{service.port}"

@@ -59,11 +59,6 @@ class Fault:
     def tls(self) -> bool:
         return self.kind.startswith("tls-")
 
-    @property
-    def connecting(self) -> bool:
-        """There was no connection, so that nothing was sent."""
-        return self.kind in ("name", "refused", "no-route", "connect-timeout") or self.kind.startswith("proxy-")
-
 
 _STATUS = re.compile(r"(?:^|Tunnel connection failed: )([1-5]\d\d)\b")
 _OURS = re.compile(r"no connection within [\d.e+-]+ s")

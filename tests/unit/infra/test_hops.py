@@ -135,7 +135,7 @@ def test_every_fault_is_an_error_that_names_hop_setting_and_what_to_do(kind: Fau
     assert isinstance(error, ServiceUnavailableError | ConfigurationError | OverloadedError)
     assert error.setting
     assert error.hint
-    before = kind.startswith("proxy-") or (proxy and kind in ("name", "refused", "no-route", "connect-timeout"))
+    before = kind.startswith("proxy-") or (proxy and kind in ("name", "refused", "no-route"))
     assert error.hop == ("proxy to https://host:443" if before else "https://host:443")
     assert isinstance(error, TlsError) == kind.startswith("tls-")
 

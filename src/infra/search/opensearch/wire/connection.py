@@ -11,15 +11,18 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import re
 import ssl
 from collections.abc import Collection, Mapping
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 import aiohttp
 from aiohttp import hdrs
 from aiohttp.client_reqrep import ClientRequest
+from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 from opensearchpy import AsyncConnection
 from yarl import URL
@@ -32,6 +35,8 @@ KEEP_ALIVE_S = 50.0
 """Idle connections are closed after this: below the 60 s after which cloud load balancers drop them silently."""
 LARGE_BODY = 64 * 1024
 """Up to here head and body are sent in one piece, so in one packet where they fit; beyond it the copy costs more."""
+_way_is_open: ContextVar[list[bool]] = ContextVar("_way_is_open")
+"""Whether the connection that is being made has got past its proxy, if any."""
 _PLAIN_TARGET = re.compile(r"[!-~]+")
 _HEADER = re.compile(r"[\t -~\x80-\xff]*")
 
@@ -44,16 +49,31 @@ class Answer(NamedTuple):
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Holds the whole of connecting, name lookup, proxy and TLS included, to one limit."""
+    """Holds the whole of connecting, name lookup, proxy and TLS included, to one limit; and tells the proxy's failures from the host's."""
 
     connect_timeout_s: float = 10.0
 
     async def _create_connection(self, req: ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout) -> Any:
+        opened = _way_is_open.set([req.proxy is None])
         try:
             async with asyncio.timeout(self.connect_timeout_s):
                 return await super()._create_connection(req, traces, timeout)
         except TimeoutError as error:
-            raise aiohttp.ConnectionTimeoutError(f"no connection within {self.connect_timeout_s:g} s") from error
+            text = f"no connection within {self.connect_timeout_s:g} s"
+            if _way_is_open.get()[0]:
+                raise aiohttp.ConnectionTimeoutError(text) from error
+            raise aiohttp.ClientProxyConnectionError(req.connection_key, OSError(errno.ETIMEDOUT, text)) from error
+        except (aiohttp.ServerDisconnectedError, HttpProcessingError, ConnectionResetError) as error:
+            if _way_is_open.get()[0]:
+                raise
+            hung_up = ConnectionResetError(errno.ECONNRESET, "closed the connection")
+            raise aiohttp.ClientProxyConnectionError(req.connection_key, hung_up) from error
+        finally:
+            _way_is_open.reset(opened)
+
+    async def _start_tls_connection(self, *args: Any, **more: Any) -> Any:
+        _way_is_open.get()[0] = True  # TLS with the host begins: the proxy has done its part
+        return await super()._start_tls_connection(*args, **more)
 
 
 class HostConnection(AsyncConnection):
