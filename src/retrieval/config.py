@@ -46,7 +46,9 @@ class IntentCfg(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True, defer_build=True)
 
     enabled: bool = Field(True, description="Switches the rule off without taking it out.")
-    pattern: str | None = Field(None, description="Regular expression that is looked for in the question, in any case.")
+    pattern: str | None = Field(
+        None, description="Regular expression (Rust syntax: no look-around, no back-references) that is looked for in the question, in any case."
+    )
     examples: tuple[str, ...] = Field(
         (),
         description="Phrases or whole questions; a question that has nearly all words of one, close together, is of this kind.",

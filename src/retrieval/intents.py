@@ -3,6 +3,9 @@
 A rule fits by its pattern, or by one of its examples. Examples are compared by words, not by vectors: what tells kinds of
 questions apart are mostly their small words ("how do I", "what does … cost"), which sentence vectors pass over; words need no
 call of a model, and a rule that chooses `bm25` spares the embedding altogether.
+
+Patterns are matched by Rust's regular expressions, which take time in proportion to the question whatever the pattern is:
+Python's took minutes for ``(\\w+\\s?)+\\?$`` and one long word, and nothing else was answered meanwhile.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+
+from pydantic_core import SchemaError, SchemaValidator, ValidationError, core_schema
 
 from ..core.search import Filter, Intent, Mode
 from ..errors import FilterError, InvalidSettingsError, Problem
@@ -26,7 +31,7 @@ reset my password?" has .88 of "how do I reset my password", "how do I reset my 
 SLACK = 4
 """Further words that may stand between those of an example."""
 READ_CHARS = 2_000
-"""So much of a question is looked at: what kind it is shows early, and an operator's pattern may be a slow one."""
+"""So much of a question is looked at: what kind it is shows early."""
 
 DEFAULT_WEIGHT = 0.5
 MAX_WEIGHT = 10.0
@@ -36,6 +41,33 @@ _NOT_ON_HITS = "content_type"
 
 Report = Callable[[str, str], None]
 """Takes the key that is wrong, and what is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A regular expression that is looked for in any case, in time in proportion to the text."""
+
+    written: str
+    _engine: SchemaValidator
+
+    @classmethod
+    def of(cls, written: str) -> Pattern:
+        """
+        Raises:
+            ValueError: no such expression, one with look-around or back-references, or one too large; says which.
+        """
+        try:
+            # pydantic's own engine, Rust's: no dependency more.
+            return cls(written, SchemaValidator(core_schema.str_schema(pattern=f"(?i){written}", regex_engine="rust-regex")))
+        except SchemaError as error:
+            raise ValueError(str(error).splitlines()[-1].strip().removeprefix("SchemaError: ").removeprefix("error: ").rstrip(".")) from None
+
+    def is_in(self, text: str) -> bool:
+        try:
+            self._engine.validate_python(text.encode("utf-8", "replace").decode("utf-8"))
+        except ValidationError:
+            return False
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +93,7 @@ class Rule:
     """One `[intent:NAME]`, ready to be compared with questions."""
 
     name: str
-    pattern: re.Pattern[str] | None
+    pattern: Pattern | None
     examples: tuple[Example, ...]
     mode: Mode | None
     filters: tuple[Filter, ...]
@@ -110,8 +142,8 @@ def best_match(query: str, rules: Sequence[Rule]) -> Match | None:
     words = tokens(text) if any(rule.examples for rule in rules) else []
     found: list[tuple[float, float, Match]] = []
     for rule in rules:
-        if rule.pattern is not None and rule.pattern.search(text):
-            found.append((1.0, math.inf, Match(rule, rule.pattern.pattern, 1.0)))
+        if rule.pattern is not None and rule.pattern.is_in(text):
+            found.append((1.0, math.inf, Match(rule, rule.pattern.written, 1.0)))
             continue
         fits = [(_fit(example, words), example) for example in rule.examples]
         found.extend((fit, example.words, Match(rule, example.written, round(fit, 3))) for fit, example in fits if fit >= FITS)
@@ -143,9 +175,9 @@ def _compile(name: str, cfg: IntentCfg, problems: list[Problem]) -> Rule:
 
     pattern = None
     try:
-        pattern = re.compile(cfg.pattern, re.IGNORECASE) if cfg.pattern else None
-    except re.error as error:
-        report("pattern", f"is no regular expression: {error}.")
+        pattern = Pattern.of(cfg.pattern) if cfg.pattern else None
+    except ValueError as error:
+        report("pattern", f"is no regular expression that can be used: {error}. The syntax is that of Rust, without look-around and back-references.")
     examples = tuple(_example(text) for text in cfg.examples)
     for example in examples:
         if not example.weights:

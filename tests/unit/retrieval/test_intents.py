@@ -76,6 +76,22 @@ def test_a_question_of_any_length_is_looked_at_only_so_far() -> None:
     assert best_match("hay " * 10_000 + "needle", rules) is None
 
 
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("pattern", [r"(\w+\s?)+\?$", r"(a+)+$", r"(a|a)*b", r"^(a?){200}a{200}$"])
+def test_no_pattern_can_hold_up_what_else_is_asked(pattern: str) -> None:
+    rules = compile_rules([("q", IntentCfg(pattern=pattern, mode="bm25"))])
+    assert best_match("a" * 1_999 + "!", rules) is None
+
+
+def test_a_pattern_is_looked_for_anywhere_in_any_case_and_in_any_text() -> None:
+    rules = compile_rules([("code", IntentCfg(pattern=r"\b[A-Z]{2,4}-\d{3,5}\b", mode="bm25"))])
+    match = best_match("what does err-1234 mean", rules)
+    assert match is not None
+    assert match.matched == r"\b[A-Z]{2,4}-\d{3,5}\b"
+    assert best_match("\ud800 ERR-1234", rules) is not None
+    assert best_match("derror-1234", rules) is None
+
+
 def test_the_request_outranks_the_rule() -> None:
     cfg = IntentCfg(pattern="tariff", mode="bm25", filters=("year>=2025", "kind=tariff"), boosts=("region=north ^2",))
     match = best_match("which tariff", compile_rules([("tariff", cfg)]))
@@ -98,6 +114,10 @@ def test_without_a_rule_the_request_stays_as_it_is() -> None:
     ("cfg", "key", "said"),
     [
         (IntentCfg(pattern="(", mode="bm25"), "intent:x.pattern", "regular expression"),
+        (IntentCfg(pattern="a{99999999999}", mode="bm25"), "intent:x.pattern", "decimal literal invalid"),
+        (IntentCfg(pattern=r"\w{1000}{1000}", mode="bm25"), "intent:x.pattern", "exceeds size limit"),
+        (IntentCfg(pattern="(?=a)", mode="bm25"), "intent:x.pattern", "look-ahead"),
+        (IntentCfg(pattern=r"(a)\1", mode="bm25"), "intent:x.pattern", "backreferences are not supported"),
         (IntentCfg(mode="bm25"), "intent:x", "neither a pattern nor examples"),
         (IntentCfg(pattern="a"), "intent:x", "changes nothing"),
         (IntentCfg(examples=("?!",), mode="bm25"), "intent:x.examples", "no word"),
