@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
@@ -13,9 +13,9 @@ import pytest
 from src.errors import ConflictError, IndexMismatchError, IndexMissingError, MappingConflictError, NotFoundError
 from src.infra.config import NetworkCfg, SearchCfg
 from src.infra.network import NetworkPolicy
-from src.infra.search.opensearch.versions.healing import block_writes
+from src.infra.search.opensearch.versions.healing import block_writes, lift_block
 from src.infra.search.opensearch.versions.indices import Indices
-from src.infra.search.opensearch.versions.lifecycle import Lifecycle
+from src.infra.search.opensearch.versions.lifecycle import Building, Lifecycle
 from src.infra.search.opensearch.versions.state import STATE
 from src.infra.search.opensearch.wire.transport import Transport
 from tests.servers.opensearch.cluster import Cluster
@@ -237,6 +237,37 @@ async def test_a_killed_building_of_another_kind_is_deleted(opensearch: Cluster,
     assert await names(indices) == ["000001", new.name[-6:]]
 
 
+class Slow(Lifecycle):
+    """Another command does all of its own work just before this one's first change."""
+
+    def __init__(self, indices: Indices, first: Callable[[], Awaitable[Building]]) -> None:
+        super().__init__(indices)
+        self._first: Callable[[], Awaitable[Building]] | None = first
+        self.other: Building | None = None
+
+    async def _move(self, *actions: Mapping[str, Any]) -> bool:
+        if self._first is not None:
+            first, self._first = self._first, None
+            self.other = await first()
+        return await super()._move(*actions)
+
+
+@pytest.mark.parametrize("slow_resumes", [True, False], ids=["both go on with it", "one would delete it"])
+async def test_of_two_that_find_a_killed_building_one_gets_it_and_the_other_leaves_it_alone(
+    opensearch: Cluster, indices: Indices, lifecycle: Lifecycle, another: Another, slow_resumes: bool
+) -> None:
+    await indices.ensure()
+    old = await lifecycle.begin("reindex")
+    kill_the_builder(opensearch, old.name)
+    slow = Slow(another(), lambda: Lifecycle(indices).begin("reindex", resume=True))
+    with pytest.raises(ConflictError, match=f"is building {old.name}"):
+        await slow.begin("reindex" if slow_resumes else "rebuild", resume=slow_resumes)
+    assert slow.other is not None
+    assert (slow.other.name, slow.other.resumed) == (old.name, True)
+    await lifecycle.publish(slow.other)
+    assert await names(indices) == ["000001", old.name[-6:]]
+
+
 async def test_publishing_is_refused_where_the_alias_moved_meanwhile(opensearch: Cluster, indices: Indices, lifecycle: Lifecycle) -> None:
     await indices.ensure()
     other = await lifecycle.create()
@@ -312,6 +343,22 @@ async def test_the_block_of_a_killed_reindex_is_lifted_by_the_next_writer(opense
     opensearch.ask("PUT", f"{state.name}/_mapping", {"_meta": meta})
     assert (await indices.current()).write_blocked  # readers change nothing
     assert not (await indices.ensure()).write_blocked
+
+
+async def test_lifting_a_block_takes_nothing_back_that_was_said_meanwhile(indices: Indices, lifecycle: Lifecycle) -> None:
+    """A rollback right behind the switch of a reindex: what the reindex read before it began is old by then."""
+    await indices.ensure()
+    second = await lifecycle.create()
+    before = (await indices.current()).version
+    await block_writes(indices.transport, before)
+    await lifecycle.switch(second)
+    await lifecycle.switch(before.name)
+    said = (await indices.current()).version
+    await lift_block(indices.transport, before)
+    after = (await indices.current()).version
+    assert (after.write_blocked, "blocked" in after.state) == (False, False)
+    assert (after.epoch, after.state["previous"]) == (said.epoch, second)
+    assert after.epoch > before.epoch
 
 
 async def test_the_block_of_an_operator_is_left_alone(opensearch: Cluster, indices: Indices) -> None:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from .....errors import RagError
 from .....telemetry.logger import get_logger
-from .. import fields
 from .state import LEASE_S, STATE, Lease, Version, read_lease
 
 if TYPE_CHECKING:
@@ -26,10 +25,17 @@ TIMEOUT_S = 60.0
 """What changes the cluster's state waits for every node to hear of it."""
 
 
-async def save_state(transport: Transport, target: str, version: Version, state: Mapping[str, Any]) -> None:
-    """Replace what changes in the `_meta` of a version; ``target`` is its name, or its builder's alias."""
-    meta = {fields.META: dict(version.meta), STATE: {key: value for key, value in state.items() if value is not None}}
-    await transport.perform("PUT", f"/{target}/_mapping", body={"_meta": meta}, timeout_s=TIMEOUT_S, index=version.name)
+async def save_state(transport: Transport, target: str, changes: Mapping[str, Any]) -> None:
+    """Change some of what changes in the `_meta` of a version; None takes an entry away. ``target`` is its name, or its builder's alias.
+
+    The rest stays as it stands now, not as it was read once: who lifts a block after an hour must not take back the epoch that
+    a rollback has given the version meanwhile.
+    """
+    answer = await transport.perform("GET", f"/{target}", timeout_s=TIMEOUT_S, index=target)
+    ((_, found),) = answer.items()
+    meta = found.get("mappings", {}).get("_meta", {})
+    state = {key: value for key, value in {**meta.get(STATE, {}), **changes}.items() if value is not None}
+    await transport.perform("PUT", f"/{target}/_mapping", body={"_meta": {**meta, STATE: state}}, timeout_s=TIMEOUT_S, index=target)
 
 
 async def save_settings(transport: Transport, target: str, settings: Mapping[str, Any]) -> None:
@@ -39,14 +45,14 @@ async def save_settings(transport: Transport, target: str, settings: Mapping[str
 
 async def block_writes(transport: Transport, version: Version) -> None:
     """Refuse writes from now on; returns when every write that had begun has ended."""
-    await save_state(transport, version.name, version, {**version.state, "blocked": {"by": Lease.mine().as_json()}})
+    await save_state(transport, version.name, {"blocked": {"by": Lease.mine().as_json()}})
     await transport.perform("PUT", f"/{version.name}/_block/write", timeout_s=TIMEOUT_S, index=version.name)
 
 
 async def lift_block(transport: Transport, version: Version) -> None:
     """Take writes again, and the announcement away."""
     await save_settings(transport, version.name, {"blocks.write": None})
-    await save_state(transport, version.name, version, {key: value for key, value in version.state.items() if key != "blocked"})
+    await save_state(transport, version.name, {"blocked": None})
 
 
 async def heal(transport: Transport, version: Version) -> bool:

@@ -2,7 +2,8 @@
 
 A version that is being built carries its builder's own alias (`versions.building_alias`), through which alone the builder
 writes. To take over what another builder left unfinished, that alias is moved in one atomic call that fails if it is not
-there any more: of two that try, one gets it, and a builder that comes back to life writes to an alias that is gone.
+there any more: of two that try, one gets it, and a builder that comes back to life writes to an alias that is gone. What is
+deleted is taken over first, so that nobody deletes what another has just gone on with.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from .....errors import ConflictError, IndexMissingError, NotFoundError, RagError
@@ -25,6 +26,13 @@ from .state import Family, Lease, Version, Work, building_alias, number_of, read
 log = get_logger(__name__)
 
 _TRIES = 6
+_GOING_ON: Mapping[str, str] = {
+    "reindex": "`rag index reindex` goes on with it.",
+    "copy": "`rag index copy --from embedded --to opensearch` goes on with it.",
+    "rebuild": "`rag ingest --rebuild PATH…` deletes it and builds another.",
+    "create": "`rag index create` deletes it and makes another.",
+}
+"""What the command that left a version unfinished does with it when it is run again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +67,24 @@ class Lifecycle:
 
         Raises:
             ConflictError: another command is building a version now.
-            IndexMismatchError: the alias points to several indices, or is an index itself.
+            IndexMismatchError: the alias points to several indices or to one that is not ours, or is an index itself.
         """
         for _ in range(_TRIES):
             family = await self._indices.family()
             self._refuse_company(family)
+            for version in family.current:  # the alias that we would move serves somebody else
+                self._indices.check_ours(version)
             source = self._indices.the_current(family).name if family.current or family.in_the_way else None
-            taken = await self._take_over(family, work, source) if resume else None
-            if taken is not None:
-                return taken
-            await self._clear(family)
-            name, token = family.next_name, uuid.uuid4().hex[:12]
-            made = Building(name, building_alias(name, token), work, source, resumed=False)
-            if await self._indices.put(name, self._body(made, family.next_epoch)):
-                return made
+            left = self._left_by_the_same(family, work, source) if resume else None
+            if left is not None:
+                taken = await self._take_over(left, family, work, source)
+                if taken is not None:
+                    await self.renew(taken)
+                    return taken
+            elif await self._clear(family, work, source):
+                made = Building(family.next_name, _new_alias(family.next_name), work, source, resumed=False)
+                if await self._indices.put(made.name, self._body(made, family.next_epoch)):
+                    return made
         raise ConflictError("Other commands keep making versions of this index.", setting=SETTING, hint="Try again when they have ended.")
 
     def _body(self, building: Building, epoch: int) -> dict[str, Any]:
@@ -90,40 +102,46 @@ class Lifecycle:
                     hint="Wait for it; if it is dead, its claim lapses one minute after its last sign of life.",
                 )
 
-    async def _take_over(self, family: Family, work: Work, source: str | None) -> Building | None:
-        """The newest unfinished version of the same work, source and recipe, now ours."""
+    def _left_by_the_same(self, family: Family, work: Work, source: str | None) -> Version | None:
+        """The newest unfinished version of the same work, source and recipe."""
         for version in reversed(family.versions):
-            held = family.built(version)
             stored = _building(version)
-            if held is None or (stored.get("work"), stored.get("source")) != (work, source) or not self._same_recipe(version):
-                continue
-            mine = Building(version.name, building_alias(version.name, uuid.uuid4().hex[:12]), work, source, resumed=True)
-            if await self._move({"remove": {"index": version.name, "alias": held, "must_exist": True}}, {"add": {"index": version.name, "alias": mine.alias}}):
-                await self.renew(mine, version)
-                return mine
+            if family.built(version) and (stored.get("work"), stored.get("source")) == (work, source) and self._same_recipe(version):
+                return version
         return None
+
+    async def _take_over(self, version: Version, family: Family, work: Work, source: str | None) -> Building | None:
+        """An unfinished version, now ours; None where another command was faster."""
+        mine = Building(version.name, _new_alias(version.name), work, source, resumed=True)
+        before = {"remove": {"index": version.name, "alias": family.built(version), "must_exist": True}}
+        return mine if await self._move(before, {"add": {"index": version.name, "alias": mine.alias}}) else None
 
     def _same_recipe(self, version: Version) -> bool:
         wanted = self._indices.body()["mappings"]
         return dict(version.meta) == dict(wanted["_meta"][fields.META])
 
-    async def _clear(self, family: Family) -> None:
+    async def _clear(self, family: Family, work: Work, source: str | None) -> bool:
+        """Delete what others left unfinished; False where one of it is not what was read any more.
+
+        Only what was taken over is deleted: another command may have gone on with it meanwhile.
+        """
         for version in family.versions:
             if family.built(version):
+                if await self._take_over(version, family, work, source) is None:
+                    return False
                 log.info("a version that was never finished is deleted", index=version.name)
                 await self._drop(version.name)
+        return True
 
-    async def renew(self, building: Building, version: Version | None = None) -> None:
+    async def renew(self, building: Building) -> None:
         """Say that the building goes on."""
-        version = version or await self._version(building.name)
         with _held(building):
-            await save_state(self._transport, building.alias, version, {**version.state, "building": _announcement(building)})
+            await save_state(self._transport, building.alias, {"building": _announcement(building)})
 
     async def release(self, building: Building) -> None:
         """Leave the building unfinished, for the next command to go on with or to delete; nothing is said where that fails."""
         try:
-            version = await self._version(building.name)
-            await save_state(self._transport, building.alias, version, {**version.state, "building": {**_building(version), "by": None}})
+            await save_state(self._transport, building.alias, {"building": {**_announcement(building), "by": None}})
         except RagError as error:
             log.warning("a building could not be released; its claim lapses by itself", index=building.name, reason=str(error))
 
@@ -147,9 +165,8 @@ class Lifecycle:
         if old != building.source:
             moved = f"moved from {building.source or 'nothing'} to {old or 'nothing'}"
             raise ConflictError(f"The alias {self._indices.alias} {moved} meanwhile.", setting=SETTING, hint="Run the command again.")
-        version = await self._version(building.name)
         with _held(building):
-            await save_state(self._transport, building.alias, version, {**version.state, "previous": old})
+            await save_state(self._transport, building.alias, {"previous": old})
         actions: list[Mapping[str, Any]] = [{"add": {"index": building.name, "alias": self._indices.alias}}]
         actions.append({"remove": {"index": building.name, "alias": building.alias, "must_exist": True}})
         if old is not None:
@@ -183,16 +200,20 @@ class Lifecycle:
         Raises:
             NotFoundError: no such version.
             ConflictError: it is still being built.
-            IndexMismatchError: it does not fit the configured embedder, and ``force`` is not given.
+            IndexMismatchError: it is not ours; or it does not fit the configured embedder or the alias points to what is not ours, and
+                ``force`` is not given.
         """
         family = await self._indices.family()
         version = family.find(wanted)
         if version is None:
             raise NotFoundError(f"There is no version {wanted} of {family.alias}.", setting=SETTING, hint=f"There are: {_names(family.versions) or 'none'}.")
+        self._indices.check_ours(version)
         if family.built(version):
-            raise ConflictError(f"{version.name} is not finished.", hint="`rag index reindex` goes on with it.")
+            raise _unfinished(version)
         if not force:
             self._indices.check(version)
+            for old in family.current:
+                self._indices.check_ours(old)
         olds = [old.name for old in family.current if old.name != version.name]
         if not olds and self._indices.alias in version.aliases:
             return version.name, version.name
@@ -200,12 +221,12 @@ class Lifecycle:
         return (olds[0] if olds else None), version.name
 
     async def _point(self, family: Family, version: Version, previous: str | None = None) -> None:
-        state = {**version.state, "epoch": family.next_epoch, "previous": previous or version.state.get("previous")}
-        await save_state(self._transport, version.name, version, state)
+        changes = {"epoch": family.next_epoch} | ({"previous": previous} if previous else {})
+        await save_state(self._transport, version.name, changes)
         removals = [{"remove": {"index": old.name, "alias": family.alias, "must_exist": True}} for old in family.current if old.name != version.name]
         if not await self._move({"add": {"index": version.name, "alias": family.alias}}, *removals):
             raise ConflictError(f"The alias {family.alias} moved meanwhile.", hint="Look with `rag index list`, and run the command again.")
-        await heal(self._transport, replace(version, state=state))
+        await heal(self._transport, version)
 
     async def rollback(self, *, force: bool = False) -> tuple[str, str]:
         """Point the alias to the version that it pointed to before; (before, after).
@@ -220,6 +241,7 @@ class Lifecycle:
         if target is None:
             raise NotFoundError(f"There is no version before {current.name}.", setting=SETTING, hint=f"There are: {_names(family.versions)}.")
         if not force:
+            self._indices.check_ours(current)
             self._indices.check(target)
         await self._point(family, target)
         return current.name, target.name
@@ -229,12 +251,14 @@ class Lifecycle:
 
         Raises:
             NotFoundError: no such version.
+            IndexMismatchError: it is not ours.
             ConflictError: the alias points to it, or a live command builds it, and ``force`` is not given.
         """
         family = await self._indices.family()
         version = family.find(wanted)
         if version is None:
             raise NotFoundError(f"There is no version {wanted} of {family.alias}.", setting=SETTING, hint=f"There are: {_names(family.versions) or 'none'}.")
+        self._indices.check_ours(version)
         if not force:
             if family.alias in version.aliases:
                 raise ConflictError(
@@ -247,12 +271,6 @@ class Lifecycle:
         return version.name
 
     # -- requests
-
-    async def _version(self, name: str) -> Version:
-        version = (await self._indices.family()).find(name)
-        if version is None:
-            raise IndexMissingError(f"The index {name} is gone.", setting=SETTING, hint="Another command deleted it; run this one again.")
-        return version
 
     async def _move(self, *actions: Mapping[str, Any]) -> bool:
         """Alias actions, all or none; False where one did not find its alias."""
@@ -272,6 +290,20 @@ class Lifecycle:
             await self._transport.perform("DELETE", f"/{name}", timeout_s=TIMEOUT_S, index=name)
         except IndexMissingError:
             return  # somebody was faster
+
+
+def _new_alias(name: str) -> str:
+    return building_alias(name, uuid.uuid4().hex[:12])
+
+
+def _unfinished(version: Version) -> ConflictError:
+    stored = _building(version)
+    lease = read_lease(stored.get("by"))
+    if lease is not None and not lease.given_up():
+        return ConflictError(f"{lease} is building {version.name}.", hint="Wait for it.")
+    work = str(stored.get("work", "unknown"))
+    hint = _GOING_ON.get(work, f"`rag index delete {version.name}` deletes it.")
+    return ConflictError(f"{version.name} was never finished ({work}).", hint=hint)
 
 
 def _lost(building: Building) -> ConflictError:
@@ -299,12 +331,13 @@ def _announcement(building: Building) -> dict[str, Any]:
 def _before(family: Family, current: Version) -> Version | None:
     """The version that the alias came from, else the newest finished one with a lower number."""
     remembered = family.find(str(current.state["previous"])) if current.state.get("previous") else None
-    if remembered is not None and not family.built(remembered):
+    if remembered is not None and remembered.ours and not family.built(remembered):
         return remembered
     number = number_of(family.alias, current.name) or 0
-    older = [version for version in family.versions if not family.built(version) and 0 < (number_of(family.alias, version.name) or 0) < number]
+    finished = [version for version in family.versions if version.ours and not family.built(version)]
+    older = [version for version in finished if 0 < (number_of(family.alias, version.name) or 0) < number]
     return older[-1] if older else None
 
 
 def _names(versions: Sequence[Version]) -> str:
-    return ", ".join(version.name for version in versions)
+    return ", ".join(version.name for version in versions if version.ours)
