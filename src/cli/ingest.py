@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -42,11 +44,17 @@ def command(ctx: CommandContext, paths: tuple[str, ...], tenant: str, allow: tup
     A file that cannot be ingested (broken, encrypted, empty, oversized, unreadable, without a text layer, or named but of
     no known format) is reported with its reason and the rest goes on; the command then exits with 1. Files of other
     formats inside folders are left out and counted.
+
+    Ctrl-C and SIGTERM end it with its summary and exit code 130. What is listed as stored is in the index then; a rebuild
+    that OpenSearch builds aside is given up instead, and the index in use stays as it was.
     """
     acl = principals(allow)
     if not tenant.strip():
         raise click.BadParameter("must not be empty", param_hint="--tenant")
-    report = ctx.run(_ingest(ctx, paths, (tenant, acl), rebuild))
+    try:
+        report = ctx.run(_ingest(ctx, paths, (tenant, acl), rebuild))
+    except asyncio.CancelledError:  # by SIGTERM: nobody else cancels it
+        raise KeyboardInterrupt from None
     if report.failed:
         raise SystemExit(EXIT_FAILED)
 
@@ -65,36 +73,65 @@ def principals(allow: tuple[str, ...]) -> tuple[str, ...]:
 
 
 async def _ingest(ctx: CommandContext, paths: tuple[str, ...], target: tuple[str, tuple[str, ...]], rebuild: bool) -> IngestReport:
-    """Ingest and print the summary, also of a run that an error or Ctrl-C ended early."""
+    """Ingest and print the summary, also of a run that an error, Ctrl-C or SIGTERM ended early. It is printed once it is known
+    what became of an index that was filled aside."""
     from ..ingestion.sources.local_files import discover
-    from .ingest_view import make_view, summarise
+    from .ingest_view import Outcome, make_view, summarise
 
     found = discover(paths, exclude=[ctx.settings.storage.path])
     tenant, acl = target
-    async with ctx.resources() as resources:
-        ingestor: Ingestor = resources.get("ingestor")
-        async with _destination(resources.search, ingestor, found.items, target, rebuild=rebuild) as chosen:
-            with make_view(found, as_json=ctx.json) as view:
-                try:
-                    await chosen.ingest(found.items, tenant=tenant, acl=acl, on_event=view)
-                finally:
-                    view.close()
-                    if view.ended:
-                        summarise(ctx, view.report, complete=view.complete)
-        return view.report
+    view = make_view(found, as_json=ctx.json)
+    outcome: Outcome = "stopped"
+    with _heeding_sigterm():
+        async with ctx.resources() as resources:
+            ingestor: Ingestor = resources.get("ingestor")
+            try:
+                async with _destination(resources.search, ingestor, found.items, target, rebuild=rebuild) as (chosen, aside):
+                    outcome = "given-up" if aside else "stopped"
+                    with view:
+                        await chosen.ingest(found.items, tenant=tenant, acl=acl, on_event=view)
+                    outcome = "unsettled" if aside else "complete"
+                outcome = "complete"
+            finally:
+                if view.ended:
+                    summarise(ctx, view.report, outcome)
+    return view.report
+
+
+@contextmanager
+def _heeding_sigterm() -> Iterator[None]:
+    """SIGTERM, by which supervisors end a process, cancels the task that is in here, as Ctrl-C does; further ones change
+    nothing, so that clearing up is not cancelled as well."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    told: list[bool] = []
+
+    def cancel() -> None:
+        if task is not None and not told:
+            told.append(task.cancel())
+
+    try:
+        loop.add_signal_handler(signal.SIGTERM, cancel)
+    except NotImplementedError:  # Windows, where nobody sends it
+        yield
+        return
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
 
 
 @asynccontextmanager
 async def _destination(
     search: SearchClient, ingestor: Ingestor, items: tuple[SourceItem, ...], target: tuple[str, tuple[str, ...]], *, rebuild: bool
-) -> AsyncIterator[Ingestor]:
-    """Into the index as it is, or into a new one; the latter only once it is known that it can be filled."""
+) -> AsyncIterator[tuple[Ingestor, bool]]:
+    """Into the index as it is, or into a new one; the latter only once it is known that it can be filled. And whether it is
+    filled aside: discarded, unless it is filled to the end."""
     if not rebuild:
-        yield ingestor
+        yield ingestor, False
         return
     if not items:
         raise InputError("No document was found; the index stays as it is.", hint="Name files or folders that hold documents.")
     tenant, acl = target
     await ingestor.rehearse(items, tenant=tenant, acl=acl)
-    async with search.rebuilding() as aside:
-        yield ingestor.into(aside)
+    async with search.rebuilding() as empty:
+        yield ingestor.into(empty), empty is not search

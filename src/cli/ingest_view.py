@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import click
 
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
     from ..ingestion.sources.local_files import Discovery
     from .common import CommandContext
+
+Outcome = Literal["complete", "stopped", "given-up", "unsettled"]
+"""How a run ended: as it should; early, with what is stored in the index; early, while it filled an index aside, which is
+discarded; after that, with no word on whether the index aside came into use."""
 
 
 def make_view(found: Discovery, *, as_json: bool) -> PlainView:
@@ -30,7 +34,6 @@ class PlainView:
         self._found = found
         self._report = IngestReport()
         self.ended = False
-        self.complete = False
 
     @property
     def report(self) -> IngestReport:
@@ -48,7 +51,7 @@ class PlainView:
 
     def __call__(self, event: IngestEvent) -> None:
         if isinstance(event, Ended):
-            self._report, self.ended, self.complete = event.report, True, event.complete
+            self._report, self.ended = event.report, True
         elif isinstance(event, Stored):
             self.stored(event)
         elif isinstance(event, Failed):
@@ -117,24 +120,35 @@ class BarView(PlainView):
             self._progress = None
 
 
-def summarise(ctx: CommandContext, report: IngestReport, *, complete: bool) -> None:
+def summarise(ctx: CommandContext, report: IngestReport, outcome: Outcome) -> None:
     """Print what was done: JSON, or lines with a table of what failed."""
     if ctx.json:
         rates = {"seconds": round(report.seconds, 3), "chunks_per_s": round(report.chunks_per_s, 2)}
         counts = {"added": report.added, "updated": report.updated, "unchanged": report.unchanged, "unsupported": report.unsupported}
         counts["access_widened"] = report.access_widened
-        ctx.emit({**counts, "chunks": report.chunks, **rates, "complete": complete, "failed": report.failed, "warnings": report.warnings})
+        ended = {"complete": outcome == "complete", "outcome": outcome}
+        ctx.emit({**counts, "chunks": report.chunks, **rates, **ended, "failed": report.failed, "warnings": report.warnings})
         return
-    counts_text = f"{report.added} added, {report.updated} updated, {report.unchanged} unchanged, {len(report.failed)} failed"
-    click.echo(f"{counts_text}; {report.chunks} chunks in {report.seconds:.1f} s ({report.chunks_per_s:.1f}/s)")
+    click.echo(_headline(report, outcome))
     if report.access_widened:
         click.echo(f"access widened: {report.access_widened} documents that were there may now be seen by others than before; see --allow")
     if report.unsupported:
         click.echo(f"{report.unsupported} files of other formats were left out")
-    if not complete:
+    if outcome == "stopped":
         click.echo("stopped early: what is listed as stored is in the index; run the command again to complete it")
     if report.failed:
         width = max(len(problem.reason) for problem in report.failed)
         click.echo("failed:")
         for problem in report.failed:
             click.echo(f"  {problem.reason:<{width}}  {printable(problem.source)}  {printable(problem.message)}")
+
+
+def _headline(report: IngestReport, outcome: Outcome) -> str:
+    if outcome == "given-up":
+        gone = f"{report.stored} documents that were in the new one are discarded" if report.stored else "nothing was in the new one"
+        return f"the rebuild was given up; the index in use is unchanged ({gone}; {len(report.failed)} failed)"
+    if outcome == "unsettled":
+        filled = f"the new index was filled ({report.stored} documents, {report.chunks} chunks; {len(report.failed)} failed)"
+        return f"{filled}, but there is no word that it came into use; see `rag index list`"
+    counts = f"{report.added} added, {report.updated} updated, {report.unchanged} unchanged, {len(report.failed)} failed"
+    return f"{counts}; {report.chunks} chunks in {report.seconds:.1f} s ({report.chunks_per_s:.1f}/s)"

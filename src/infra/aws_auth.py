@@ -9,22 +9,30 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote, unquote_to_bytes, urlsplit, urlunsplit
 
-from ..errors import DeadlineExceededError
+from ..errors import DeadlineExceededError, RagError
+from ..telemetry.logger import get_logger
 from .aws_credentials import AwsCredentials, AwsKeys
 
 if TYPE_CHECKING:
     from .config import SearchCfg
     from .network import NetworkPolicy
 
+log = get_logger(__name__)
+
 PATIENCE = 0.8
 """Share of `[search] timeout_s` to wait for credentials: what is late is then named, before the request's own time is over."""
 LARGE_BODY = 256 * 1024
 """Bodies beyond this are hashed off the event loop: 8 MB take 5 to 25 ms."""
+REFUSED = re.compile(rb"security token included in the request is (?:expired|invalid)", re.IGNORECASE)
+"""How AWS says, with a 403, that a credential is no longer good: revoked, switched off, or over before its time. Not matched, for
+new credentials would not help: a wrong clock, region or signature, and a missing permission."""
+_SIGNED_WITH = re.compile(r"Credential=([^/,\s]+)/")
 _ADDED = ("authorization", "x-amz-date", "x-amz-security-token", "x-amz-content-sha256")
 
 
@@ -46,6 +54,15 @@ class Signer(Protocol):
         Raises:
             ConfigurationError: there is no credential, or a key such as the region is missing.
             MissingExtraError: the optional package is not installed.
+        """
+        ...
+
+    async def renewed(self, headers: Mapping[str, str], answer: bytes) -> bool:
+        """Whether to sign and send once more a request that the server refused with a 403.
+
+        Args:
+            headers: as `headers` returned them for that request.
+            answer: the body of the refusal.
         """
         ...
 
@@ -84,6 +101,34 @@ class SigV4Signer:
             ) from None
         digest = await asyncio.to_thread(_sha256, body) if len(body) > LARGE_BODY else _sha256(body)
         return signature(keys, self._service, method, url, headers, digest)
+
+    async def renewed(self, headers: Mapping[str, str], answer: bytes) -> bool:
+        """Where the credential was refused: whether AWS gives another, asked once in a while. See `Signer`."""
+        access_key = refused_key(headers, answer)
+        if access_key is None:
+            return False
+        try:
+            async with asyncio.timeout(self._patience_s):
+                return await self._credentials.renew(access_key)
+        except (TimeoutError, RagError) as error:
+            _tell(error)
+            return False
+
+
+def refused_key(headers: Mapping[str, str], answer: bytes) -> str | None:
+    """The access key of a signed request whose 403 says that its credential is no longer good; None where it says anything else.
+
+    Args:
+        headers: of the request, with ``authorization`` in lower case unless the mapping takes any.
+        answer: body of the 403.
+    """
+    signed = _SIGNED_WITH.search(headers.get("authorization", ""))
+    return signed[1] if signed is not None and REFUSED.search(answer) else None
+
+
+def _tell(error: Exception) -> None:
+    reason = error.message if isinstance(error, RagError) else type(error).__name__
+    log.warning("OpenSearch refused the AWS credential, and no other could be had", reason=reason)
 
 
 def make_signer(cfg: SearchCfg, network: NetworkPolicy) -> Signer | None:

@@ -68,6 +68,8 @@ class AwsCredentials:
         self._keys: AwsKeys | None = None
         self._flight: Future[AwsKeys] | None = None
         self._failure: tuple[float, Exception] | None = None
+        self._renewed_at: float | None = None
+        """When a refusal last made us ask for new ones."""
 
     async def get(self) -> AwsKeys:
         """Usable keys; waits only where there are none, and never blocks the loop.
@@ -83,6 +85,34 @@ class AwsCredentials:
         """The same for threads."""
         found = self._look()
         return found if isinstance(found, AwsKeys) else found.result()
+
+    async def renew(self, refused: str) -> bool:
+        """New keys, where the server refused those with this access key though they are not due; True where there are others now.
+
+        At most one call in `PAUSE_S` for refusals, however many ask: what is refused again is not a matter of these keys.
+        """
+        found = self._look_beyond(refused)
+        if isinstance(found, Future):
+            found = await asyncio.wrap_future(found)
+        return _others(found, refused)
+
+    def renew_blocking(self, refused: str) -> bool:
+        """The same for threads."""
+        found = self._look_beyond(refused)
+        return _others(found.result() if isinstance(found, Future) else found, refused)
+
+    def _look_beyond(self, refused: str) -> AwsKeys | Future[AwsKeys] | None:
+        now = self._clock()
+        with self._lock:
+            if self._keys is None or self._keys.access_key != refused:
+                return self._keys
+            if self._flight is None:
+                asked = (self._renewed_at, self._failure[0] if self._failure else None)
+                if any(at is not None and 0 <= now - at < PAUSE_S for at in asked):
+                    return None
+                self._renewed_at = now
+                self._start()
+            return self._flight
 
     def _look(self) -> AwsKeys | Future[AwsKeys]:
         now = self._clock()
@@ -126,3 +156,7 @@ class AwsCredentials:
         with self._lock:
             self._keys, self._failure, self._flight = keys, None, None
         flight.set_result(keys)
+
+
+def _others(keys: AwsKeys | None, refused: str) -> bool:
+    return keys is not None and keys.access_key != refused

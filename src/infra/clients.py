@@ -121,11 +121,8 @@ def make_search_session(cfg: SearchCfg, *, network: NetworkPolicy | None = None)
 
     Raises:
         MissingExtraError: `use_aws_auth` without the extra ``aws``.
-        ConfigurationError: a password without a user.
     """
     other = bool(cfg.use_aws_auth or cfg.bearer_token)
-    if not other and cfg.password and not cfg.username:
-        raise ConfigurationError("[search] has a password but no user.", setting="search.username")
     if not other and cfg.username and not cfg.password:
         # Not an error: building a session sends nothing, and a user with an empty password is a credential.
         log.warning("[search] has a user but no password; the empty one is sent", setting="search.password")

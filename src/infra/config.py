@@ -8,8 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationInfo, field_validator
 
+from ..errors import ConfigurationError
 from ..retrieval.config import IntentCfg, RetrievalCfg
 from .provenance import Provenance
 
@@ -37,18 +38,20 @@ class SearchCfg(Section):
     """`[search]`: the search engine."""
 
     engine: Literal["embedded", "opensearch"] | None = Field(None, description="`embedded`, or `opensearch` once a `host` is given; unset follows from `host`.")
-    host: str | None = Field(None, description="OpenSearch address, such as https://opensearch.company.com; several, comma separated, are tried in turn.")
+    host: str | None = Field(
+        None, description="OpenSearch address, such as https://opensearch.company.com; several, comma separated, are tried in turn; no credentials."
+    )
     index_alias: str = Field("rag-documents", description="Alias that searches go to; its indices are named after it, with a number.")
-    username: str | None = Field(None, description="User for basic authentication.")
+    username: str | None = Field(None, description="User for basic authentication; holds no colon.")
     password: SecretStr | None = Field(None, description="Password for basic authentication.")
-    bearer_token: SecretStr | None = Field(None, description="Bearer token sent instead of user and password.")
+    bearer_token: SecretStr | None = Field(None, description="Bearer token; instead of user and password.")
     timeout_s: float = Field(10.0, gt=0, description="Seconds a search may take.")
     connect_timeout_s: float = Field(3.0, gt=0, description="Seconds a connection may take, TLS and proxy included.")
     pool_size: int = Field(16, ge=1, le=1000, description="Connections kept to each host.")
     max_retries: int = Field(3, ge=0, le=10, description="Repeats of a request that is safe to repeat, and of refused items of a bulk.")
     breaker_failures: int = Field(5, ge=1, description="Failures in a row that open a host's circuit breaker.")
     breaker_reset_s: float = Field(10.0, gt=0, description="Seconds until an open breaker lets one request try again.")
-    use_aws_auth: bool = Field(False, description="Sign requests with AWS SigV4.")
+    use_aws_auth: bool = Field(False, description="Sign requests with AWS SigV4; instead of user, password and token.")
     aws_region: str | None = Field(None, description="Region to sign for.")
     aws_service: Literal["es", "aoss"] = Field("es", description="Service name to sign for.")
     aws_profile: str | None = Field(None, description="Named AWS profile.")
@@ -66,6 +69,41 @@ class SearchCfg(Section):
     bulk_actions: int = Field(500, ge=1, description="Items of one bulk request at most.")
     bulk_parallel: int = Field(2, ge=1, le=32, description="Bulk requests in flight.")
     bulk_timeout_s: float = Field(120.0, gt=0, description="Seconds one bulk request may take: the server builds the vector graph within it.")
+
+    @field_validator("host")
+    @classmethod
+    def _can_be_asked(cls, value: str | None) -> str | None:
+        """What the client would refuse is refused here, where it is written; so no `SearchCfg` shows a password in its address."""
+        from .search.opensearch.wire.hosts import parse_hosts
+
+        if value is not None:
+            try:
+                parse_hosts(value)
+            except ConfigurationError as error:
+                raise ValueError(f"{error.message} {error.hint}") from None
+        return value
+
+    @field_validator("username")
+    @classmethod
+    def _without_colon(cls, value: str | None) -> str | None:
+        if value is not None and ":" in value:
+            raise ValueError("The user holds a colon, where basic authentication begins the password.")
+        return value
+
+    @field_validator("password", "bearer_token", "use_aws_auth")
+    @classmethod
+    def _one_credential(cls, value: SecretStr | bool | None, info: ValidationInfo) -> SecretStr | bool | None:
+        """Each is checked against those above it: of two that are set, the server would see one, and nobody knows which was meant."""
+        if not value:
+            return value
+        if info.field_name == "password":
+            if not info.data.get("username", "unknown"):  # absent where it has a problem of its own
+                raise ValueError("There is a password, but no `username` that it belongs to.")
+            return value
+        others = [name for name in ("username", "password", "bearer_token") if name != info.field_name and info.data.get(name)]
+        if others:
+            raise ValueError(f"It is set together with {' and '.join(f'`{name}`' for name in others)}, and only one of them can be sent; remove the other.")
+        return value
 
     @property
     def chosen_engine(self) -> Literal["embedded", "opensearch"]:

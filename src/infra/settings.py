@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -23,6 +23,9 @@ from .settings_files import PROFILE_PREFIX, SUFFIXES, ParsedFile, parse_file
 from .settings_foreign import ForeignLayer
 from .settings_schema import INTENT_PREFIX, all_names, display, find, keys_of, nearest, schema
 from .settings_sources import EnvironmentLayer, FileLayer, Layer, Layers, OverrideLayer, ProfileLayer, SecretLayer, shown_text, trace
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 CONFIG_VARIABLE = "RAG_CONFIG"
 SECRETS_VARIABLE = "RAG_SECRETS_DIR"
@@ -162,8 +165,8 @@ def _validate(merged: Mapping[str, Any], layers: Sequence[Layer]) -> tuple[Setti
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False, include_context=False)
     sources = trace(layers)
-    named = {_name(detail["loc"], fields["intents"]): detail["msg"] for detail in reversed(details)}
-    return None, [_problem(name, message, sources.get(name, DEFAULT), layers) for name, message in reversed(named.items())]
+    named = {_name(detail["loc"], fields["intents"]): detail for detail in reversed(details)}
+    return None, [_problem(name, detail, sources.get(name, DEFAULT), layers) for name, detail in reversed(named.items())]
 
 
 def _by_field(merged: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,11 +183,13 @@ def _name(place: Sequence[int | str], intents: Sequence[tuple[str, object]]) -> 
     return ".".join(str(part) for part in place[:2])
 
 
-def _problem(name: str, message: str, source: Source, layers: Sequence[Layer]) -> Problem:
+def _problem(name: str, detail: ErrorDetails, source: Source, layers: Sequence[Layer]) -> Problem:
     spec = find(name)
     where = "" if source.kind == "default" else source.where
+    if detail["type"] == "value_error":  # a validator of our own, which knows best what is wrong, and repeats no value
+        return Problem(detail["msg"].removeprefix("Value error, "), name, where, source.line)
     if spec is None:
-        return Problem(f"{message}.", name, where, source.line)
+        return Problem(f"{detail['msg']}.", name, where, source.line)
     written = display(shown_text(layers, name))
     shown = f"{written[:60]!r} " if written else ""
     comment = " A comment needs a line of its own." if " #" in written or " ;" in written else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -11,10 +12,26 @@ T = TypeVar("T")
 
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
+_inherited: list[asyncio.AbstractEventLoop] = []
+"""Loops of the processes that this one was forked from: without a thread here, and never let go of, because what Python would
+clear up with them (selector, sockets) is shared with the parent, which goes on."""
+
+
+def _after_fork() -> None:
+    """A forked child has the parent's loop, but not the thread that turns it; nor the one that may have held the lock."""
+    global _lock, _loop  # noqa: PLW0603 - see `background_loop`
+    _lock = threading.Lock()
+    if _loop is not None:
+        _inherited.append(_loop)
+        _loop = None
+
+
+if hasattr(os, "register_at_fork"):  # Windows does not fork
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def background_loop() -> asyncio.AbstractEventLoop:
-    """The loop, started on first use in a daemon thread."""
+    """The loop, started on first use in a daemon thread; a forked child starts its own."""
     global _loop  # noqa: PLW0603 - one loop a process is the point
     with _lock:
         if _loop is None or _loop.is_closed():

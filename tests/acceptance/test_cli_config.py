@@ -21,7 +21,7 @@ def rag(*arguments: str, cwd: Path, **environ: str) -> subprocess.CompletedProce
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     path = tmp_path / "rag.ini"
-    path.write_text(f"[search]\nhost = https://user:{SECRET}@search.example\npassword = {SECRET}\n[environment]\ncloud_profile = jpmc_azure\n")
+    path.write_text(f"[search]\nhost = https://search.example\npassword = {SECRET}\nusername = rag\n[environment]\ncloud_profile = jpmc_azure\n")
     return path
 
 
@@ -50,7 +50,7 @@ def test_show_as_json_holds_typed_values(config: Path) -> None:
 
 def test_changed_leaves_out_the_defaults(config: Path) -> None:
     body = json.loads(rag("show", "--changed", "--json", "--config", str(config), cwd=config.parent).stdout)
-    assert set(body["settings"]["search"]) == {"host", "password", "aws_region"}
+    assert set(body["settings"]["search"]) == {"host", "username", "password", "aws_region"}
     assert "api" not in body["settings"]
 
 

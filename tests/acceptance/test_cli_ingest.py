@@ -45,7 +45,7 @@ def test_json_reports_counts_and_reasons_and_the_exit_code_tells_of_failures(pla
     code, report = report_of(place, "docs")
     assert code == 1
     counts = {"added", "updated", "unchanged", "unsupported", "access_widened", "chunks"}
-    assert set(report) == {*counts, "seconds", "chunks_per_s", "complete", "failed", "warnings"}
+    assert set(report) == {*counts, "seconds", "chunks_per_s", "complete", "outcome", "failed", "warnings"}
     assert (report["added"], report["unsupported"], report["chunks"], report["complete"]) == (3, 1, 3, True)
     assert [(Path(problem["source"]).name, problem["reason"]) for problem in report["failed"]] == [("empty.txt", "empty")]
     (place / "docs" / "empty.txt").unlink()
@@ -158,24 +158,25 @@ def test_on_a_terminal_there_is_a_bar_with_rate_and_failures_stay_readable(place
     assert "3 added" in summary
 
 
-def test_ctrl_c_ends_cleanly_with_what_is_acknowledged(place: Path) -> None:
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_ctrl_c_and_sigterm_end_cleanly_with_what_is_acknowledged(place: Path, told: signal.Signals) -> None:
     for n in range(300):
         body = " ".join(f"Step {k} of note {n} names the valve and the pump that it needs." for k in range(30))
         (place / "docs" / f"long-{n:03}.md").write_text(body)
     command = [sys.executable, "-c", HEEDING_CTRL_C, RAG, "ingest", "docs", "--json"]
     process = subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
-    told = []
+    lines = []
     for line in process.stderr:
-        told.append(line)
+        lines.append(line)
         if line.startswith("stored "):
-            process.send_signal(signal.SIGINT)
+            process.send_signal(told)
             break
     output, rest = process.communicate(timeout=60)
     report = json.loads(output)
-    stored = [line for line in [*told, *rest.splitlines()] if line.startswith("stored ")]
+    stored = [line for line in [*lines, *rest.splitlines()] if line.startswith("stored ")]
     assert process.returncode == 130
-    assert report["complete"] is False
+    assert (report["complete"], report["outcome"]) == (False, "stopped")
     assert report["added"] == len(stored) < 303
     assert "Traceback" not in rest
     _, again = report_of(place, "docs")

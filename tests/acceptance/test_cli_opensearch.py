@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -131,6 +133,24 @@ def test_a_rebuild_serves_the_old_index_until_it_is_done(cli: Rag, hr: Path, tmp
     assert cli.json("index", "info")["documents"] == 1
     assert cli.json("search", "fizzlewick", "--mode", "bm25")["hits"]
     cli.json("index", "rollback")
+    assert cli.json("index", "info")["documents"] == 5
+
+
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_a_rebuild_that_is_interrupted_says_that_the_index_in_use_is_unchanged(cli: Rag, hr: Path, root: Path, told: signal.Signals) -> None:
+    cli.json("ingest", hr)
+    heeding = "import os, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); os.execv(sys.argv[1], sys.argv[1:])"
+    command = [sys.executable, "-c", heeding, RAG, "ingest", "--rebuild", str(root / "examples" / "handbook"), "--config", str(cli.config)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean_environment())
+    assert process.stderr is not None
+    assert "stored" in process.stderr.readline()
+    process.send_signal(told)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert output.startswith("the rebuild was given up; the index in use is unchanged")
+    assert "added" not in output
+    assert "is in the index" not in output
+    assert cli.versions() == {"000001": "in use"}
     assert cli.json("index", "info")["documents"] == 5
 
 

@@ -217,6 +217,32 @@ class TestRoles:
         assert len(es.sts) == 2
         assert {wire.status for wire in es.requests} == {200}
 
+    async def test_credentials_that_the_server_refuses_before_their_time_are_renewed_and_the_request_is_repeated(self, es: Aws, home: Path) -> None:
+        with_role(home, es)
+        cfg = search(es, aws_role_arn=ROLE)
+        transport = Transport(cfg, policy(es), signer=SigV4Signer(cfg, policy(es)))
+        await transport.perform("GET", "/")
+        es.expire_issued()
+        await asyncio.gather(*(transport.perform("POST", f"/{n}", body=b"{}", retry=False) for n in range(20)))
+        assert len(es.sts) == 2
+        es.expire_issued()
+        for _ in range(3):
+            with pytest.raises(ServiceCredentialsError):
+                await transport.perform("GET", "/")
+        assert len(es.sts) == 2, "asked again within the pause"
+        await transport.aclose()
+
+    async def test_a_refusal_that_other_credentials_would_not_heal_renews_nothing(self, es: Aws, home: Path) -> None:
+        with_role(home, es)
+        cfg = search(es, aws_role_arn=ROLE)
+        transport = Transport(cfg, policy(es), signer=SigV4Signer(cfg, policy(es)))
+        await transport.perform("GET", "/")
+        es.skew_s = 3600 - 60
+        with pytest.raises(ServiceCredentialsError):
+            await transport.perform("GET", "/")
+        await transport.aclose()
+        assert len(es.sts) == 1
+
     async def test_credentials_rotate_in_the_middle_of_a_run_and_no_request_waits_or_fails(self, es: Aws, home: Path) -> None:
         with_role(home, es)
         cfg, clock = search(es, aws_role_arn=ROLE), Clock()

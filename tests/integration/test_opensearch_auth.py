@@ -88,11 +88,6 @@ class TestWhoIsLetIn:
         cfg = search(opensearch_secured, bearer_token=SecretStr(token))
         assert await self.known_as(cfg, policy(opensearch_secured)) == ("someone", "someone")
 
-    async def test_a_token_goes_before_user_and_password(self, opensearch_secured: Cluster) -> None:
-        token = security(opensearch_secured).jwt("someone", ["reader"])
-        cfg = search(opensearch_secured, "writer", bearer_token=SecretStr(token))
-        assert await self.known_as(cfg, policy(opensearch_secured)) == ("someone", "someone")
-
     async def test_a_client_certificate_alone(self, opensearch_secured: Cluster, index: str) -> None:
         cfg, network = search(opensearch_secured), with_certificate(opensearch_secured)
         assert await self.known_as(cfg, network) == ("rag-client", "rag-client")

@@ -313,8 +313,8 @@ class TestCredentials:
         expected = base64.b64encode("üser:a:b".encode()).decode()
         assert [head["authorization"] for head in stub.heads] == [f"Basic {expected}"]
 
-    async def test_a_token_goes_instead_of_user_and_password(self) -> None:
-        async with Stub().running() as stub, client(f"http://127.0.0.1:{stub.port}", username="u", bearer_token=SecretStr("t.o.k")) as transport:
+    async def test_a_token_is_sent_with_every_request(self) -> None:
+        async with Stub().running() as stub, client(f"http://127.0.0.1:{stub.port}", bearer_token=SecretStr("t.o.k")) as transport:
             await ask(transport)
         assert [head["authorization"] for head in stub.heads] == ["Bearer t.o.k"]
 

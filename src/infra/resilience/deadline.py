@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass
 
 from ...errors import DeadlineExceededError
@@ -64,6 +64,13 @@ def deadline(seconds: float, doing: str = "", *, clock: Clock = time.monotonic) 
 def current() -> Deadline | None:
     """The deadline that holds here."""
     return _current.get()
+
+
+def detached() -> Context:
+    """This context without its deadline: for work that several wait for, which must not end with the first one's time."""
+    context = copy_context()
+    context.run(_current.set, None)
+    return context
 
 
 def remaining() -> float | None:

@@ -105,7 +105,7 @@ class SearchClient(Protocol):
         """A client on an empty index for this engine's embedder, to be filled inside the block; at its good end that is the index.
 
         An engine that builds aside leaves the old index to everybody else until then, and to all if the block fails; an
-        engine that cannot begins with `reset`.
+        engine that cannot begins with `reset` and hands out itself.
         """
         ...
 

@@ -155,6 +155,41 @@ async def test_a_cancelled_task_takes_nobody_with_it() -> None:
     assert source.calls == 1
 
 
+async def test_refused_keys_are_renewed_by_one_call_for_all_who_were_refused() -> None:
+    source = Source()
+    await source.key()
+    await source.settled()
+    source.gate.clear()
+    waiting = [asyncio.create_task(source.credentials.renew("key-1")) for _ in range(50)]
+    await asyncio.sleep(0.02)
+    source.gate.set()
+    assert set(await asyncio.gather(*waiting)) == {True}
+    assert await source.credentials.renew("key-1"), "refused late; there are others already"
+    assert (await source.key(), source.calls) == ("key-2", 2)
+
+
+async def test_keys_that_stay_refused_are_asked_for_once_in_a_pause() -> None:
+    source = Source()
+    await source.key()
+    assert await source.credentials.renew("key-1")
+    assert {await source.credentials.renew("key-2") for _ in range(5)} == {False}
+    assert await asyncio.to_thread(source.credentials.renew_blocking, "key-2") is False
+    assert source.calls == 2
+    source.now += PAUSE_S
+    assert await asyncio.to_thread(source.credentials.renew_blocking, "key-2")
+    assert await source.key() == "key-3"
+
+
+async def test_a_renewal_that_fails_is_told_and_not_repeated_within_a_pause() -> None:
+    source = Source()
+    await source.key()
+    source.failures.append(UnreachableError("STS is away."))
+    with pytest.raises(UnreachableError):
+        await source.credentials.renew("key-1")
+    assert await source.credentials.renew("key-1") is False
+    assert source.calls == 2
+
+
 def test_no_repr_shows_a_key() -> None:
     keys = AwsKeys("AKIDACCESS", "hunter2-secret", "hunter2-token", "eu-west-1", 0.0)
     assert "hunter2" not in repr(keys)

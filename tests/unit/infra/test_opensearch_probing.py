@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from src.errors import UnreachableError, UnsupportedFeatureError
+from src.infra.resilience.deadline import current, deadline
 from src.infra.search.opensearch.reading.capabilities import TECHNIQUES, Prober
 from src.infra.search.opensearch.reading.plans import Refused, Search
 
@@ -83,3 +84,15 @@ async def test_each_lack_has_its_own_reason() -> None:
     cluster.lacking = {0}
     with pytest.raises(UnsupportedFeatureError, match="lacks 0"):
         (await Prober(cluster.send, 4, None).current()).check_vectors("here")
+
+
+async def test_a_try_has_not_the_deadline_of_the_first_who_asks() -> None:
+    cluster, seen = Cluster(), []
+
+    async def send(searches: Sequence[Search]) -> list[Any]:
+        seen.append(current())
+        return await cluster.send(searches)
+
+    with deadline(60, "The search"):
+        await Prober(send, 4, None).current()
+    assert seen == [None]

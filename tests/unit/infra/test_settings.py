@@ -247,7 +247,7 @@ class TestSecretFiles:
         write(tmp_path, "\ufefftoken ", "RAG_API__TOKEN")
         (tmp_path / "keystore.p12").write_bytes(b"\xff\xfe\x00")
         (tmp_path / "other__app").write_bytes(b"\xff\xfe\x00")
-        loaded = load_settings([], environ={"RAG_SECRETS_DIR": str(tmp_path)})
+        loaded = load_settings([], {"search.username": "rag"}, environ={"RAG_SECRETS_DIR": str(tmp_path)})
         assert loaded.search.password == SecretStr("from k8s")
         assert loaded.api.token == SecretStr("token")
         assert source_of(loaded, "search.password").where == str(tmp_path / "search__password")

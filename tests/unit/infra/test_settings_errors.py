@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from src.errors import InvalidSettingsError, Problem
+from src.infra.config import SearchCfg
 from src.infra.settings import load, load_settings
 from src.infra.settings_schema import FieldSpec, display, schema
 
@@ -133,7 +135,7 @@ def test_a_secret_never_stands_in_an_error_or_in_what_is_shown(
 
 def test_pydantic_settings_own_debug_log_holds_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setenv("PYDANTIC_SETTINGS_DEBUG", "1")
-    (tmp_path / "rag.ini").write_text(f"[search]\npassword = {CANARY}\n")
+    (tmp_path / "rag.ini").write_text(f"[search]\nusername = rag\npassword = {CANARY}\n")
     with caplog.at_level("DEBUG", "pydantic_settings"):
         load_settings(tmp_path / "rag.ini", {"chat.api_key": CANARY}, environ={"RAG_API__TOKEN": CANARY})
     assert "password" in caplog.text
@@ -157,3 +159,37 @@ def test_credentials_in_an_address_are_not_shown(tmp_path: Path) -> None:
     assert display("https://user:pass@host:9200/x") == "https://**********@host:9200/x"
     (problem,) = problems(tmp_path, "[chat]\nprovider = https://user:pass@host")
     assert "pass" not in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("lines", "key", "line", "said"),
+    [
+        ("host = https://user:canary@a.example", "host", 2, "holds credentials"),
+        ("host = https://a.example, https://canary@b.example", "host", 2, "holds credentials"),
+        ("host = ftp://a.example", "host", 2, "cannot be used"),
+        ("password = canary", "password", 2, "no `username`"),
+        ("username = can:ary\npassword = canary", "username", 2, "colon"),
+        ("username = u\nbearer_token = canary", "bearer_token", 3, "`username`"),
+        ("use_aws_auth = true\nusername = u\npassword = canary", "use_aws_auth", 2, "`username` and `password`"),
+        ("bearer_token = canary\nuse_aws_auth = true", "use_aws_auth", 3, "`bearer_token`"),
+    ],
+)
+def test_credentials_of_search_that_contradict_each_other_or_cannot_be_sent_are_problems(tmp_path: Path, lines: str, key: str, line: int, said: str) -> None:
+    (problem,) = problems(tmp_path, f"[search]\n{lines}")
+    assert (problem.key, problem.line, problem.where) == (f"search.{key}", line, str(tmp_path / "rag.ini"))
+    assert said in problem.message
+    assert "canary" not in str(problem)
+
+
+def test_no_search_section_shows_a_password_of_an_address() -> None:
+    with pytest.raises(ValidationError) as caught:
+        SearchCfg(host="https://user:canary@a.example")
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    ["username = u\npassword = p", "username = u", "bearer_token = t", "use_aws_auth = true", "use_aws_auth = false\nusername = u"],
+)
+def test_one_kind_of_credential_is_no_problem(tmp_path: Path, lines: str) -> None:
+    assert problems(tmp_path, f"[search]\nhost = https://a.example, b.example:9200\n{lines}") == ()

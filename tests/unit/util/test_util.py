@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import threading
 
 import pytest
@@ -90,3 +92,19 @@ def test_a_registered_factory_wins_over_an_announced_one() -> None:
     registry.register("agent", own)
     assert registry.get("agent") is own
     assert {"agent", "retriever", "ingestor", "threads"} <= set(registry.names())
+
+
+async def _in_a_thread() -> int:
+    return await asyncio.to_thread(lambda: 7)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_forked_child_has_a_background_loop_of_its_own_and_the_parents_goes_on() -> None:
+    assert run_sync(_in_a_thread()) == 7
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)  # ends a child that hangs
+        os._exit(run_sync(_in_a_thread()))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert run_sync(_in_a_thread()) == 7

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
-from src.errors import UnreachableError
+from src.errors import DeadlineExceededError, UnreachableError
+from src.infra.resilience.deadline import current, deadline
 from src.infra.resilience.health_cache import HealthCache
 
 
@@ -82,3 +84,46 @@ def test_it_serves_one_event_loop_after_another() -> None:
     assert asyncio.run(cache.get()) == 1
     now = 9.0
     assert asyncio.run(cache.get()) == 2
+
+
+async def test_the_deadline_of_one_who_asks_ends_the_wait_and_not_the_check() -> None:
+    check, seen = Check(), []
+    check.gate.clear()
+
+    async def look() -> int:
+        seen.append(current())
+        return await check()
+
+    cache = HealthCache(look, 5)
+
+    async def hurried() -> int:
+        with deadline(0.01, "The search"):
+            return await cache.get()
+
+    first = asyncio.create_task(hurried())
+    await asyncio.sleep(0)
+    patient = asyncio.create_task(cache.get())
+    with pytest.raises(DeadlineExceededError, match="The search"):
+        await first
+    check.gate.set()
+    assert await patient == 1
+    assert seen == [None]
+
+
+async def test_a_failure_for_which_nobody_waits_any_more_is_no_news(caplog: pytest.LogCaptureFixture) -> None:
+    check = Check()
+    check.error = UnreachableError("down")
+    check.gate.clear()
+    cache = HealthCache(check, 5, failed_ttl_s=0)
+    asking = asyncio.create_task(cache.get())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    check.gate.set()
+    while check.calls == 1:  # until the first check is over, those who ask share it
+        with pytest.raises(UnreachableError):
+            await cache.get()
+    gc.collect()
+    assert not caplog.text

@@ -6,8 +6,6 @@ query is never tried without a pipeline.
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, get_args
@@ -17,6 +15,7 @@ import numpy as np
 from .....core.search import HybridTuning, Technique
 from .....errors import UnsupportedFeatureError
 from .....telemetry.logger import get_logger
+from ....resilience.health_cache import HealthCache
 from . import query
 from .filters import Clause
 from .plans import Refused, Search
@@ -84,25 +83,18 @@ class Prober:
         self._send = send
         self._dims = dims
         self._pipeline = pipeline
-        self._ttl_s = ttl_s
-        self._known: tuple[float, Capabilities] | None = None
-        self._trying: asyncio.Task[Capabilities] | None = None
+        self._known = HealthCache(self._try, ttl_s, failed_ttl_s=0)
 
     async def current(self) -> Capabilities:
         """
         Raises:
             ServiceUnavailableError and others: the cluster did not answer; nothing is kept.
         """
-        if self._known is not None and time.monotonic() - self._known[0] < self._ttl_s:
-            return self._known[1]
-        loop = asyncio.get_running_loop()
-        if self._trying is None or self._trying.done() or self._trying.get_loop() is not loop:
-            self._trying = loop.create_task(self._try())
-        return await asyncio.shield(self._trying)
+        return await self._known.get()
 
     def forget(self) -> None:
         """Try again at the next question: the server refused what it could do before."""
-        self._known = None
+        self._known.forget()
 
     async def _try(self) -> Capabilities:
         unit = np.zeros(self._dims, dtype=np.float32)
@@ -115,7 +107,6 @@ class Prober:
         reasons = [answer.reason if isinstance(answer, Refused) else "" for answer in answers]
         shards = max((answer["_shards"]["total"] for answer in answers if not isinstance(answer, Refused)), default=1)
         found = Capabilities(reasons[0], dict(zip(TECHNIQUES, reasons[1:], strict=False)), reasons[-1] if self._pipeline else "", shards)
-        self._known = (time.monotonic(), found)
         lacking = {name: reason for name, reason in (("knn", found.knn), *found.techniques.items(), ("pipeline", found.named)) if reason}
         log.info("OpenSearch was tried", lacking=lacking, shards=shards)
         return found

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ....aws_auth import Signer
     from ....config import SearchCfg
     from ....network import NetworkPolicy
-    from .connection import Answer
+    from .connection import Answer, HostConnection
     from .sessions import Sessions
 
 _JSON = "application/json"
@@ -212,8 +212,7 @@ class Transport:
             async with limit, connection.places:
                 placed_at = connection.loop.time()
                 target = connection.target(request.path, request.params)
-                headers = None if self._signer is None else await self._signed(node, request, target)
-                answer = await connection.exchange(request.method, target, request.data, content_type=request.content_type, headers=headers)
+                answer = await self._ask(connection, node, request, target)
         except TimeoutError as error:
             if limit.expired():
                 return self._late(node, request, placed_at - began, request.ends - placed_at)
@@ -225,6 +224,17 @@ class Transport:
         except ValueError:
             return _unreadable(answer, node, request)
         return _understood(answer.status, value, answer, node, request)
+
+    async def _ask(self, connection: HostConnection, node: _Node, request: _Request, target: str) -> Answer:
+        """One exchange; signed anew, once more, where the server refused the credential and there is another now."""
+        if self._signer is None:
+            return await connection.exchange(request.method, target, request.data, content_type=request.content_type)
+        headers = await self._signed(node, request, target)
+        answer = await connection.exchange(request.method, target, request.data, content_type=request.content_type, headers=headers)
+        if answer.status == 403 and await self._signer.renewed(headers, answer.body):
+            headers = await self._signed(node, request, target)
+            answer = await connection.exchange(request.method, target, request.data, content_type=request.content_type, headers=headers)
+        return answer
 
     async def _signed(self, node: _Node, request: _Request, target: str) -> Mapping[str, str]:
         assert self._signer is not None
