@@ -15,7 +15,7 @@ from urllib3.connection import HTTPSConnection
 from urllib3.connectionpool import HTTPSConnectionPool
 from urllib3.exceptions import ProxyError
 
-from ..errors import ConfigurationError, MissingExtraError
+from ..errors import ConfigurationError, MissingExtraError, RagError
 
 if TYPE_CHECKING:
     from .aws_credentials import AwsCredentials
@@ -37,7 +37,8 @@ class BearerAuth(AuthBase):
 
 
 class SigV4Auth(AuthBase):
-    """Signs each request with credentials that renew themselves; asks for them with the first one.
+    """Signs each request with credentials that renew themselves; asks for them with the first one. A request whose credential the
+    server refuses before its time is sent once more where AWS gives another, unless its body is a stream that is spent.
 
     Each request has an `AWS4Auth` of its own: one that is shared changes its keys under the threads that sign with it.
 
@@ -59,6 +60,24 @@ class SigV4Auth(AuthBase):
         self._sign = AWS4Auth
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.register_hook("response", self._again)  # type: ignore[no-untyped-call]  # requests gives it no types
+        return self._signed(request)
+
+    def _again(self, answer: requests.Response, **sending: Any) -> requests.Response:
+        from .aws_auth import refused_key
+
+        refused = refused_key(answer.request.headers, answer.content) if answer.status_code == 403 else None
+        try:
+            renewed = refused is not None and self._credentials.renew_blocking(refused)
+        except RagError:  # the refusal is what the caller has to hear of
+            return answer
+        if not renewed or not isinstance(answer.request.body, bytes | str | None):
+            return answer
+        repeated: requests.Response = answer.connection.send(self._signed(answer.request.copy()), **sending)
+        repeated.history.append(answer)
+        return repeated
+
+    def _signed(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         keys = self._credentials.get_blocking()
         for name in ("x-amz-date", "date", "x-amz-security-token"):  # of an earlier attempt, or of another time
             request.headers.pop(name, None)

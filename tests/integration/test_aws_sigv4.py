@@ -232,6 +232,17 @@ class TestRoles:
         assert len(es.sts) == 2, "asked again within the pause"
         await transport.aclose()
 
+    def test_the_requests_session_renews_refused_credentials_too(self, es: Aws, home: Path) -> None:
+        with_role(home, es)
+        session = make_search_session(search(es, aws_role_arn=ROLE), network=policy(es))
+        assert session.get(es.url).ok
+        es.expire_issued()
+        assert session.post(f"{es.url}/docs/_search", json={"text": "é"}).ok
+        assert len(es.sts) == 2
+        es.expire_issued()
+        assert session.get(es.url).status_code == 403
+        assert len(es.sts) == 2, "asked again within the pause"
+
     async def test_a_refusal_that_other_credentials_would_not_heal_renews_nothing(self, es: Aws, home: Path) -> None:
         with_role(home, es)
         cfg = search(es, aws_role_arn=ROLE)
