@@ -4,6 +4,7 @@ RagError
 ├── ConfigurationError            exit 2: the configuration cannot be used
 │   ├── InvalidSettingsError      lists every problem of files, environment and secrets at once
 │   ├── MissingExtraError         an optional package is not installed; names the extra
+│   ├── ForeignServiceError       502: what answers at a configured address is another service
 │   └── UnsupportedFeatureError   asked for by the configuration, not part of this release
 ├── InputError                    400: the caller's input cannot be used
 │   ├── QueryError                a query, page size, cursor or vector
@@ -119,6 +120,10 @@ class InvalidSettingsError(ConfigurationError):
 
 class MissingExtraError(ConfigurationError):
     code = "missing-extra"
+
+
+class ForeignServiceError(ConfigurationError):
+    code = "foreign-service"
 
 
 class UnsupportedFeatureError(ConfigurationError):
@@ -266,6 +271,8 @@ class RefusedItemsError(RagError):
 
 class ServiceCredentialsError(RagError):
     code = "service-credentials"
+    said: str = ""
+    """What the service said, for the log alone: it may name this server's account."""
 
 
 class ServicePermissionError(ServiceCredentialsError):

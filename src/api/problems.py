@@ -27,6 +27,7 @@ STATUS: Mapping[type[errors.RagError], int] = {
     errors.ConfigurationError: 500,
     errors.UnsupportedFeatureError: 501,
     errors.MissingExtraError: 501,
+    errors.ForeignServiceError: 502,
     errors.InputError: 400,
     errors.PayloadTooLargeError: 413,
     errors.AuthenticationError: 401,
@@ -103,7 +104,8 @@ def log_problem(error: BaseException, body: Mapping[str, Any]) -> None:
     """Log a failure of ours under its correlation id; what the caller got wrong is in the access log already."""
     if body["status"] >= HTTPStatus.INTERNAL_SERVER_ERROR:
         trace = None if isinstance(error, errors.RagError) else error
-        log.error("request failed", correlation_id=body.get("correlation_id"), error=type(error).__name__, detail=str(error), exc_info=trace)
+        said: dict[str, Any] = {"said": error.said} if isinstance(error, errors.ServiceCredentialsError) and error.said else {}
+        log.error("request failed", correlation_id=body.get("correlation_id"), error=type(error).__name__, detail=str(error), exc_info=trace, **said)
 
 
 def respond(body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:

@@ -296,7 +296,7 @@ class TestTime:
         with proxy.fault(HalfOpen()), pytest.raises(DeadlineExceededError, match=r"within 0\.2 s.*search\.timeout_s"):
             await search(make(proxy.url, timeout_s=0.2), docs)
 
-    async def test_a_deadline_above_shortens_it_and_says_nothing_of_the_host(self, proxy: FaultProxy, docs: str, make: Make) -> None:
+    async def test_a_deadline_above_shortens_it_and_short_silence_says_little_of_the_host(self, proxy: FaultProxy, docs: str, make: Make) -> None:
         transport = make(proxy.url, breaker_failures=1)
         with proxy.fault(HalfOpen()), deadline(0.1), pytest.raises(DeadlineExceededError):
             await search(transport, docs)

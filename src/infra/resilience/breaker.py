@@ -5,7 +5,11 @@ closed --failures in a row--> open --after `reset_s`, to exactly one request--> 
 `Circuit` is the state and `admit`, `succeeded`, `failed` and `released` its pure transitions; `Breaker` holds one for threads
 and event loops alike. What counts as a failure is for the caller to say: that no answer came (unreachable, timeout, 502, 503,
 504), not what the request itself brought about (4xx, a 429, a 500 that one query provokes: a caller could close the service
-for everybody with it), and not a deadline that the caller set too short.
+for everybody with it).
+
+In a row means one after another: of requests that were in flight together, the first failure counts and the others are the same
+event, such as the restart of a load balancer that resets all of its connections. Silence is another matter: each request that
+waited in vain is evidence of its own, a whole failure or, where it could not wait for long, a part of one.
 """
 
 from __future__ import annotations
@@ -14,18 +18,23 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
 from typing import Literal
 
 State = Literal["closed", "open", "half-open"]
 
 
-class Permit(Enum):
+@dataclass(frozen=True, slots=True)
+class Permit:
     """Leave to send one request; to be handed back with its outcome."""
 
-    CALL = "call"
-    PROBE = "probe"
-    """The one request that finds out whether an open breaker may close."""
+    probe: bool = False
+    """It is the one request that finds out whether an open breaker may close."""
+    failures: float = 0.0
+    """In a row, when it was given: a request that set out before the last failure was known is no further event."""
+
+
+CALL = Permit()
+PROBE = Permit(probe=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +48,8 @@ class Rules:
 @dataclass(frozen=True, slots=True)
 class Circuit:
     state: State = "closed"
-    failures: int = 0
-    """In a row, while closed."""
+    failures: float = 0.0
+    """In a row, while closed; silence too short to tell is a part of one."""
     opened_at: float = 0.0
 
 
@@ -50,31 +59,37 @@ CLOSED = Circuit()
 def admit(circuit: Circuit, now: float, rules: Rules) -> tuple[Circuit, Permit | None]:
     """May a request go out? While one probes, no other may."""
     if circuit.state == "closed":
-        return circuit, Permit.CALL
+        return circuit, CALL if circuit.failures == 0 else Permit(failures=circuit.failures)
     if circuit.state == "open" and now - circuit.opened_at >= rules.reset_s:
-        return Circuit("half-open", opened_at=circuit.opened_at), Permit.PROBE
+        return Circuit("half-open", opened_at=circuit.opened_at), PROBE
     return circuit, None
 
 
 def succeeded(circuit: Circuit, permit: Permit) -> Circuit:
     """A late success of a request from before the opening does not close it: only the probe does."""
-    if permit is Permit.PROBE:
+    if permit.probe:
         return CLOSED if circuit.state == "half-open" else circuit
     return CLOSED if circuit.state == "closed" else circuit
 
 
-def failed(circuit: Circuit, permit: Permit, now: float, rules: Rules) -> Circuit:
-    if permit is Permit.PROBE:
+def failed(circuit: Circuit, permit: Permit, now: float, rules: Rules, silence: float | None = None) -> Circuit:
+    """
+    Args:
+        silence: how much of a failure it is that no answer came in the time there was, from 0 to 1; None where it failed otherwise.
+    """
+    if permit.probe:  # however short its silence: else request after request would find out the same
         return Circuit("open", opened_at=now) if circuit.state == "half-open" else circuit
     if circuit.state != "closed":
         return circuit  # a late failure does not keep it open for longer
-    count = circuit.failures + 1
+    if silence is None and permit.failures != circuit.failures:
+        return circuit
+    count = circuit.failures + (1.0 if silence is None else silence)
     return Circuit("open", opened_at=now) if count >= rules.failures else Circuit("closed", count)
 
 
 def released(circuit: Circuit, permit: Permit) -> Circuit:
     """The request was given up without an outcome. After a probe the next request may probe at once."""
-    return Circuit("open", opened_at=circuit.opened_at) if permit is Permit.PROBE and circuit.state == "half-open" else circuit
+    return Circuit("open", opened_at=circuit.opened_at) if permit.probe and circuit.state == "half-open" else circuit
 
 
 class Breaker:
@@ -101,7 +116,7 @@ class Breaker:
     def admit(self) -> Permit | None:
         """Leave for one request, or None. Every permit must be handed back: `succeeded`, `failed` or `released`."""
         if self._circuit is CLOSED:  # nothing to decide or change: 0.05 µs instead of 0.6
-            return Permit.CALL
+            return CALL
         with self._lock:
             self._circuit, permit = admit(self._circuit, self._clock(), self._rules)
             return permit
@@ -111,10 +126,10 @@ class Breaker:
             with self._lock:
                 self._circuit = succeeded(self._circuit, permit)
 
-    def failed(self, permit: Permit, reason: str = "") -> None:
+    def failed(self, permit: Permit, reason: str = "", silence: float | None = None) -> None:
         with self._lock:
             self.reason = reason
-            self._circuit = failed(self._circuit, permit, self._clock(), self._rules)
+            self._circuit = failed(self._circuit, permit, self._clock(), self._rules, silence)
 
     def released(self, permit: Permit) -> None:
         with self._lock:

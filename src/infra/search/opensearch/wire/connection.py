@@ -14,6 +14,7 @@ import base64
 import errno
 import re
 import ssl
+import time
 from collections.abc import Collection, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -35,6 +36,8 @@ KEEP_ALIVE_S = 50.0
 """Idle connections are closed after this: below the 60 s after which cloud load balancers drop them silently."""
 LARGE_BODY = 64 * 1024
 """Up to here head and body are sent in one piece, so in one packet where they fit; beyond it the copy costs more."""
+MAX_ANSWER = 256 * 1024 * 1024
+"""Bytes of an answer at most: some twenty times the largest that the engine asks for."""
 _way_is_open: ContextVar[list[bool]] = ContextVar("_way_is_open")
 """Whether the connection that is being made has got past its proxy, if any."""
 _PLAIN_TARGET = re.compile(r"[!-~]+")
@@ -46,6 +49,14 @@ class Answer(NamedTuple):
     headers: Mapping[str, str]
     """Case does not matter."""
     body: bytes
+
+
+class AnswerTooLargeError(aiohttp.ClientError):
+    """More came than OpenSearch answers to anything that is asked of it."""
+
+
+class _StaleError(aiohttp.ServerDisconnectedError):
+    """A connection that was kept open had been closed by the other side."""
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -70,6 +81,14 @@ class _Connector(aiohttp.TCPConnector):
             raise aiohttp.ClientProxyConnectionError(req.connection_key, hung_up) from error
         finally:
             _way_is_open.reset(opened)
+
+    def drop_idle(self, since: float) -> None:
+        """Close connections that lie idle since before a moment (`time.monotonic`): what closed one of them has closed them all."""
+        for kept in self._conns.values():
+            for protocol, released_at in list(kept):
+                if released_at <= since:
+                    kept.remove((protocol, released_at))
+                    protocol.close()
 
     async def _start_tls_connection(self, *args: Any, **more: Any) -> Any:
         _way_is_open.get()[0] = True  # TLS with the host begins: the proxy has done its part
@@ -132,13 +151,34 @@ class HostConnection(AsyncConnection):
         return with_query(path, params)
 
     async def exchange(
-        self, method: str, target: str, body: bytes | None = None, *, content_type: str = "application/json", headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        target: str,
+        body: bytes | None = None,
+        *,
+        content_type: str = "application/json",
+        headers: Mapping[str, str] | None = None,
+        retry: bool = False,
     ) -> Answer:
         """One request and its whole answer. No timeout of its own but connecting: surround it with one; interrupted, it closes its connection.
 
         Args:
             target: path and query, percent-encoded.
+            retry: a repeat changes nothing: where a connection that was kept open turns out to be closed, a new one is made.
+
+        Raises:
+            AnswerTooLargeError: more than `MAX_ANSWER` came.
         """
+        began = time.monotonic()
+        try:
+            return await self._exchange(method, target, body, content_type, headers)
+        except _StaleError:
+            self._connector.drop_idle(began)
+            if not retry:
+                raise
+        return await self._exchange(method, target, body, content_type, headers)
+
+    async def _exchange(self, method: str, target: str, body: bytes | None, content_type: str, headers: Mapping[str, str] | None) -> Answer:
         if self._connector.closed:  # asked again, a closed connector waits for a place for ever
             raise aiohttp.ClientConnectionError("Connector is closed.")
         conn = await self._connector.connect(self._route, [], self._limits)
@@ -148,13 +188,19 @@ class HostConnection(AsyncConnection):
             assert protocol is not None
             transport = protocol.transport
             if transport is None:
-                raise aiohttp.ServerDisconnectedError
+                raise _StaleError
             protocol.set_response_params(skip_payload=method == "HEAD", read_until_eof=True, max_line_size=65536, max_field_size=65536)
             self._write(transport, method, target, body, content_type, headers)
-            message, payload = await protocol.read()
+            try:
+                message, payload = await protocol.read()
+            except (aiohttp.ServerDisconnectedError, OSError) as error:
+                if getattr(protocol, "served", False):
+                    raise _StaleError from error
+                raise
             while message.code < 200 and message.code != 101:
                 message, payload = await protocol.read()
-            data = await payload.read()
+            data = await _read(message.headers, payload)
+            protocol.served = True  # type: ignore[attr-defined]  # our own mark: it has answered, so it is one that was kept when it is used again
             whole = True
         finally:
             # Closing tells the server to cancel a search that is still running.
@@ -210,6 +256,19 @@ class HostConnection(AsyncConnection):
         """Let go of a loop that is closed: its sockets went with it."""
         # Called for its bookkeeping: on a closed loop it touches no socket, and without it the connector complains when collected.
         self._connector._close()  # noqa: SLF001 - `close` makes a task, which needs a loop that runs
+
+
+async def _read(headers: Mapping[str, str], payload: aiohttp.StreamReader) -> bytes:
+    announced = headers.get(hdrs.CONTENT_LENGTH, "")
+    if announced.isdigit() and int(announced) > MAX_ANSWER:
+        raise AnswerTooLargeError
+    parts, size = [], 0
+    while part := await payload.readany():
+        parts.append(part)
+        size += len(part)
+        if size > MAX_ANSWER:
+            raise AnswerTooLargeError
+    return b"".join(parts)
 
 
 def basic(username: str, password: str) -> str:

@@ -1,7 +1,7 @@
 """What an answer of OpenSearch that is no success means: exactly one error, and whether a repeat may help. Pure.
 
 The words of 2.19 stand in the tests, as measured. Reasons are repeated shortened, and without the previews of field values that
-OpenSearch puts into some: those may hold document text.
+OpenSearch puts into some: those may hold document text. What is not JSON is never repeated, see `Refusal.text`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from .....errors import (
-    ConfigurationError,
     ConflictError,
     DeadlineExceededError,
+    ForeignServiceError,
     IndexMismatchError,
     IndexMissingError,
     MappingConflictError,
@@ -33,7 +33,7 @@ from .....errors import (
 from ....hops import Hop, error_of
 from ....network.faults import Fault
 from .aws import aws_refusal
-from .refusals import Refusal, causes, shortened
+from .refusals import Refusal, causes, shortened, without_account
 
 _BYTES = re.compile(r"operation_bytes=(\d+).*?max_coordinating_and_primary_bytes=(\d+)", re.DOTALL)
 _LIMIT = re.compile(r"larger than the limit of \[(\d+)/.*?new bytes reserved: \[(\d+)/", re.DOTALL)
@@ -49,10 +49,12 @@ class Failure:
     """The same request may go well in a moment."""
     counts: bool = False
     """The host itself failed: it counts towards opening its breaker."""
+    silence: float | None = None
+    """How much of a failure it is that no answer came in the time there was, from 0 to 1; None where it failed otherwise."""
     unsent: bool = False
     """Nothing reached the server, so that even a write may be sent elsewhere."""
-    silent: bool = False
-    """There was no answer, so that it says nothing good of the host either."""
+    unknown: bool = False
+    """There was no answer, and it says nothing of the host."""
     retry_after_s: float | None = None
 
 
@@ -185,7 +187,11 @@ def _blocked(refusal: Refusal) -> Failure | None:
         error = ServiceUnavailableError(f"The OpenSearch cluster is not ready: {reason}.", hop=refusal.host, hint="Try again once it has started.")
         return Failure(error, transient=True, counts=True)
     flood = "FORBIDDEN/12" in found[1] or "TOO_MANY_REQUESTS/12" in found[1]
-    hint = "Free disk space on the cluster; it lifts the block by itself then." if flood else "Wait for the reindexing that set the block, or lift it."
+    hint = (
+        "Free disk space on the cluster; it lifts the block by itself then."
+        if flood
+        else "A reindex lifts the block that it set when it ends; what an operator blocked, an operator must lift."
+    )
     return Failure(WriteBlockedError(f"OpenSearch takes no writes{refusal.where}: {reason}.", hop=refusal.host, hint=hint))
 
 
@@ -227,7 +233,7 @@ def _conflict(refusal: Refusal) -> Failure | None:
     found = refusal.cause("version_conflict_engine_exception", "resource_already_exists_exception")
     if found is None and refusal.status != 409:
         return None
-    return Failure(ConflictError(f"Another writer was there first{refusal.where}: {refusal.reason}.", hop=refusal.host))
+    return Failure(ConflictError(f"Another writer was there first{refusal.where}{refusal.because}.", hop=refusal.host))
 
 
 def _too_large(refusal: Refusal, why: str) -> PayloadTooLargeError:
@@ -245,7 +251,9 @@ def _overloaded(refusal: Refusal) -> OverloadedError:
 
 
 def _bad_request(refusal: Refusal) -> Failure:
-    return Failure(QueryError(f"OpenSearch cannot use the request{refusal.where}: {refusal.reason}.", hop=refusal.host))
+    if not refusal.causes:
+        return Failure(not_opensearch(refusal.host, f"HTTP {refusal.status}"))
+    return Failure(QueryError(f"OpenSearch cannot use the request{refusal.where}{refusal.because}.", hop=refusal.host))
 
 
 def _unauthenticated(refusal: Refusal) -> Failure:
@@ -261,28 +269,28 @@ def _unauthenticated(refusal: Refusal) -> Failure:
 
 def _forbidden(refusal: Refusal) -> Failure:
     # The security plugin's own 403 names indices and users, whatever they are called.
-    if refusal.cause("security_exception") is None and (error := aws_refusal(refusal.reason, refusal.host)):
-        return Failure(error)
-    return Failure(
-        ServicePermissionError(
-            f"OpenSearch does not let this server do that{refusal.where} (HTTP 403): {refusal.reason or 'no reason given'}.",
-            hop=refusal.host,
-            setting="search.index_alias" if refusal.index else "search.username",
-            hint="Give its user or role the permission, on the index behind the alias too.",
-        )
+    if refusal.cause("security_exception") is None and (credential := aws_refusal(refusal.reason, refusal.host)):
+        return Failure(credential)
+    error = ServicePermissionError(
+        f"OpenSearch does not let this server do that{refusal.where} (HTTP 403): {without_account(refusal.reason) or 'no reason given'}.",
+        hop=refusal.host,
+        setting="search.index_alias" if refusal.index else "search.username",
+        hint="Give its user or role the permission, on the index behind the alias too.",
     )
+    error.said = refusal.reason
+    return Failure(error)
 
 
 def _not_found(refusal: Refusal) -> Failure:
-    if refusal.text.lstrip().startswith("<"):
-        return Failure(_not_opensearch(refusal))
-    return Failure(NotFoundError(f"OpenSearch has nothing there{refusal.where}{f': {refusal.reason}' if refusal.reason else ''}.", hop=refusal.host))
+    if refusal.text:
+        return Failure(not_opensearch(refusal.host, "HTTP 404"))
+    return Failure(NotFoundError(f"OpenSearch has nothing there{refusal.where}{refusal.because}.", hop=refusal.host))
 
 
-def _not_opensearch(refusal: Refusal) -> ConfigurationError:
-    return ConfigurationError(
-        f"What answered (HTTP {refusal.status}) is not OpenSearch.", hop=refusal.host, setting="search.host", hint="Check address and port."
-    )
+def not_opensearch(host: str, what: str) -> ForeignServiceError:
+    """The error of an answer that OpenSearch does not give: a web page, a login, another service."""
+    hint = "Check address and port, and what lies before the cluster."
+    return ForeignServiceError(f"What answered ({what}) is not OpenSearch.", hop=host, setting="search.host", hint=hint)
 
 
 def _proxy(refusal: Refusal) -> Failure:
@@ -316,22 +324,23 @@ def _unavailable(refusal: Refusal) -> Failure:
         hint = "No shard of the index can answer: it is still starting, or look at the cluster's health."
     else:
         hint = "Try again later; look at the cluster's health."
-    why = f": {refusal.reason}" if refusal.reason and not refusal.text.lstrip().startswith("<") else ""
-    error = ServiceUnavailableError(f"OpenSearch is not available{refusal.where} (HTTP {refusal.status}){why}.", hop=refusal.host, hint=hint)
+    error = ServiceUnavailableError(f"OpenSearch is not available{refusal.where} (HTTP {refusal.status}){refusal.because}.", hop=refusal.host, hint=hint)
     return Failure(error, transient=True, counts=refusal.status in _UNAVAILABLE)
 
 
 def _by_range(refusal: Refusal) -> Failure:
     if 300 <= refusal.status < 400:
-        error = ConfigurationError("OpenSearch's address redirects elsewhere.", hop=refusal.host, setting="search.host", hint="Name its final address.")
-        return Failure(error)
+        hint = "Name its final address; if that is a login, the way to the cluster must not lead past it."
+        text = f"OpenSearch's address redirects elsewhere (HTTP {refusal.status}): what answered is not OpenSearch."
+        return Failure(ForeignServiceError(text, hop=refusal.host, setting="search.host", hint=hint))
     if refusal.status < 300:
-        return Failure(_not_opensearch(refusal))
+        return Failure(not_opensearch(refusal.host, f"HTTP {refusal.status}"))
     if refusal.status < 500:
-        return _bad_request(refusal) if refusal.causes else Failure(_not_opensearch(refusal))
-    why = f": {refusal.reason}" if refusal.reason and not refusal.text.lstrip().startswith("<") else ""
+        return _bad_request(refusal)
     # Not repeated and not counted: a 500 is what one request brought about, and it would again.
-    return Failure(ServiceUnavailableError(f"OpenSearch failed{refusal.where} (HTTP {refusal.status}){why}.", hop=refusal.host, hint="Its log tells more."))
+    return Failure(
+        ServiceUnavailableError(f"OpenSearch failed{refusal.where} (HTTP {refusal.status}){refusal.because}.", hop=refusal.host, hint="Its log tells more.")
+    )
 
 
 _Rule = Callable[[Refusal], Failure | None]

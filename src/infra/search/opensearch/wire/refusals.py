@@ -9,6 +9,14 @@ from typing import Any
 
 MAX_REASON = 300
 _PREVIEW = re.compile(r"\.?\s*Preview of field's value:.*", re.DOTALL)
+_ECHO = re.compile(
+    r"\s*The Canonical String for this request.*|(?<=uthorization header)\s*[:=].*|\b(?:Bearer|Basic|AWS4-HMAC-SHA256|Credential=)\s*\S.*|"
+    r"\b(?i:authorization|cookie|x-amz-security-token|x-api-key)\s*[:=].*",
+    re.DOTALL,
+)
+"""Where what answered begins to repeat the request's own headers, as AWS does: they hold credentials."""
+_ACCOUNT = re.compile(r"\s*(?:and\s+)?User \[name=.*", re.DOTALL)
+_ARN = re.compile(r"\bUser: (?!anonymous\b)\S+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +27,7 @@ class Refusal:
     causes: tuple[tuple[str, str, Mapping[str, Any]], ...]
     """Type, reason and the whole of each cause, the outermost first."""
     text: str
-    """The whole of a body that is not JSON, shortened."""
+    """A body that is not a JSON object, to look for what is known. Never repeated: what lies before a cluster echoes requests, or sends pages."""
     host: str
     index: str
 
@@ -29,19 +37,29 @@ class Refusal:
 
     @property
     def reason(self) -> str:
-        """The innermost reason, which is the one that tells most."""
+        """The innermost reason, which is the one that tells most; of JSON alone."""
         said = [(kind, reason) for kind, reason, _ in self.causes if reason]
-        kind, reason = said[-1] if said else ("", self.text)
+        kind, reason = said[-1] if said else ("", "")
         return shortened(f"{kind}: {reason}" if kind else reason)
+
+    @property
+    def because(self) -> str:
+        """The reason after a colon; nothing where there is none."""
+        return f": {self.reason}" if self.reason else ""
 
     @property
     def where(self) -> str:
         return f" for the index {self.index!r}" if self.index else ""
 
 
+def without_account(reason: str) -> str:
+    """A reason without the name, roles or ARN of the account that this server uses: no matter of its callers."""
+    return _ARN.sub("The account", _ACCOUNT.sub("", reason)).strip()
+
+
 def shortened(reason: str) -> str:
-    """A server's reason on one line, without previews of field values or a full stop of its own."""
-    text = " ".join(_PREVIEW.sub("", reason).split()).rstrip(".")
+    """A server's reason on one line, without previews of field values, echoed headers or a full stop of its own."""
+    text = " ".join(_ECHO.sub("", _PREVIEW.sub("", reason)).split()).rstrip(".; ")
     return text if len(text) <= MAX_REASON else f"{text[: MAX_REASON - 1]}…"
 
 

@@ -15,8 +15,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from .....errors import ConfigurationError
 from ....hops import Hop, error_of
 from ....network.faults import Fault, fault_of
-from .connection import HostConnection, basic
-from .failures import Failure, opensearch_hop
+from .connection import MAX_ANSWER, AnswerTooLargeError, HostConnection, basic
+from .failures import Failure, not_opensearch, opensearch_hop
 from .hosts import Host
 
 if TYPE_CHECKING:
@@ -112,18 +112,24 @@ class Sessions:
 
     def explain(self, error: Exception, host: str) -> Failure:
         """The failure that an exchange ended with."""
+        if isinstance(error, AnswerTooLargeError):
+            return Failure(not_opensearch(host, f"more than {MAX_ANSWER // 2**20} MiB"))
         connecting = isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ClientConnectorCertificateError, aiohttp.ConnectionTimeoutError))
         fault = fault_of(error)
         if fault.tls and not connecting and fault.kind != "tls-client-certificate":
             fault = Fault("reset")  # it was good once, and then something in between broke it
         found = error_of(fault, self._hop(host))
         if fault.tls:
-            return Failure(found, unsent=connecting, silent=True)  # not counted: an open breaker would hide what is wrong
+            return Failure(found, unsent=connecting, unknown=True)  # not counted: an open breaker would hide what is wrong
         if isinstance(error, aiohttp.ClientHttpProxyError):
             return Failure(found, unsent=True)
         if connecting:
-            return Failure(found, transient=True, counts=True, unsent=True)
-        return Failure(found) if fault.kind == "not-http" else Failure(found, transient=True, counts=True)
+            return Failure(found, transient=True, counts=True, unsent=True, silence=1.0 if fault.kind == "connect-timeout" else None)
+        if fault.kind == "not-http":
+            return Failure(found)
+        if fault.kind == "reset" and host.startswith("http:"):
+            found.hint = "Try again; check whether the port wants https ([search] host), and look at what lies before the cluster."
+        return Failure(found, transient=True, counts=True)
 
     def _hop(self, host: str) -> Hop:
         parts = urlsplit(host)

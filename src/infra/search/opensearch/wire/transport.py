@@ -6,7 +6,8 @@ knows no deadline; takes a failed host out for a minute although it is the only 
 
 What is repeated: requests with ``retry=True`` (searches and whatever else changes nothing, or changes it to the same), after a
 broken connection, 502, 503, 504 and a 429 that can heal; with full jitter, within `[search] max_retries`, the request's own time
-and the client's retry budget. What never reached a server goes to the next host at once, a write too. A request larger than the
+and the client's retry budget. What never reached a server goes to the next host at once, a write too, whatever `max_retries` and the
+budget say; and what a kept connection could not carry because it had been closed goes over a new one. A request larger than the
 cluster takes, a write block, and every other 4xx fail at once.
 A search that times out is cancelled on the server: its connection is closed, and OpenSearch cancels what a closed channel asked for.
 """
@@ -14,15 +15,15 @@ A search that times out is cancelled on the server: its connection is closed, an
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .....errors import DeadlineExceededError, OverloadedError, RagError, ResourceClosedError, ServiceUnavailableError, UnreachableError
+from .....errors import DeadlineExceededError, OverloadedError, RagError, ResourceClosedError, ServiceUnavailableError
 from ....resilience.breaker import Breaker, Breakers, Permit, Rules
-from ....resilience.deadline import current
-from ....resilience.retry import RetryBudget, RetryPolicy, retry_after
+from ....resilience.deadline import current, remaining
+from ....resilience.retry import Retries, RetryBudget, RetryPolicy
+from .answers import understood
 from .failures import Failure, classify
 from .hosts import Host, parse_hosts
 
@@ -35,8 +36,11 @@ if TYPE_CHECKING:
 
 _JSON = "application/json"
 _NDJSON = "application/x-ndjson"
-_RAISED = frozenset({401, 403, 407, 429})
-"""Below 500, and errors even to `perform_raw`."""
+_SILENCE_S = 1.0
+"""No answer for so long, or for half of `[search] timeout_s`, is a failure of the host, whoever ends the wait; for less, a part of one."""
+_CLOCK_S = 0.002
+"""A timer may ring this much before its time."""
+_CLOSED = "The OpenSearch client is closed."
 
 
 @dataclass(slots=True)
@@ -54,6 +58,8 @@ class _Request:
     """The key that says so; empty where a deadline of the caller's cut it short."""
     ends: float
     """On the event loop's clock."""
+    asked_at: float | None = None
+    """When its present attempt got a connection, on that clock."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,7 +149,7 @@ class Transport:
         self, method: str, path: str, params: Mapping[str, str] | None, body: object, timeout_s: float | None, retry: bool, index: str
     ) -> tuple[_Node, int, Any]:
         if self._closed:
-            raise ResourceClosedError("The OpenSearch client is closed.")
+            raise ResourceClosedError(_CLOSED)
         if self._sessions is None:
             await self._open()
         data, content_type = self._encoded(body)
@@ -162,21 +168,28 @@ class Transport:
         """Further attempts after a failed one: the next host at once, all of them anew after a wait."""
         retries = self.retries.start(self.budget)
         tried = [node]
-        while (failure.unsent or (request.retry and failure.transient)) and retries.take():
-            route = self._route(tried) if failure.counts or failure.unsent else None
+        while True:
+            # Nothing reached a server: to ask the others is no repeat.
+            route = self._route(tried) if failure.unsent else None
+            route = route or await self._repeat(tried, failure, request, retries)
             if route is None:
-                if not failure.transient:
-                    break
-                tried.clear()
-                left = request.ends - asyncio.get_running_loop().time()
-                if not await retries.pause(failure.retry_after_s, within_s=left) or (route := self._route(())) is None:
-                    break
+                raise failure.error
             outcome = await self._attempt(*route, request)
             if not isinstance(outcome, Failure):
                 return route[0], *outcome
             failure = outcome
             tried.append(route[0])
-        raise failure.error
+
+    async def _repeat(self, tried: list[_Node], failure: Failure, request: _Request, retries: Retries) -> tuple[_Node, Permit] | None:
+        """Where a repeat may go to; None where there is none."""
+        if not failure.transient or not (request.retry or failure.unsent) or not retries.take():
+            return None
+        route = self._route(tried) if failure.counts else None
+        if route is not None:
+            return route
+        tried.clear()
+        left = request.ends - asyncio.get_running_loop().time()
+        return self._route(()) if await retries.pause(failure.retry_after_s, within_s=left) else None
 
     def _route(self, tried: tuple[()] | list[_Node]) -> tuple[_Node, Permit] | None:
         """The first host, in their order, that was not tried yet and whose breaker lets a request through."""
@@ -187,53 +200,72 @@ class Transport:
 
     async def _attempt(self, node: _Node, permit: Permit, request: _Request) -> tuple[int, Any] | Failure:
         """One request to one host; tells its breaker how it went."""
+        request.asked_at = None
         try:
             outcome = await self._exchange(node, request)
-        except BaseException:  # cancelled, or a fault of ours: no word on the host
+        except asyncio.CancelledError:
+            self._given_up(node, permit, request)
+            raise
+        except BaseException:  # a fault of ours: no word on the host
             node.breaker.released(permit)
             raise
         if not isinstance(outcome, Failure):
             node.breaker.succeeded(permit)
         elif outcome.counts:
-            node.breaker.failed(permit, outcome.error.message)
-        elif outcome.silent or outcome.unsent:
+            node.breaker.failed(permit, f"{outcome.error.message} {outcome.error.hint}".rstrip(), outcome.silence)
+        elif outcome.unknown or outcome.unsent:
             node.breaker.released(permit)
         else:
             node.breaker.succeeded(permit)
         return outcome
 
+    def _given_up(self, node: _Node, permit: Permit, request: _Request) -> None:
+        """A caller who goes away says nothing of the host, unless it was silent for long; one whose time is over says that it was silent."""
+        silent_s = 0.0 if request.asked_at is None else asyncio.get_running_loop().time() - request.asked_at
+        silence, left = self._silence(silent_s), remaining()
+        if silence < 1 and (request.asked_at is None or left is None or left > _CLOCK_S):
+            node.breaker.released(permit)
+        else:
+            node.breaker.failed(permit, f"OpenSearch did not answer within {silent_s:.3g} s.", silence)
+
+    def _silence(self, silent_s: float) -> float:
+        """How much of a failure it is that no answer came for so long."""
+        return min(1.0, silent_s / min(_SILENCE_S, self._cfg.timeout_s / 2))
+
     async def _exchange(self, node: _Node, request: _Request) -> tuple[int, Any] | Failure:
         if self._closed or self._sessions is None:
-            raise ResourceClosedError("The OpenSearch client is closed.")
+            raise ResourceClosedError(_CLOSED)
         connection = self._sessions.connection(node.host)
         began, placed_at = connection.loop.time(), request.ends
         limit = asyncio.timeout_at(request.ends)
         try:
             async with limit, connection.places:
-                placed_at = connection.loop.time()
+                placed_at = request.asked_at = connection.loop.time()
                 target = connection.target(request.path, request.params)
                 answer = await self._ask(connection, node, request, target)
         except TimeoutError as error:
             if limit.expired():
                 return self._late(node, request, placed_at - began, request.ends - placed_at)
-            return self._sessions.explain(error, node.name)
+            return self._explained(error, node)
         except self._sessions.failures as error:
-            return self._sessions.explain(error, node.name)
-        try:
-            value = self._serializer.loads(answer.body) if answer.body else None
-        except ValueError:
-            return _unreadable(answer, node, request)
-        return _understood(answer.status, value, answer, node, request)
+            return self._explained(error, node)
+        return understood(answer, self._serializer.loads, method=request.method, path=request.path, host=node.name, index=request.index)
+
+    def _explained(self, error: Exception, node: _Node) -> Failure:
+        if self._closed:  # by us, in the middle of it
+            raise ResourceClosedError(_CLOSED) from error
+        assert self._sessions is not None
+        return self._sessions.explain(error, node.name)
 
     async def _ask(self, connection: HostConnection, node: _Node, request: _Request, target: str) -> Answer:
         """One exchange; signed anew, once more, where the server refused the credential and there is another now."""
         if self._signer is None:
-            return await connection.exchange(request.method, target, request.data, content_type=request.content_type)
+            return await connection.exchange(request.method, target, request.data, content_type=request.content_type, retry=request.retry)
         headers = await self._signed(node, request, target)
-        answer = await connection.exchange(request.method, target, request.data, content_type=request.content_type, headers=headers)
+        answer = await connection.exchange(request.method, target, request.data, content_type=request.content_type, headers=headers, retry=request.retry)
         if answer.status == 403 and await self._signer.renewed(headers, answer.body):
             headers = await self._signed(node, request, target)
-            answer = await connection.exchange(request.method, target, request.data, content_type=request.content_type, headers=headers)
+            answer = await connection.exchange(request.method, target, request.data, content_type=request.content_type, headers=headers, retry=request.retry)
         return answer
 
     async def _signed(self, node: _Node, request: _Request, target: str) -> Mapping[str, str]:
@@ -282,13 +314,12 @@ class Transport:
                 setting="search.pool_size",
                 hint="Raise it, ask for less at once, or look at the cluster's load.",
             )
-            return Failure(error, silent=True)
+            return Failure(error, unknown=True)
         about = f" for the index {request.index!r}" if request.index else ""
         setting = request.setting if "." in request.setting else ""
         hint = "Raise it, or look at the cluster's load." if setting else "Allow more time, or look at the cluster's load."
         error = DeadlineExceededError(f"OpenSearch did not answer within {request.seconds:.3g} s{about}.", hop=node.name, setting=setting, hint=hint)
-        # Silence for far less than the configured time says nothing about the host.
-        return Failure(error, counts=asked_s >= self._cfg.timeout_s / 2, silent=True)
+        return Failure(error, counts=True, silence=self._silence(asked_s))
 
     def _all_open(self, index: str) -> ServiceUnavailableError:
         node = min(self._nodes, key=lambda one: one.breaker.retry_in_s)
@@ -300,25 +331,3 @@ class Transport:
             hop=", ".join(one.name for one in self._nodes),
             hint=f"It is tried again {when} ([search] breaker_reset_s).",
         )
-
-
-def _understood(status: int, value: Any, answer: Answer, node: _Node, request: _Request) -> tuple[int, Any] | Failure:
-    """Status and value where the host answered the request, for better or worse; a failure where it did not."""
-    if status < 300 or (400 <= status < 500 and status not in _RAISED):
-        return status, value
-    wait = retry_after(answer.headers.get("retry-after"), time.time())
-    return classify(status, value, node.name, request.index, retry_after_s=wait)
-
-
-def _unreadable(answer: Answer, node: _Node, request: _Request) -> tuple[int, Any] | Failure:
-    """The same for a body that is not JSON."""
-    text = answer.body.decode("utf-8", "replace")
-    kind = answer.headers.get("content-type", "")
-    if answer.status >= 300:
-        return _understood(answer.status, text[:2000], answer, node, request)
-    if kind.startswith("text/plain"):  # `_cat` without `format=json`
-        return answer.status, text
-    if "json" in kind:
-        error = UnreachableError("OpenSearch's answer broke off.", hop=node.name, hint="Try again; look at what lies before the cluster.")
-        return Failure(error, transient=True, counts=True)
-    return classify(answer.status, text[:2000], node.name, request.index)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from src.api.problems import status_of
 from src.errors import (
-    ConfigurationError,
     ConflictError,
     DeadlineExceededError,
+    ForeignServiceError,
     IndexMismatchError,
     IndexMissingError,
     MappingConflictError,
@@ -90,7 +90,7 @@ CASES: list[tuple[str, int, Any, type[RagError], bool]] = [
     ("AWS: expired token", 403, {"message": "The security token included in the request is expired"}, ServiceCredentialsError, False),
     ("AWS: no policy", 403, {"Message": "User: arn:aws:iam::1:role/x is not authorized to perform: es:ESHttpGet"}, ServicePermissionError, False),
     ("not found", 404, {"_index": "docs", "_id": "9", "found": False}, NotFoundError, False),
-    ("someone else's 404", 404, "<html>nginx</html>", ConfigurationError, False),
+    ("someone else's 404", 404, "<html>nginx</html>", ForeignServiceError, False),
     ("version conflict", 409, error("version_conflict_engine_exception", "[1]: version conflict", 409), ConflictError, False),
     ("index exists", 400, error("resource_already_exists_exception", "index [docs/x] already exists", 400), ConflictError, False),
     ("too long a body", 413, None, PayloadTooLargeError, False),
@@ -132,9 +132,9 @@ CASES: list[tuple[str, int, Any, type[RagError], bool]] = [
         True,
     ),
     ("proxy", 407, None, UnreachableError, False),
-    ("redirect", 302, "", ConfigurationError, False),
-    ("another service", 200, "<html>Welcome</html>", ConfigurationError, False),
-    ("another service's refusal", 405, "Method Not Allowed", ConfigurationError, False),
+    ("redirect", 302, "", ForeignServiceError, False),
+    ("another service", 200, "<html>Welcome</html>", ForeignServiceError, False),
+    ("another service's refusal", 405, "Method Not Allowed", ForeignServiceError, False),
 ]
 
 
@@ -144,13 +144,13 @@ def test_each_answer_is_exactly_one_error_that_names_host_and_index(status: int,
     assert type(failure.error) is kind
     assert failure.transient is transient
     assert HOST in str(failure.error)
-    about_the_index = not isinstance(failure.error, (ServiceCredentialsError, ConfigurationError, UnreachableError)) and "cluster is not ready" not in str(
+    about_the_index = not isinstance(failure.error, (ServiceCredentialsError, ForeignServiceError, UnreachableError)) and "cluster is not ready" not in str(
         failure.error
     )
     if about_the_index or isinstance(failure.error, ServicePermissionError):
         assert "docs" in str(failure.error)
     assert failure.error.message.endswith(".")
-    assert not failure.error.message.endswith("..")
+    assert not failure.error.message.endswith(("..", ";.", ": ."))
 
 
 @pytest.mark.parametrize(("status", "body"), [case[1:3] for case in CASES], ids=[case[0] for case in CASES])
