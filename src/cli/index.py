@@ -74,6 +74,9 @@ def list_versions(ctx: CommandContext) -> None:
         click.echo("There is no index yet; `rag ingest PATH…` makes it.", err=True)
     for row in rows:
         size = "" if row.size_bytes is None else f"  {row.size_bytes / 1e6:,.1f} MB"
+        if row.state == "foreign":
+            click.echo(f"{row.state:<10}  {row.name}{size}  not made by this program, and never touched")
+            continue
         fits = "" if row.fits else "  does not fit the configuration"
         click.echo(f"{row.state:<10}  {row.name}  {row.documents:,} documents, {row.chunks:,} chunks{size}  {row.embedder}, {row.language}{fits}")
 
@@ -159,7 +162,7 @@ async def _reindex(ctx: CommandContext, *, force: bool) -> Reindexed:
 @click.option("--force", is_flag=True, help="Also a version that does not fit the configured embedding model.")
 @common_options
 def switch(ctx: CommandContext, version: str, force: bool) -> None:
-    """Point the alias to VERSION, a name or a number of `rag index list`."""
+    """Point the alias to VERSION, a name or a number of `rag index list`; never to what this program did not make."""
     _moved(ctx, *ctx.run(_switch(ctx, version, force=force)))
 
 
@@ -196,7 +199,7 @@ def _moved(ctx: CommandContext, before: str | None, after: str) -> None:
 @command.command()
 @click.argument("version")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--force", is_flag=True, help="Also the version in use, or one that is being built.")
+@click.option("--force", is_flag=True, help="Also the version in use, or one that is being built; never what this program did not make.")
 @common_options
 def delete(ctx: CommandContext, version: str, yes: bool, force: bool) -> None:
     """Delete VERSION, a name or a number of `rag index list`, for good."""

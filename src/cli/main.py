@@ -83,3 +83,7 @@ def main() -> None:
 
     Exit codes: 0 good, 1 failed, 2 usage or configuration.
     """
+
+
+if __name__ == "__main__":
+    main(prog_name="rag")

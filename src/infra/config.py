@@ -14,6 +14,10 @@ from ..errors import ConfigurationError
 from ..retrieval.config import IntentCfg, RetrievalCfg
 from .provenance import Provenance
 
+_NO_ALIAS = '\\/*?"<>|,#:% '
+"""Characters that no name of an index may hold; `%` OpenSearch takes, but it would be read as an escape in a request's path."""
+_MAX_ALIAS_BYTES = 220
+
 
 class Section(BaseModel):
     """A section of the configuration: immutable, and unknown keys are errors."""
@@ -83,6 +87,14 @@ class SearchCfg(Section):
                 raise ValueError(f"{error.message} {error.hint}") from None
         return value
 
+    @field_validator("pipeline")
+    @classmethod
+    def _names_a_pipeline(cls, value: str | None) -> str | None:
+        """``_none`` is OpenSearch's word for no pipeline, without which a hybrid query is answered wrongly."""
+        if value is not None and (not value.strip() or value.strip() == "_none"):
+            raise ValueError("must name a search pipeline: without one OpenSearch does not fuse; leave it unset to send one with each request")
+        return value
+
     @field_validator("username")
     @classmethod
     def _without_colon(cls, value: str | None) -> str | None:
@@ -103,6 +115,20 @@ class SearchCfg(Section):
         others = [name for name in ("username", "password", "bearer_token") if name != info.field_name and info.data.get(name)]
         if others:
             raise ValueError(f"It is set together with {' and '.join(f'`{name}`' for name in others)}, and only one of them can be sent; remove the other.")
+        return value
+
+    @field_validator("index_alias")
+    @classmethod
+    def _nameable(cls, value: str) -> str:
+        """What OpenSearch takes as the name of an index (`MetadataCreateIndexService`), for the versions are named after the alias."""
+        if value != value.lower():
+            raise ValueError("must be in lower case, as OpenSearch wants names of indices")
+        if found := sorted({one for one in value if one in _NO_ALIAS or not one.isprintable()}):
+            raise ValueError(f'must not hold {", ".join(repr(one) for one in found)}: OpenSearch takes none of \\ / * ? " < > | , # : % and no spaces')
+        if not value or value[0] in "_-+" or value in (".", ".."):
+            raise ValueError("must not be empty or begin with _, - or +, nor be . or ..")
+        if len(value.encode()) > _MAX_ALIAS_BYTES:
+            raise ValueError(f"must have {_MAX_ALIAS_BYTES} bytes at most: OpenSearch's names have 255, and the versions' need the rest")
         return value
 
     @property

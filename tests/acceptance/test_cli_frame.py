@@ -43,6 +43,14 @@ def test_rag_works_inside_a_repository_that_has_its_own_src_folder(foreign_repos
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("module", ["src.cli", "src.cli.main"])
+def test_run_as_a_module_it_is_the_same_command(module: str, tmp_path: Path) -> None:
+    repository = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-m", module, "igest"], cwd=repository, capture_output=True, text=True, check=False, timeout=60)
+    asked = rag("igest", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (asked.returncode, asked.stdout, asked.stderr)
+
+
 def test_a_mistyped_command_names_the_nearest_and_is_a_usage_error(tmp_path: Path) -> None:
     done = rag("igest", cwd=tmp_path)
     assert done.returncode == 2

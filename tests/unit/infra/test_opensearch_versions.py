@@ -34,7 +34,8 @@ from src.infra.search_config import index_body
 
 
 def index(*aliases: str, state: dict[str, Any] | None = None, **settings: str) -> dict[str, Any]:
-    return {"aliases": {alias: {} for alias in aliases}, "mappings": {"_meta": {STATE: state or {}}}, "settings": {"index": settings}}
+    meta = {fields.META: {"format": fields.FORMAT}, STATE: state or {}}
+    return {"aliases": {alias: {} for alias in aliases}, "mappings": {"_meta": meta}, "settings": {"index": settings}}
 
 
 @given(st.text("abc-.0", min_size=1, max_size=20), st.integers(0, 10**9))

@@ -18,7 +18,7 @@ from ....search_config import index_body
 from .. import fields
 from ..wire.failures import classify
 from .healing import TIMEOUT_S, heal
-from .state import STATE, Family, Version, mapping_differences, number_of, read_family
+from .state import STATE, Family, Version, layout_differences, lost_fields, number_of, read_family
 
 if TYPE_CHECKING:
     from ....config import SearchCfg
@@ -154,13 +154,10 @@ class Indices:
     def check_made_for(self, version: Version) -> None:
         """
         Raises:
-            IndexMismatchError: it is of another format, or holds vectors of another embedder.
+            IndexMismatchError: it is not ours or of another format, holds vectors of another embedder, or does not keep what was written.
         """
+        self.check_ours(version)
         meta, hop = version.meta, self.transport.host
-        if not meta:
-            raise IndexMismatchError(
-                f"The index {version.name} was not made by this program.", setting=SETTING, hop=hop, hint="Choose another [search] index_alias for it."
-            )
         if meta.get("format") != fields.FORMAT:
             message = f"The index {version.name} has format {meta.get('format')}; this release reads {fields.FORMAT}."
             raise IndexMismatchError(message, setting=SETTING, hop=hop, hint=REBUILD)
@@ -172,11 +169,22 @@ class Indices:
                 hop=hop,
                 hint=f"Configure the model that made it, or: {REBUILD}",
             )
+        if lost := lost_fields(self.body(), version):
+            raise IndexMismatchError(f"The index {version.name} does not keep {', '.join(lost)} in its _source.", setting=SETTING, hop=hop, hint=REBUILD)
+
+    def check_ours(self, version: Version) -> None:
+        """No force gets past this: what others made is never written to, deleted, or given to the alias.
+
+        Raises:
+            IndexMismatchError: this program did not make it.
+        """
+        if not version.ours:
+            message = f"The index {version.name} was not made by this program; nothing of it is touched."
+            raise IndexMismatchError(message, setting=SETTING, hop=self.transport.host, hint="Choose another [search] index_alias.")
 
     def _check_mapping(self, version: Version) -> None:
         hop = self.transport.host
-        expected = self.body()["mappings"]["properties"]
-        problems = [*mapping_differences(expected, version.properties)]
+        problems = [*layout_differences(self.body(), version)]
         if not problems:
             vector = version.properties[fields.VECTOR]
             space = vector.get("space_type") or vector.get("method", {}).get("space_type") or "l2"
@@ -243,4 +251,4 @@ class Indices:
 
 
 def _finished(family: Family) -> list[Version]:
-    return [version for version in family.versions if family.built(version) is None]
+    return [version for version in family.versions if version.ours and family.built(version) is None]

@@ -14,12 +14,16 @@ from .state import Family, Version, number_of
 if TYPE_CHECKING:
     from .indices import Indices
 
-State = Literal["in use", "kept", "unfinished"]
+State = Literal["in use", "kept", "unfinished", "foreign"]
+"""`foreign`: named like a version, or behind the alias, but not made by this program."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One version. ``size_bytes`` is None where the user may not ask for it; ``fits``: the configured embedder can use it."""
+    """One version. ``size_bytes`` is None where the user may not ask for it; ``fits``: the configured embedder can use it.
+
+    Of what is foreign nothing is counted.
+    """
 
     name: str
     number: int
@@ -45,6 +49,34 @@ async def list_rows(indices: Indices) -> list[Row]:
 
 
 async def _row(indices: Indices, family: Family, version: Version) -> Row:
+    documents, chunks = await _counts(indices, family, version) if version.ours else (0, 0)
+    meta = version.meta
+    return Row(
+        name=version.name,
+        number=number_of(family.alias, version.name) or 0,
+        state=_state(family, version),
+        documents=documents,
+        chunks=chunks,
+        size_bytes=await _size(indices, version.name),
+        created=datetime.fromtimestamp(version.created, UTC).isoformat(timespec="seconds"),
+        embedder=str(meta.get("embedder", "")),
+        dims=int(meta.get("dims", 0)),
+        language=str(meta.get("language", "")),
+        write_blocked=version.write_blocked,
+        fits=_fits(indices, version),
+    )
+
+
+def _state(family: Family, version: Version) -> State:
+    if not version.ours:
+        return "foreign"
+    if family.alias in version.aliases:
+        return "in use"
+    return "unfinished" if family.built(version) else "kept"
+
+
+async def _counts(indices: Indices, family: Family, version: Version) -> tuple[int, int]:
+    """Documents and chunks."""
     counts = []
     for kind in (fields.DOCUMENT, fields.CHUNK):
         body = {"query": {"term": {fields.KIND: kind}}}
@@ -54,21 +86,7 @@ async def _row(indices: Indices, family: Family, version: Version) -> Row:
             if family.built(version) is None:
                 raise
             counts.append(0)  # it has just been made, and no shard of it answers yet
-    meta = version.meta
-    return Row(
-        name=version.name,
-        number=number_of(family.alias, version.name) or 0,
-        state="in use" if family.alias in version.aliases else "unfinished" if family.built(version) else "kept",
-        documents=counts[0],
-        chunks=counts[1],
-        size_bytes=await _size(indices, version.name),
-        created=datetime.fromtimestamp(version.created, UTC).isoformat(timespec="seconds"),
-        embedder=str(meta.get("embedder", "")),
-        dims=int(meta.get("dims", 0)),
-        language=str(meta.get("language", "")),
-        write_blocked=version.write_blocked,
-        fits=_fits(indices, version),
-    )
+    return counts[0], counts[1]
 
 
 async def _size(indices: Indices, name: str) -> int | None:

@@ -15,12 +15,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from .....errors import ConflictError, RagError
+from .....errors import ConflictError, RagError, WriteBlockedError
 from .....telemetry.logger import get_logger
 from .checking import Checks, compare
 from .filling import Filling, OnProgress, Progress
 from .healing import block_writes, lift_block, renewing
-from .indices import Indices
+from .indices import SETTING, Indices
 from .lifecycle import Lifecycle
 from .state import LEASE_S, Version, read_lease
 
@@ -70,11 +70,13 @@ class Reindexer:
 
         Raises:
             IndexMissingError, IndexMismatchError: there is nothing to reindex, or it does not fit the configured embedder.
+            WriteBlockedError: others than a reindex block writes to the index.
             ConflictError: another command builds a version, or moved the alias meanwhile.
             RagError: the checks found a difference; the alias stays, and the new version too.
         """
         source = self._indices.the_current(await self._indices.family())
         self._indices.check_made_for(source)  # how its fields are mapped may differ: that is what a reindex puts right
+        _refuse_block_of_others(source)
         building = await self._lifecycle.begin("reindex", resume=True)
         if building.source != source.name:
             await self._lifecycle.release(building)
@@ -144,6 +146,9 @@ class Reindexer:
     @asynccontextmanager
     async def _blocked(self, source: Version) -> AsyncIterator[Callable[[], Awaitable[bool]]]:
         """Writers wait inside. Yields the question whether the block held all the time: who thinks us dead lifts it."""
+        now = (await self._indices.family()).find(source.name)
+        if now is not None:
+            _refuse_block_of_others(now)
         await block_writes(self._indices.transport, source)
         renewed = time.monotonic()
 
@@ -169,3 +174,13 @@ class Reindexer:
         blocked = version.state.get("blocked")
         lease = read_lease(blocked.get("by")) if isinstance(blocked, Mapping) else None
         return lease is not None and (lease.host, lease.pid) == (socket.gethostname(), os.getpid())
+
+
+def _refuse_block_of_others(source: Version) -> None:
+    """A reindex blocks writes for its last round and lifts that block: who blocked them before would find theirs gone."""
+    if source.blocked_by_others:
+        raise WriteBlockedError(
+            f"{source.name} takes no writes, and it was no reindex that blocked them.",
+            setting=SETTING,
+            hint=f'Free disk space if it is full; an operator\'s block is lifted by PUT /{source.name}/_settings {{"index.blocks.write": null}}.',
+        )

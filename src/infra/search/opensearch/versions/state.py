@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from .. import fields
@@ -85,6 +86,15 @@ class Version:
     """What changes: see `STATE`."""
     properties: Mapping[str, Any] = field(repr=False)
     settings: Mapping[str, Any] = field(repr=False)
+    dynamic: str = "true"
+    """What becomes of fields that are not mapped, as the mapping says it."""
+    source: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """`_source` of the mapping: what the index keeps of an entry."""
+
+    @property
+    def ours(self) -> bool:
+        """This program made it; what others made is never written to or deleted."""
+        return bool(self.meta)
 
     @property
     def epoch(self) -> int:
@@ -104,9 +114,14 @@ class Version:
 
     @property
     def write_blocked(self) -> bool:
-        """No writes: by a reindex that is about to switch, or by an operator."""
+        """No writes: by a reindex that is about to switch, or by others."""
         blocks = self.settings.get("blocks", {})
         return any(str(blocks.get(name, "")).lower() == "true" for name in ("write", "read_only", "read_only_allow_delete"))
+
+    @property
+    def blocked_by_others(self) -> bool:
+        """No writes, and no reindex announced it: an operator wants it so, or the disk is full."""
+        return self.write_blocked and "blocked" not in self.state
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +153,9 @@ class Family:
         return max((version.epoch for version in self.versions), default=0) + 1
 
     def built(self, version: Version) -> str | None:
-        """The alias of whoever builds this version; None for one that is finished."""
+        """The alias of whoever builds this version; None for one that is finished, and for what is not ours."""
+        if not version.ours:
+            return None
         return next((alias for alias in sorted(version.aliases) if alias.startswith(f"{version.name}.by-")), None)
 
 
@@ -174,6 +191,8 @@ def read_family(alias: str, answer: Mapping[str, Any]) -> Family:
                 _mapping(stored.get(STATE)),
                 mappings.get("properties", {}),
                 entry.get("settings", {}).get("index", {}),
+                str(mappings.get("dynamic", "true")).lower(),
+                _mapping(mappings.get("_source")),
             )
         )
     versions.sort(key=lambda version: (number_of(alias, version.name) or 0, version.name))
@@ -187,8 +206,8 @@ def _mapping(value: object) -> Mapping[str, Any]:
 def mapping_differences(expected: Mapping[str, Any], found: Mapping[str, Any], path: str = "") -> Sequence[str]:
     """Fields that the index maps otherwise than this release writes or reads them, each with both sides.
 
-    Compared is what decides meaning: types, analysers by name (a text's own language apart), what is indexed. How the
-    vector graph is built (engine, m, ef_construction) may differ.
+    Compared is what decides meaning: types, analysers by name (what they do follows the index's own language), what is
+    indexed. How the vector graph is built (engine, m, ef_construction) may differ.
     """
     problems: list[str] = []
     for name, wanted in expected.items():
@@ -202,7 +221,7 @@ def mapping_differences(expected: Mapping[str, Any], found: Mapping[str, Any], p
     return problems
 
 
-_COMPARED = ("type", "index_options", "enabled", "index", "doc_values", "search_analyzer")
+_COMPARED = ("type", "index_options", "enabled", "index", "doc_values", "analyzer", "search_analyzer")
 _DEFAULTS: Mapping[str, object] = {"enabled": True, "index": True, "doc_values": True, "type": "object"}
 
 
@@ -213,3 +232,40 @@ def _same(wanted: Mapping[str, Any], has: Mapping[str, Any], key: str) -> bool:
 
 def _shown(mapping: Mapping[str, Any], key: str) -> str:
     return str(mapping.get(key, _DEFAULTS.get(key, "unset")))
+
+
+def layout_differences(expected: Mapping[str, Any], version: Version) -> Sequence[str]:
+    """What an index does otherwise than ``expected``, the body of a new one, says: its fields, and what holds for all of them."""
+    mappings = expected["mappings"]
+    problems = [*mapping_differences(mappings["properties"], version.properties)]
+    if version.dynamic != mappings["dynamic"]:
+        problems.append(f"dynamic is {version.dynamic}, not {mappings['dynamic']}")
+    if missing := set(mappings["_source"]["excludes"]) - {*_listed(version.source, "excludes")}:
+        problems.append(f"_source does not exclude {', '.join(sorted(missing))}")
+    window, wanted = int(version.settings.get("max_result_window", _SERVERS_WINDOW)), expected["settings"]["index"]["max_result_window"]
+    if window < wanted:
+        problems.append(f"max_result_window is {window}, not {wanted}")
+    return problems
+
+
+_SERVERS_WINDOW = 10_000
+
+
+def lost_fields(expected: Mapping[str, Any], version: Version) -> Sequence[str]:
+    """Fields that a new index keeps and this one does not: no reindex brings them back."""
+    mappings = expected["mappings"]
+    kept = [name for name in mappings["properties"] if name not in mappings["_source"]["excludes"]]
+    if str(version.source.get("enabled", True)).lower() == "false":
+        return kept
+    includes, excludes = _listed(version.source, "includes"), _listed(version.source, "excludes")
+    return [name for name in kept if _takes(excludes, name, f"{name}.") or (includes and not _takes(includes, name))]
+
+
+def _listed(mapping: Mapping[str, Any], key: str) -> list[str]:
+    found = mapping.get(key, [])
+    return [str(one) for one in (found if isinstance(found, list) else [found])]
+
+
+def _takes(patterns: Sequence[str], name: str, part: str | None = None) -> bool:
+    """Whether a pattern of `_source` takes the whole field, or one that begins with ``part`` a part of it."""
+    return any(fnmatchcase(name, pattern) or pattern == f"{name}.*" or (part is not None and pattern.startswith(part)) for pattern in patterns)
