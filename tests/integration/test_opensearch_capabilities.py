@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from src.core.search import AnyOf, HybridTuning, SearchRequest
+from src.core.search import AnyOf, HybridTuning, Mode, SearchRequest
 from src.errors import IndexMissingError, QueryError, UnsupportedFeatureError
 from src.infra.config import NetworkCfg, SearchCfg
 from src.infra.network import NetworkPolicy
@@ -62,9 +62,9 @@ async def opened(index_prefix: str) -> AsyncIterator[Open]:
         await client.aclose()
 
 
-def same_hits(one: Any, other: Any) -> None:
+def same_hits(one: Any, other: Any, rel: float = 1e-4) -> None:
     assert [hit.text for hit in one.hits] == [hit.text for hit in other.hits]
-    assert [hit.score for hit in one.hits] == pytest.approx([hit.score for hit in other.hits], rel=1e-4)
+    assert [hit.score for hit in one.hits] == pytest.approx([hit.score for hit in other.hits], rel=rel)
 
 
 async def test_a_full_cluster_fuses_itself_but_for_the_technique_that_it_lacks(opensearch: Cluster, opened: Open) -> None:
@@ -121,6 +121,35 @@ async def test_document_level_security_is_served_by_fusing_here(opensearch_secur
     assert (await partner.search(ask(), MEMBER)).hits == ()
 
 
+@pytest.mark.parametrize("mode", ["bm25", "knn", "hybrid"])
+async def test_scores_are_the_questions_own_under_document_level_security(opensearch_secured: Cluster, opened: Open, mode: Mode) -> None:
+    everyone = await opened(opensearch_secured, tenant="partner")
+    partner = await opened(opensearch_secured, "partner", fill=False)
+    scope = dataclasses.replace(MEMBER, tenant="partner")
+    for technique in TECHNIQUES if mode == "hybrid" else ("min_max",):
+        for tuning in (HybridTuning(), dataclasses.replace(SERVER, technique=technique)):
+            request = dataclasses.replace(ask(tuning, explain=True), mode=mode, top_k=4)
+            theirs, ours = await partner.search(request, scope), await everyone.search(request, scope)
+            same_hits(theirs, ours, rel=0.01)  # of a score near 0, the 1 that was added leaves seven digits, and min-max stretches what is left
+            for one, other in zip(theirs.hits, ours.hits, strict=True):
+                assert set(other.legs) >= set(one.legs)
+                assert one.legs == pytest.approx({name: other.legs[name] for name in one.legs}, abs=1e-6)
+                assert one.explanation is not None
+                assert one.explanation["value"] == pytest.approx(one.score)
+    assert (await partner.capabilities()).added == 1.0
+
+
+async def test_what_an_empty_index_says_of_scores_does_not_last(opensearch_secured: Cluster, opened: Open) -> None:
+    everyone = await opened(opensearch_secured, tenant="default")
+    partner = await opened(opensearch_secured, "partner", fill=False)
+    scope = dataclasses.replace(MEMBER, tenant="partner")
+    request = dataclasses.replace(ask(), mode="bm25")
+    assert (await partner.search(request, scope)).hits == ()
+    await everyone.write([write("theirs", ["a meter at night"], tenant="partner")])
+    await everyone.refresh()
+    same_hits(await partner.search(request, scope), await everyone.search(request, scope))
+
+
 async def test_a_role_without_cluster_permissions_is_served_too(opensearch_secured: Cluster, opened: Open) -> None:
     whole = await opened(opensearch_secured)
     bare = await opened(opensearch_secured, "bare", fill=False)
@@ -146,6 +175,32 @@ async def test_a_named_pipeline_is_used_and_a_missing_one_is_said(opensearch: Cl
         (reason,) = missing.degraded
         assert "is not defined" in reason
         assert missing.hits
+
+
+async def test_a_pipeline_that_makes_no_one_ranking_is_not_used(opensearch: Cluster, opened: Open, index_prefix: str) -> None:
+    name = f"{index_prefix}pipeline"
+    opensearch.ask("PUT", f"/_search/pipeline/{name}", {"description": "nothing"})
+    client = await opened(opensearch, pipeline=name)
+    inline = await opened(opensearch, fill=False)
+    for text in ("meter night", "nothing that matches"):
+        request = dataclasses.replace(ask(), query=text, top_k=4)
+        result = await client.search(request, MEMBER)
+        (reason,) = result.degraded
+        assert "does not normalise" in reason
+        same_hits(result, await inline.search(request, MEMBER))
+
+
+async def test_a_pipeline_that_is_replaced_is_noticed_at_the_next_answer(opensearch: Cluster, opened: Open, index_prefix: str) -> None:
+    name = f"{index_prefix}pipeline"
+    opensearch.ask("PUT", f"/_search/pipeline/{name}", search_pipeline("min_max", (0.5, 0.5)))
+    client = await opened(opensearch, pipeline=name)
+    good = await client.search(ask(), MEMBER)
+    assert good.degraded == ()
+    opensearch.ask("PUT", f"/_search/pipeline/{name}", {"description": "nothing"})
+    bad = await client.search(ask(), MEMBER)
+    assert "does not normalise" in bad.degraded[0]
+    assert all(hit.score >= 0 for hit in bad.hits)
+    assert len({hit.chunk_id for hit in bad.hits}) == len(bad.hits) == 3
 
 
 async def test_ranks_over_several_shards_are_taken_here(opensearch: Cluster, opened: Open) -> None:
@@ -186,7 +241,7 @@ async def test_no_hybrid_query_ever_travels_without_its_pipeline(opensearch: Clu
 
 
 def test_a_hybrid_body_cannot_be_made_without_a_pipeline(root: Path) -> None:
-    for nothing in ("", {}, None):
+    for nothing in ("", {}, None, "_none"):
         with pytest.raises(ValueError, match="pipeline"):
             query.Pipeline(nothing)  # type: ignore[arg-type]  # the mistake under test
     spelled = [path.name for path in (root / "src").rglob("*.py") if '"hybrid":' in path.read_text()]

@@ -27,6 +27,10 @@ MAX_VALUES = 10_000
 CHUNK_FIELDS: Mapping[str, int] = {"page": NUMBER, "section": TEXT}
 """Fields of chunks and the kind of their values; every other field belongs to the document."""
 
+MAX_BOUND_BYTES = 240
+"""Of a text that ranges are bounded by (UTF-8). OpenSearch makes an automaton of each bound and fails beyond 1,000 states:
+a field's name has up to 512, and text that is not Unicode two for each byte."""
+
 BOUNDS = ("gt", "gte", "lt", "lte")
 
 _NUMBER = re.compile(r"[+-]?[0-9]{1,300}(\.[0-9]{1,300})?([eE][+-]?[0-9]{1,3})?")
@@ -121,13 +125,15 @@ def within(item: Range) -> Iterator[tuple[int, dict[str, Any]]]:
     """(kind, bounds by name) of each kind of stored value that a range can hold: numbers, texts, or both.
 
     Raises:
-        FilterError: no bound, or one that cannot be compared.
+        FilterError: no bound, or one that cannot be compared, or too long a text.
     """
     bounds = {name: _checked(item.field, value) for name in BOUNDS if (value := getattr(item, name)) is not None}
     if not bounds:
         raise FilterError(f"The range on {item.field!r} has no bound.", hint="Give gt, gte, lt or lte.")
     if any(isinstance(value, bool) for value in bounds.values()):
         raise FilterError(f"The range on {item.field!r} has a boolean bound.")
+    if any(isinstance(value, str) and len(value.encode("utf-8", "surrogatepass")) > MAX_BOUND_BYTES for value in bounds.values()):
+        raise FilterError(f"The range on {item.field!r} has a bound of more than {MAX_BOUND_BYTES} bytes.", hint="Its beginning says nearly the same.")
     numbers = {name: as_number(value) if isinstance(value, str) else value for name, value in bounds.items()}
     if all(value is not None for value in numbers.values()):
         yield NUMBER, {name: facet_value(value)[1] for name, value in numbers.items() if value is not None}

@@ -121,6 +121,12 @@ async def test_access_terms_do_not_run_into_each_other(client: SearchClient) -> 
     assert await found(client, "two", AccessScope("t", frozenset({long + "1"}))) == ["two"]
 
 
+async def test_a_scope_of_very_many_principals_is_served(client: SearchClient) -> None:
+    await client.write([write("d1", ["one"], acl=["group:69999"]), write("d2", ["two"], acl=["group:70000"])])
+    scope = AccessScope(MEMBER.tenant, frozenset(f"group:{at}" for at in range(70_000)))
+    assert await found(client, "one two", scope) == ["one"]
+
+
 async def test_deleting_counts_only_what_the_scope_may_see(client: SearchClient) -> None:
     await client.write([write("d1", ["a"]), write("d2", ["b"], acl=["user:bob"]), write("d3", ["c"])])
     assert await client.delete(["d1", "d1", "d2", "nowhere"], MEMBER) == 1

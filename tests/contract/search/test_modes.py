@@ -161,12 +161,23 @@ async def test_requests_that_cannot_be_answered_are_query_errors(corpus: SearchC
     [
         *(AnyOf("n", ()), AnyOf("", (1,)), AnyOf("n", (float("nan"),)), AnyOf("n", (None,)), AnyOf("n", (10**5000,))),
         *(Range("n"), Range("n", gte=True), Range("n", lt=-(10**5000)), Exists("")),
+        *(Range("s", gte="x" * 241), Range("s", lt="\u00e9" * 121), Range("s", gt="a", lt="x" * 9_000), Range("s", gt="1" * 241)),
     ],
 )
 async def test_malformed_filters_are_filter_errors(corpus: SearchClient, bad: Any) -> None:
     for call in (corpus.search(ask("x", filters=(bad,)), MEMBER), corpus.count(MEMBER, filters=[bad]), corpus.list_documents(MEMBER, filters=[bad])):
         with pytest.raises(FilterError):
             await call
+
+
+@pytest.mark.parametrize("field", ["f" * 512, "f" * 5_000, "\ud800" * 300])
+async def test_the_longest_bounds_of_ranges_are_served(client: SearchClient, field: str) -> None:
+    for at, value in enumerate(["x" * 240 + "a", "x" * 20_000, "x" * 239, "\ud800" * 90]):
+        await client.write([write(f"d{at}", ["one"], metadata={field: value})])
+    for item, count in ((Range(field, gte="x" * 240), 3), (Range(field, gte="a", lt="x" * 240), 1), (Range(field, gt="\ud800" * 80), 1)):
+        assert await client.count(MEMBER, filters=[item]) == count
+        assert len((await client.search(ask("one", "bm25", filters=(item,)), MEMBER)).hits) == count
+        assert len((await client.list_documents(MEMBER, filters=[item])).documents) == count
 
 
 async def test_a_field_that_nothing_has_matches_nothing(corpus: SearchClient) -> None:

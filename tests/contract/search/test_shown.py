@@ -66,8 +66,7 @@ async def test_every_hit_explains_its_score(corpus: SearchClient, mode: Mode, tu
     for hit in (await corpus.search(ask("meter night", mode, tuning=tuning, explain=True, top_k=3), MEMBER)).hits:
         assert hit.explanation is not None
         assert {"value", "description", "details"} <= set(hit.explanation)
-        if mode != "knn":  # OpenSearch accounts for (1 + cosine) / 2
-            assert hit.explanation["value"] == pytest.approx(hit.score, rel=1e-4)
+        assert hit.explanation["value"] == pytest.approx(hit.score, rel=1e-4)
 
 
 @pytest.mark.parametrize(("mode", "tuning"), tunings())

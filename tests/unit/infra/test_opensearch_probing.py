@@ -13,7 +13,8 @@ from src.infra.resilience.deadline import current, deadline
 from src.infra.search.opensearch.reading.capabilities import TECHNIQUES, Prober
 from src.infra.search.opensearch.reading.plans import Refused, Search
 
-GOOD = {"_shards": {"total": 3}, "hits": {"hits": []}}
+CHUNK = {"_score": 1.0, "sort": [0.0, "d", 0]}
+GOOD = {"_shards": {"total": 3}, "hits": {"hits": [CHUNK]}}
 
 
 class Cluster:
@@ -62,11 +63,11 @@ async def test_an_outage_is_an_error_and_nothing_is_kept() -> None:
     assert (await prober.current()).knn == ""
 
 
-async def test_every_hybrid_try_has_a_pipeline_and_asks_for_nothing() -> None:
+async def test_every_hybrid_try_has_a_pipeline() -> None:
     cluster = Cluster()
     await Prober(cluster.send, 4, "named").current()
-    (near, *hybrids) = cluster.tries[0]
-    assert near.body["size"] == 1
+    (near, *hybrids, least, most) = cluster.tries[0]
+    assert near.body["size"] == least.body["size"] == most.body["size"] == 1
     assert len(hybrids) == len(TECHNIQUES) + 1
     assert all(one.body["search_pipeline"] and one.refusable for one in hybrids)
     assert hybrids[-1].body["search_pipeline"] == "named"

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from .....core.identity import AccessScope
 from .....core.search import AnyOf, Exists, Filter, Range
-from ...access import principal_term
+from ...access import scope_terms
 from ...comparing import CHUNK_FIELDS, check_filter, equals, within
 from .. import fields
 from ..facets import exists_term, kind_limits, value_term
 
 Clause = dict[str, Any]
+
+_MAX_TERMS: Final = 65_536
+"""Of one clause (`index.max_terms_count`)."""
 
 
 def restriction(scope: AccessScope, filters: Sequence[Filter], *, kind: str = fields.CHUNK) -> list[Clause]:
@@ -26,9 +29,12 @@ def restriction(scope: AccessScope, filters: Sequence[Filter], *, kind: str = fi
 
 
 def visible(scope: AccessScope) -> Clause:
-    """What carries an access term of the scope, which names tenant and principal both."""
-    terms = [principal_term(scope.tenant, principal) for principal in sorted(scope.principals)]
-    return {"terms": {fields.ALLOW: terms}} if terms else {"match_none": {}}
+    """What carries an access term of the scope."""
+    terms = scope_terms(scope)
+    if not terms:
+        return {"match_none": {}}
+    parts = [{"terms": {fields.ALLOW: terms[start : start + _MAX_TERMS]}} for start in range(0, len(terms), _MAX_TERMS)]
+    return parts[0] if len(parts) == 1 else {"bool": {"should": parts, "minimum_should_match": 1}}
 
 
 def clause(item: Filter) -> Clause:

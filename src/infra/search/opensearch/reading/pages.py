@@ -76,6 +76,17 @@ def in_order(hits: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return sorted(hits, key=lambda hit: (-hit["_score"], key_of(hit)))
 
 
+def unfused(hits: Sequence[Mapping[str, Any]]) -> str:
+    """Why these hits of a hybrid query are no ranking; empty where they are one.
+
+    Without a processor that normalises, the answer is each shard's own: both legs' hits one after another, with marks of less
+    than -4e9 for scores between them, and status 200.
+    """
+    if any(hit["_score"] < 0 for hit in hits) or len({key_of(hit) for hit in hits}) < len(hits):
+        return "the search pipeline does not normalise scores"
+    return ""
+
+
 def tie_is_open(hits: Sequence[Mapping[str, Any]], size: int, end: int) -> bool:
     """Whether hits beyond the ``size`` that were asked for may belong before place ``end``: they tie with the last one before it."""
     return len(hits) >= size > end > 0 and bool(hits[-1]["_score"] == hits[end - 1]["_score"])

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -19,13 +18,13 @@ import numpy as np
 from .....core.search import Hit, SearchRequest
 from .....telemetry.stages import stage
 from ... import cursors, fusion
-from ...accounts import Account, account, completed_account, server_account
+from ...accounts import Account, account, completed_account, cosine_account, server_account
 from .. import fields
 from ..records import chunk_key, hit_from, shown_from
 from . import query
 from .filters import Clause
 from .marks import Marks
-from .pages import TIES, Key, cursor_behind, in_order, key_of, place_of, tie_is_open
+from .pages import TIES, Key, cursor_behind, in_order, key_of, place_of, tie_is_open, unfused
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,6 +44,7 @@ class Question:
         vector: float32 of the right length where the mode needs one.
         restriction: access scope and filters, for every leg.
         mark: fingerprint of request and scope.
+        added: what the server adds to every score (`Capabilities.added`).
         pipeline: name of the search pipeline for server fusion; None sends one inline.
     """
 
@@ -55,6 +55,7 @@ class Question:
     wording: query.Wording
     marks: Marks
     pipeline: str | None = None
+    added: float = 0.0
 
     @property
     def pool(self) -> int:
@@ -70,6 +71,10 @@ class Question:
     def near(self, k: int, restricted_to: Sequence[Clause] | None = None) -> Clause:
         assert self.vector is not None
         return query.nearest(self.vector, k, self.restriction if restricted_to is None else restricted_to)
+
+    def score(self, one: Found) -> float:
+        """Of a hit of a `query.ranked` search: what the query itself gave it."""
+        return float(one["sort"][0]) - self.added
 
     def words(self) -> Clause:
         return query.restricted(query.words(self.request.query, self.wording), self.restriction)
@@ -120,10 +125,18 @@ def one_leg(question: Question) -> Plan:
     page = found[: request.top_k]
     hits = []
     for one in page:
-        score = float(one["sort"][0]) if lexical else _cosine(one["sort"][0])
-        hits.append(_hit(one, score, {request.mode: score}, question))
+        score = question.score(one) if lexical else _cosine(question.score(one))
+        told = (_by_server(one, score, question) if lexical else cosine_account(score)) if request.explain else None
+        hits.append(_hit(one, score, {request.mode: score}, question, told))
     after = cursor_behind(page[-1], place.seen + len(page), question.mark) if len(found) > len(page) else None
     return Outcome(tuple(hits), after)
+
+
+def _by_server(one: Found, score: float, question: Question) -> Account | None:
+    told: Account | None = one.get("_explanation")
+    if told is None or not question.added:
+        return told
+    return account(score, f"the server's score without the {question.added:g} that document-level security adds", told)
 
 
 def completed(question: Question) -> Plan:
@@ -134,7 +147,7 @@ def completed(question: Question) -> Plan:
         Search(query.ranked(own_words, question.pool, shown=False)),
         Search(query.ranked(question.near(question.pool), question.pool, shown=False)),
     ]
-    lexical, vector = _by_key(own), {key: _cosine(score) for key, score in _by_key(near).items()}
+    lexical, vector = _by_key(own, question), {key: _cosine(score) for key, score in _by_key(near, question).items()}
     keys = sorted(lexical.keys() | vector.keys())
     # Of 100 questions on Cranfield 24 needed a third round with half a page more, 3 with two pages more.
     guess = _likely(keys, lexical, vector, question.request.tuning.vector_weight)[start : end + 2 * (end - start) + 10]
@@ -180,8 +193,8 @@ def _scores(
     if guess:
         searches.append(_shown(question, guess))
     answers = iter((yield searches) if searches else ())
-    bm25 = _by_key(next(answers)) if any_words else dict.fromkeys(keys, 0.0)
-    exact = dict(vector) | ({key: _cosine(score) for key, score in _by_key(next(answers)).items()} if gap else {})
+    bm25 = _by_key(next(answers), question) if any_words else dict.fromkeys(keys, 0.0)
+    exact = dict(vector) | ({key: _cosine(score) for key, score in _by_key(next(answers), question).items()} if gap else {})
     return bm25, exact, {key_of(one): one for one in _hits(next(answers))} if guess else {}
 
 
@@ -213,6 +226,8 @@ def _hybrid(question: Question) -> Generator[list[Search], list[Any], Outcome | 
         if isinstance(answer, Refused):
             return answer
         found = _hits(answer)
+        if reason := unfused(found):
+            return Refused(reason)
         if size == MAX_WINDOW or not tie_is_open(found, size, end):
             break
         size = min(8 * size, MAX_WINDOW)
@@ -254,7 +269,7 @@ def _fused_here(question: Question) -> Plan:
     ]
     keys = sorted({key_of(one) for one in (*_hits(lexical), *_hits(near))})
     row = {key: at for at, key in enumerate(keys)}
-    legs = {"bm25": _leg(lexical, row), "knn": _leg(near, row, cosine=True)}
+    legs = {"bm25": _leg(lexical, row, question), "knn": _leg(near, row, question, cosine=True)}
     with stage("search.fusion"):
         fused = fusion.server(legs["knn"], legs["bm25"], tuning.technique, tuning.vector_weight, tuning.rrf_k)
     rows, scores = fused.ids[start:end].tolist(), fused.scores[start:end].tolist()
@@ -269,9 +284,9 @@ def _fused_here(question: Question) -> Plan:
     return Outcome(tuple(hits), cursors.encode(end, question.mark) if len(keys) > end else None)
 
 
-def _leg(answer: Any, row: Mapping[Key, int], *, cosine: bool = False) -> fusion.Leg:
+def _leg(answer: Any, row: Mapping[Key, int], question: Question, *, cosine: bool = False) -> fusion.Leg:
     found = _hits(answer)
-    scores = [_cosine(one["sort"][0]) if cosine else float(one["sort"][0]) for one in found]
+    scores = [_cosine(question.score(one)) if cosine else question.score(one) for one in found]
     return fusion.Leg(np.array([row[key_of(one)] for one in found], dtype=np.int64), np.array(scores, dtype=np.float64))
 
 
@@ -292,7 +307,7 @@ def _shown(question: Question, keys: Sequence[Key]) -> Search:
 
 def _extras(question: Question) -> dict[str, Any]:
     extras = query.marked(question.request.query, question.marks.pair) if question.request.highlight else {}
-    return extras | {"explain": True} if question.request.explain else extras
+    return extras | {"explain": True} if question.request.explain and question.request.mode == "bm25" else extras
 
 
 def _hit(one: Found, score: float, legs: Mapping[str, float], question: Question, told: Account | None = None) -> Hit:
@@ -311,9 +326,9 @@ def _hits(answer: Any) -> list[Found]:
     return found
 
 
-def _by_key(answer: Any) -> dict[Key, float]:
+def _by_key(answer: Any, question: Question) -> dict[Key, float]:
     """The score of each hit of a `query.ranked` search, in its order."""
-    return {(key, position): score for score, key, position in map(itemgetter("sort"), _hits(answer))}
+    return {key_of(one): question.score(one) for one in _hits(answer)}
 
 
 def _ids(keys: Sequence[Key]) -> list[str]:

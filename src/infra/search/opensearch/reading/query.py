@@ -95,6 +95,11 @@ def own_words(text: str, wording: Wording) -> Clause:
     return {"match": {fields.BODY: {"query": segment_query(text), **_fuzzy(text, wording)}}}
 
 
+def any_chunk() -> Clause:
+    """Scores nothing: what hits have of it, the server added."""
+    return {"bool": {"filter": [{"term": {fields.KIND: fields.CHUNK}}]}}
+
+
 def words(text: str, wording: Wording) -> Clause:
     """Chunks that hold any of the words, scored together with their surroundings."""
     segmented = segment_query(text)
@@ -169,7 +174,7 @@ class Pipeline:
     value: str | dict[str, Any]
 
     def __post_init__(self) -> None:
-        if not self.value:
+        if not self.value or self.value == "_none":
             raise ValueError("A hybrid query without a pipeline is answered wrongly, with status 200.")
 
     @classmethod

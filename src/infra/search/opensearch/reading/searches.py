@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from .....core.identity import AccessScope
@@ -31,6 +31,7 @@ class _Run:
 
     question: Question
     plan: Plan
+    caveats: tuple[str, ...] = ()
     began: float = field(default_factory=time.perf_counter)
     searches: list[Search] = field(default_factory=list)
     partial: set[str] = field(default_factory=set)
@@ -42,7 +43,7 @@ class _Run:
             self.searches = self.plan.send(answers) if answers is not None else next(self.plan)
         except StopIteration as end:
             outcome = end.value
-            degraded = (*outcome.degraded, *(f"only a part of the index answered: {reason}" for reason in sorted(self.partial)))
+            degraded = (*outcome.degraded, *self.caveats, *(f"only a part of the index answered: {reason}" for reason in sorted(self.partial)))
             took_ms = (time.perf_counter() - self.began) * 1000
             self.result = SearchResult(outcome.hits, self.question.request.mode, took_ms, degraded, outcome.next_cursor)
 
@@ -86,11 +87,11 @@ class Reader:
         if not questions:
             return []
         await self._indices.current()
-        capabilities = None
+        capabilities = await self._prober.current()
         if any(request.mode != "bm25" for request in requests):
-            capabilities = await self._prober.current()
             capabilities.check_vectors(self._transport.host)
-        runs = [_Run(question, _plan(question, capabilities)) for question in questions]
+        questions = [replace(question, added=capabilities.added) for question in questions]
+        runs = [_Run(question, _plan(question, capabilities), capabilities.caveats) for question in questions]
         for run in runs:
             run.advance(None)
         while waiting := [run for run in runs if run.result is None]:
@@ -115,9 +116,9 @@ class Reader:
         return Question(request, vector, restriction(scope, request.filters), mark, self._wording, Marks.new(), self._cfg.pipeline)
 
 
-def _plan(question: Question, capabilities: Capabilities | None) -> Plan:
+def _plan(question: Question, capabilities: Capabilities) -> Plan:
     request = question.request
-    if request.mode != "hybrid" or capabilities is None:
+    if request.mode in ("bm25", "knn"):
         return one_leg(question)
     if request.tuning.fusion == "completed":
         return completed(question)
