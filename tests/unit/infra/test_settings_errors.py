@@ -193,3 +193,9 @@ def test_no_search_section_shows_a_password_of_an_address() -> None:
 )
 def test_one_kind_of_credential_is_no_problem(tmp_path: Path, lines: str) -> None:
     assert problems(tmp_path, f"[search]\nhost = https://a.example, b.example:9200\n{lines}") == ()
+
+
+@pytest.mark.parametrize("nothing", ["_none", " _none ", " "])
+def test_a_pipeline_that_is_none_is_refused(nothing: str) -> None:
+    with pytest.raises(ValidationError, match="must name a search pipeline"):
+        SearchCfg(pipeline=nothing)
