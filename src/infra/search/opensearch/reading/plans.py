@@ -44,6 +44,7 @@ class Question:
         vector: float32 of the right length where the mode needs one.
         restriction: access scope and filters, for every leg.
         mark: fingerprint of request and scope.
+        marks: what the server puts around found words; None where none are asked for.
         added: what the server adds to every score (`Capabilities.added`).
         pipeline: name of the search pipeline for server fusion; None sends one inline.
     """
@@ -53,7 +54,7 @@ class Question:
     restriction: Sequence[Clause]
     mark: str
     wording: query.Wording
-    marks: Marks
+    marks: Marks | None = None
     pipeline: str | None = None
     added: float = 0.0
 
@@ -61,6 +62,11 @@ class Question:
     def pool(self) -> int:
         """Candidates of each leg of a hybrid search: from the request alone, so that all its pages cut one ranking."""
         return max(self.request.tuning.candidates, self.request.top_k)
+
+    @property
+    def marking(self) -> dict[str, Any]:
+        """The part of a body that asks for marks."""
+        return query.marked(self.request.query, self.marks.pair) if self.marks is not None else {}
 
     @property
     def page(self) -> tuple[int, int]:
@@ -233,7 +239,7 @@ def _hybrid(question: Question) -> Generator[list[Search], list[Any], Outcome | 
         size = min(8 * size, MAX_WINDOW)
     ranking = in_order(found)
     page = ranking[start:end]
-    marked = (yield from _missing(question, [key_of(one) for one in page], {})) if request.highlight else {}
+    marked = (yield from _missing(question, [key_of(one) for one in page], {})) if question.marks is not None else {}
     hits = []
     for one in page:
         legs = _legs(one)
@@ -301,18 +307,16 @@ def _missing(question: Question, keys: Sequence[Key], known: Mapping[Key, Found]
 
 def _shown(question: Question, keys: Sequence[Key]) -> Search:
     # With the restriction: between two rounds a document may have been given to others.
-    body = query.shown_among(_ids(keys), question.restriction)
-    return Search(body | (query.marked(question.request.query, question.marks.pair) if question.request.highlight else {}))
+    return Search(query.shown_among(_ids(keys), question.restriction) | question.marking)
 
 
 def _extras(question: Question) -> dict[str, Any]:
-    extras = query.marked(question.request.query, question.marks.pair) if question.request.highlight else {}
-    return extras | {"explain": True} if question.request.explain and question.request.mode == "bm25" else extras
+    return question.marking | {"explain": True} if question.request.explain and question.request.mode == "bm25" else question.marking
 
 
 def _hit(one: Found, score: float, legs: Mapping[str, float], question: Question, told: Account | None = None) -> Hit:
     hit = hit_from(shown_from(one["fields"][fields.SHOWN][0]), score, legs)
-    if question.request.highlight:
+    if question.marks is not None:
         texts = one.get("highlight", {}).get(fields.TEXT, ())
         hit = replace(hit, highlights=question.marks.places("".join(texts), query.clean(hit.text)))
     if question.request.explain:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from .....core.identity import AccessScope
 from .....core.search import SearchRequest, SearchResult
 from .....telemetry.stages import stage
+from ...embedded.analysis import query_terms
+from ...embedded.highlighting import places
 from ...requests import check_request
 from .capabilities import Capabilities, Prober
 from .filters import restriction
@@ -63,6 +66,9 @@ class Reader:
         self._cfg = cfg
         self._dims = dims
         self._wording = Wording.of(cfg)
+        # Words of an English index are those of the embedded engine, which also finds them where letters are composed of several
+        # characters, and in texts of any length; in other languages only the server knows its stemmer.
+        self._marks_here = cfg.language == "english"
         self._sender = Sender(transport, cfg)
         self._prober = Prober(self._try, dims, cfg.pipeline)
 
@@ -96,7 +102,10 @@ class Reader:
             run.advance(None)
         while waiting := [run for run in runs if run.result is None]:
             await self._round(waiting)
-        return [run.result for run in runs if run.result is not None]
+        results = [run.result for run in runs if run.result is not None]
+        if self._marks_here and any(request.highlight for request in requests):
+            return await asyncio.to_thread(lambda: list(map(_marked, results, requests)))
+        return results
 
     async def _round(self, runs: Sequence[_Run]) -> None:
         searches = [(run, search) for run in runs for search in run.searches]
@@ -113,7 +122,16 @@ class Reader:
     def _question(self, request: SearchRequest, scope: AccessScope) -> Question:
         vector = check_request(request, self._dims)
         mark = fingerprint(request, scope)
-        return Question(request, vector, restriction(scope, request.filters), mark, self._wording, Marks.new(), self._cfg.pipeline)
+        marks = Marks.new() if request.highlight and not self._marks_here else None
+        return Question(request, vector, restriction(scope, request.filters), mark, self._wording, marks, self._cfg.pipeline)
+
+
+def _marked(result: SearchResult, request: SearchRequest) -> SearchResult:
+    """With the places of the question's words in the texts of hits."""
+    if not request.highlight:
+        return result
+    terms = query_terms(request.query)
+    return replace(result, hits=tuple(replace(hit, highlights=places(hit.text, terms)) for hit in result.hits))
 
 
 def _plan(question: Question, capabilities: Capabilities) -> Plan:
