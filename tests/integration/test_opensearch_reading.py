@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from src.core.search import HybridTuning, Mode, SearchRequest
+from src.core.search import MODES, HybridTuning, Mode, SearchRequest
 from src.errors import ConfigurationError, IndexMissingError
 from src.infra.config import SearchCfg
 from src.infra.opensearch_client import OpenSearchClient
@@ -143,3 +143,13 @@ async def test_searches_from_several_event_loops_share_one_client(make: Make) ->
     here, *others = await asyncio.gather(client.multi_search(requests, SYSTEM), *(asyncio.to_thread(elsewhere) for _ in range(4)))
     for other in others:
         assert [result.hits for result in other] == [result.hits for result in here]
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_words_of_another_language_are_highlighted_where_the_server_finds_them(make: Make, mode: Mode) -> None:
+    client = make(language="german")
+    await client.write([write("d", ["Die Häuser, das Haus und 电表"])])
+    await client.refresh()
+    for tuning in (HybridTuning(), HybridTuning(fusion="server")):
+        (hit,) = (await client.search(question("Hauses 电", mode, highlight=True, tuning=tuning), SYSTEM)).hits
+        assert [hit.text[start:end] for start, end in hit.highlights] == ["Häuser", "Haus", "电"]
