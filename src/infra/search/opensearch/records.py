@@ -126,14 +126,23 @@ def chunk_entries(write: DocumentWrite, vectors: NDArray[np.float32], revision: 
             fields.CONTEXT: " ".join((title, *texts[max(0, at - CONTEXT_CHUNKS) : at + CONTEXT_CHUNKS + 1])),
             fields.PAYLOAD: payload,
         }
-        entry[fields.SHOWN] = base64.b64encode(dumps(payload)).decode()
+        entry[fields.SHOWN] = _shown(payload)
         _put_vector(entry, payload, vectors[at])
         yield entry
 
 
-def chunk_entry(write: DocumentWrite, position: int) -> Entry:
-    """The entry of the chunk at this place in the write, its vector as it stands there."""
-    return next(entry for entry in chunk_entries(write, write.vectors, "") if entry[fields.POSITION] == position)
+def chunk_copies(chunks: Mapping[int, Entry]) -> Iterator[tuple[int, Entry]]:
+    """Chunk entries of one document by place, to be indexed again as they lie there, each with its own revision and access list.
+
+    What an index does not keep in `_source` is made anew. Surroundings are the chunks of the same revision: the words of
+    another one may not be for those who may see this one.
+    """
+    texts = {at: segment_document(_unpack(entry[fields.PAYLOAD]["text"])) for at, entry in chunks.items()}
+    revisions = {at: entry[fields.PAYLOAD]["revision"] for at, entry in chunks.items()}
+    for at, entry in chunks.items():
+        payload = entry[fields.PAYLOAD]
+        near = [texts[other] for other in sorted(texts) if abs(other - at) <= CONTEXT_CHUNKS and revisions[other] == revisions[at]]
+        yield at, entry | {fields.CONTEXT: " ".join((segment_document(_unpack(payload["title"])), *near)), fields.SHOWN: _shown(payload)}
 
 
 def _put_vector(entry: Entry, payload: dict[str, Any], vector: NDArray[np.float32]) -> None:
@@ -257,6 +266,10 @@ def hit_from(payload: Payload, score: float, legs: Mapping[str, float]) -> Hit:
         position=_unpack(payload["position"]),
         metadata=_unpack_metadata(payload["metadata"]),
     )
+
+
+def _shown(payload: Payload) -> str:
+    return base64.b64encode(dumps(payload)).decode()
 
 
 def shown_from(value: str) -> Payload:
