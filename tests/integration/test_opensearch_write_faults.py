@@ -18,7 +18,7 @@ from src.core.search import SearchRequest
 from src.errors import OverloadedError, RagError, ServiceUnavailableError, UnreachableError, WriteBlockedError
 from src.infra.config import SearchCfg
 from src.infra.opensearch_client import OpenSearchClient
-from src.infra.resilience.retry import without_waiting
+from src.infra.search.opensearch.writing import writer
 from src.infra.search.opensearch.writing.bulk import Action, Bulk
 from src.infra.search.protocol import DocumentWrite
 from tests.contract.search.builders import DIMS, EMBEDDER, MEMBER, SYSTEM, vector_of, write
@@ -78,7 +78,7 @@ async def check_journal(store: Store, journal: Journal) -> None:
 async def kill_round(node: OpenSearchNode, alias: str, seed: int) -> tuple[int, int]:
     """Acknowledged documents, and those on their way when the node was killed."""
     rng, journal = random.Random(seed), Journal()
-    store = Store.at(node.url, alias, bulk_actions=rng.choice([7, 40, 500]), max_retries=1)
+    store = Store.at(node.url, alias, bulk_actions=rng.choice([7, 40, 500]), max_retries=1, bulk_timeout_s=5)  # gives up soon
     writers = [asyncio.create_task(keep_writing(store, journal, f"{seed}-{name}", random.Random(seed * 10 + name))) for name in range(3)]
     while len(journal.held) < 40:  # an index that is being made has nothing to lose
         await asyncio.sleep(0.05)
@@ -160,7 +160,7 @@ def proxy(opensearch: Cluster) -> Iterator[FaultProxy]:
 
 @pytest.fixture
 async def store(proxy: FaultProxy, index_prefix: str) -> AsyncIterator[Store]:
-    made = Store.at(proxy.url, f"{index_prefix}docs", bulk_actions=20, max_retries=10, breaker_failures=100, bulk_timeout_s=20)
+    made = Store.at(proxy.url, f"{index_prefix}docs", bulk_actions=20)  # all else as shipped
     await made.indices.ensure()
     yield made
     proxy.set()
@@ -184,7 +184,7 @@ PASSING: list[tuple[str, tuple[Fault, ...]]] = [
 
 @pytest.mark.parametrize("faults", [faults for _, faults in PASSING], ids=[name for name, _ in PASSING])
 async def test_writing_gets_through_faults_that_pass(store: Store, proxy: FaultProxy, faults: tuple[Fault, ...]) -> None:
-    with without_waiting(), proxy.fault(*faults):
+    with proxy.fault(*faults):
         await store.writer.write(CORPUS)
         await store.writer.write([write(f"d{number:02d}", ["shorter"]) for number in range(20, 40)])
         assert await store.writer.delete([f"d{number:02d}" for number in range(40, 50)], MEMBER) == 10
@@ -193,6 +193,66 @@ async def test_writing_gets_through_faults_that_pass(store: Store, proxy: FaultP
     assert info.documents == 50
     for item in [*CORPUS[:20], *CORPUS[50:]]:
         assert await store.documents.get_chunks(item.document.id, MEMBER) == item.chunks
+
+
+OUTAGES: list[tuple[str, Fault]] = [
+    ("429", Storm(path=BULK, status=429)),
+    ("503", Storm(path=BULK, status=503)),
+    ("items", ItemStorm(path=BULK, items=1.0)),
+    ("refused", Refuse()),
+]
+
+
+@pytest.mark.parametrize("fault", [fault for _, fault in OUTAGES], ids=[name for name, _ in OUTAGES])
+async def test_writing_waits_for_an_outage_of_some_seconds_and_the_breaker_that_it_opens(store: Store, proxy: FaultProxy, fault: Fault) -> None:
+    await store.writer.write(CORPUS[:1])
+    store.indices.forget()
+    with proxy.fault(fault):
+        writing = asyncio.create_task(store.writer.write(CORPUS))
+        done, _ = await asyncio.wait({writing}, timeout=5)
+        assert not done
+    await writing
+    assert await store.torn() == []
+    assert (await store.documents.info()).documents == len(CORPUS)
+
+
+async def test_a_cluster_that_never_answered_is_not_waited_for(proxy: FaultProxy, index_prefix: str) -> None:
+    fresh = Store.at(proxy.url, f"{index_prefix}fresh")
+    try:
+        with proxy.fault(Refuse()), pytest.raises(UnreachableError):
+            async with asyncio.timeout(30):
+                await fresh.writer.write(CORPUS[:1])
+    finally:
+        await fresh.transport.aclose()
+
+
+async def test_what_a_killed_writer_left_is_searched_until_the_next_write_and_given_back_by_nothing_else(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As docs/opensearch.md says among the differences between the engines."""
+    old, new, fresh = write("old", ["zebra first", "zebra second"]), write("old", ["zebra later"]), write("new", ["giraffe"])
+    await store.writer.write([old])
+
+    async def killed(*_: object) -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(writer._Group, "_finish", killed)
+    with pytest.raises(asyncio.CancelledError):
+        await store.writer.write([new, fresh])
+    monkeypatch.undo()
+    await store.settle()
+    client = OpenSearchClient(store.cfg, embedder=EMBEDDER, dims=DIMS)
+    try:
+        for word, text in (("giraffe", "giraffe"), ("zebra", "zebra later")):
+            found = await client.search(SearchRequest(word, mode="bm25"), MEMBER)
+            assert [hit.text for hit in found.hits] == [text]
+        assert await client.count(MEMBER) == 2
+        assert await client.get_document("new", MEMBER) is None
+        assert await client.get_document("old", MEMBER) == old.document
+        assert [document.id for document in (await client.list_documents(MEMBER)).documents] == ["old"]
+        assert [item.document.id async for item in client.export(MEMBER)] == ["old"]
+        await client.write([new, fresh])
+        assert await store.torn() == []
+    finally:
+        await client.aclose()
 
 
 async def test_a_connection_that_goes_silent_is_given_up_and_the_batch_sent_again(store: Store, proxy: FaultProxy, index_prefix: str) -> None:
@@ -243,7 +303,7 @@ async def test_an_outage_is_an_error_and_what_comes_after_makes_it_good(
     store: Store, proxy: FaultProxy, faults: tuple[Fault, ...], kind: type[RagError]
 ) -> None:
     await store.writer.write(CORPUS[:30])
-    short = Store.at(proxy.url, store.alias, max_retries=2)
+    short = Store.at(proxy.url, store.alias, max_retries=2, bulk_timeout_s=1, breaker_failures=1000)
     with proxy.fault(*faults), pytest.raises(kind):
         await short.writer.write([write("d01", ["new"]), *CORPUS[30:]])
     await short.transport.aclose()

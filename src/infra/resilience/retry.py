@@ -66,6 +66,11 @@ def retry_after(value: str | None, now: float) -> float | None:
     return max(0.0, (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - now)
 
 
+def half() -> float:
+    """Draws from [0.5, 1), for waits on somebody else's work: a draw close to nothing would only ask once more in vain."""
+    return 0.5 + random.random() / 2  # noqa: S311 - jitter is no secret
+
+
 class RetryBudget:
     """How many repeats a client may afford: a share of its requests, and a trickle so that a quiet client may repeat too.
 
@@ -103,30 +108,45 @@ class RetryBudget:
 class RetryPolicy:
     """How often, and how far apart."""
 
-    max_retries: int
+    max_retries: int | None
+    """None: without end; whoever asks ends it."""
     base_s: float = BASE_S
     cap_s: float = CAP_S
     uniform: Callable[[], float] = random.random
+    patience_s: float = 0.0
+    """Beyond `max_retries`, repeats go on for so long from `start`."""
 
-    def start(self, budget: RetryBudget) -> Retries:
-        """The repeats of one request."""
+    def start(self, budget: RetryBudget | None = None) -> Retries:
+        """The repeats of one request.
+
+        Args:
+            budget: what they are paid from; None for those that nobody else's repeats come on top of.
+        """
         return Retries(self, budget)
 
 
 class Retries:
     """Counts and spaces the repeats of one request."""
 
-    def __init__(self, policy: RetryPolicy, budget: RetryBudget) -> None:
+    def __init__(self, policy: RetryPolicy, budget: RetryBudget | None = None) -> None:
         self._policy = policy
         self._budget = budget
+        self._began = time.monotonic()
+        self._left_out = 0.0
         self.made = 0
+        self.waited_s = 0.0
+        """All waits together."""
 
     def take(self) -> bool:
-        """Claim one more repeat; False where attempts or budget are spent."""
-        if self.made >= self._policy.max_retries or not self._budget.withdraw():
+        """Claim one more repeat; False where attempts, patience or budget are spent."""
+        if not self._may() or not (self._budget is None or self._budget.withdraw()):
             return False
         self.made += 1
         return True
+
+    def _may(self) -> bool:
+        most = self._policy.max_retries
+        return most is None or self.made < most or time.monotonic() - self._began + self._left_out < self._policy.patience_s
 
     async def pause(self, after_s: float | None = None, *, within_s: float | None = None) -> bool:
         """Wait before the repeat that was taken; False, at once, where the wait alone would outlast the time that is left.
@@ -140,5 +160,12 @@ class Retries:
         left = min((time_left for time_left in (within_s, remaining()) if time_left is not None), default=None)
         if wait > MAX_RETRY_AFTER_S or (left is not None and wait >= left):
             return False
+        self.waited_s += wait
+        if not _Switch.waits:  # patience is spent as if it had been waited for
+            self._left_out += wait
         await asyncio.sleep(wait if _Switch.waits else 0)
         return True
+
+    async def again(self, after_s: float | None = None, *, within_s: float | None = None) -> bool:
+        """Claim one more repeat and wait for its turn; False, at once, where there is none. Arguments as of `pause`."""
+        return self.take() and await self.pause(after_s, within_s=within_s)

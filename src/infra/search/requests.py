@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...core.documents import Document
 from ...core.search import MODES, SearchRequest
 from ...errors import InputError, QueryError
 from .comparing import check_filter
@@ -90,11 +91,13 @@ def checked_vectors(write: DocumentWrite, dims: int) -> NDArray[np.float32]:
     """The vectors of a document as they are stored: float32, finite, of length 1 (zero vectors stay zero).
 
     Raises:
-        InputError: the shape is not (chunks, dims), a value is not finite, or chunks do not belong to the document.
+        InputError: the shape is not (chunks, dims), a value is not finite, chunks do not belong to the document, or its metadata
+            holds what is neither text, number nor boolean.
     """
     document, chunks = write.document, write.chunks
     if not document.id:
         raise InputError("A document needs an id.")
+    _check_metadata(document)
     vectors = np.ascontiguousarray(write.vectors, dtype=np.float32)
     if not chunks and vectors.size == 0:
         return np.zeros((0, dims), dtype=np.float32)
@@ -109,3 +112,14 @@ def checked_vectors(write: DocumentWrite, dims: int) -> NDArray[np.float32]:
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     off = (np.abs(norms - 1.0) > _NORM_TOLERANCE) & (norms > 0)
     return np.where(off, vectors / np.where(norms > 0, norms, 1.0), vectors).astype(np.float32) if off.any() else vectors
+
+
+def _check_metadata(document: Document) -> None:
+    for key, value in document.metadata.items():
+        if not isinstance(key, str):
+            raise InputError(f"Document {document.id!r}: the name {key!r} in its metadata is not text.")
+        held: tuple[object, ...] = tuple(value) if isinstance(value, tuple | list) else (value,)
+        wrong = [one for one in held if not isinstance(one, str | int | float)]
+        if wrong:
+            hint = "Metadata holds texts, numbers and booleans, or tuples of them."
+            raise InputError(f"Document {document.id!r}: {key!r} in its metadata holds a {type(wrong[0]).__name__}.", hint=hint)

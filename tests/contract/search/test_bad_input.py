@@ -217,3 +217,12 @@ def test_vectors_that_cannot_be_stored_are_refused_alike(both: Both) -> None:
         outcomes = both(lambda client, vectors_=vectors_: client.write([type(item)(item.document, item.chunks, vectors_.astype(np.float32))]))  # type: ignore[misc]  # as above
         agree(outcomes)
         assert outcomes[0][0] == "InputError"
+
+
+@pytest.mark.parametrize("metadata", [{"a": {"b": 1}}, {"a": None}, {"a": ("x", ("y",))}, {"a": b"x"}, {1: "a"}])
+def test_metadata_that_nothing_can_filter_by_is_refused_by_both_and_nothing_is_written(both: Both, metadata: Any) -> None:
+    first, second = both(lambda client: client.write([write("fresh", ["x"]), write("odd", ["x"], metadata=metadata)]))
+    assert first == second
+    assert first[0] == "InputError"
+    assert "in its metadata" in first[1]
+    assert both(lambda client: client.get_document("fresh", MEMBER)) == (("answer", None), ("answer", None))

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.errors import DeadlineExceededError, OverloadedError, PayloadTooLargeError, ServiceUnavailableError, UnreachableError, WriteBlockedError
+from src.errors import DeadlineExceededError, OverloadedError, PayloadTooLargeError, ServiceUnavailableError, TlsError, UnreachableError, WriteBlockedError
 from src.infra.config import SearchCfg
 from src.infra.resilience.deadline import deadline
-from src.infra.resilience.retry import without_waiting
+from src.infra.resilience.retry import Retries, RetryBudget, RetryPolicy, without_waiting
 from src.infra.search.opensearch.writing.bulk import Action, Bulk, BulkReport
 
 OK: Mapping[str, Any] = {"status": 201}
@@ -114,11 +114,57 @@ def test_only_refused_items_are_sent_again() -> None:
     assert (report.done, report.repeated, report.failed) == (10, 2, [])
 
 
-def test_items_that_are_refused_without_end_are_an_error_after_the_allowed_repeats() -> None:
+@pytest.mark.parametrize("kind", ["items", "request", "open breaker"])
+def test_what_is_refused_for_half_a_minute_is_taken_with_the_settings_as_shipped(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    again = Retries.again
+
+    async def counted(self: Retries, *args: Any, **more: Any) -> bool:
+        before = self.waited_s
+        went = await again(self, *args, **more)
+        waited.append(self.waited_s - before)
+        return went
+
+    monkeypatch.setattr(Retries, "again", counted)
+
+    def refuse(keys: list[str], size: int) -> None:
+        if kind != "items" and sum(waited) < 30:
+            raise OverloadedError("429") if kind == "request" else ServiceUnavailableError("left alone for a while")
+
+    server = Server(lambda key, tries: refused(429, "rejected_execution_exception") if kind == "items" and sum(waited) < 30 else OK, refuse)
+    report = run(server, actions(5))
+    assert (report.done, report.failed) == (5, [])
+    assert sum(waited) >= 30
+
+
+@pytest.mark.parametrize(("cfg", "least", "most"), [({}, 55, 66), ({"bulk_timeout_s": 10}, 5, 16), ({"bulk_timeout_s": 0.001, "max_retries": 4}, 0, 2)])
+def test_items_that_are_refused_without_end_are_an_error_after_a_minute_or_the_time_of_a_bulk(
+    cfg: dict[str, Any], least: float, most: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Retries] = []
+    start = RetryPolicy.start
+
+    def kept(self: RetryPolicy, budget: RetryBudget | None = None) -> Retries:
+        started.append(start(self, budget))
+        return started[-1]
+
+    monkeypatch.setattr(RetryPolicy, "start", kept)
     server = Server(decide=lambda key, tries: refused(503, "unavailable_shards_exception"))
     with pytest.raises(ServiceUnavailableError):
-        run(server, actions(5), max_retries=4)
-    assert len(server.requests) == 5
+        run(server, actions(5), **cfg)
+    assert least <= sum(retries.waited_s for retries in started) <= most
+    assert len(server.requests) >= cfg.get("max_retries", 3) + 1
+
+
+@pytest.mark.parametrize("error", [TlsError("unknown authority"), WriteBlockedError("full disk")])
+def test_what_no_repeat_ends_is_told_at_once(error: Exception) -> None:
+    def refuse(keys: list[str], size: int) -> None:
+        raise error
+
+    server = Server(refuse=refuse)
+    with pytest.raises(type(error)):
+        run(server, actions(5))
+    assert len(server.requests) == 1
 
 
 def test_poison_is_reported_item_by_item_and_everything_else_is_done() -> None:
@@ -189,11 +235,11 @@ def test_a_deadline_ends_the_repeats() -> None:
 
     async def write() -> None:
         with deadline(0.2, "The load"):
-            await Bulk(server, SearchCfg(host="http://test:9200", max_retries=10), "docs").run(actions(3))  # type: ignore[arg-type]  # a stand-in
+            await Bulk(server, SearchCfg(host="http://test:9200"), "docs").run(actions(3))  # type: ignore[arg-type]  # a stand-in
 
     with pytest.raises((DeadlineExceededError, OverloadedError)):
         asyncio.run(write())
-    assert len(server.requests) < 11
+    assert len(server.requests) < 20
 
 
 @settings(max_examples=40, deadline=None)
@@ -209,7 +255,7 @@ def test_whatever_is_refused_for_a_moment_everything_is_taken_once_in_the_end(se
         return refused(429, "rejected_execution_exception") if rng.random() < 0.3 and tries < 5 else OK
 
     server = Server(decide=decide, refuse=refuse)
-    report = run(server, actions(count), bulk_actions=size, bulk_parallel=parallel, max_retries=10)
+    report = run(server, actions(count), bulk_actions=size, bulk_parallel=parallel)
     assert (report.done, report.failed) == (count, [])
     assert sorted(server.taken) == sorted(f"k{number}" for number in range(count))
 

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,9 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from src.errors import ServiceUnavailableError
+from src.infra.resilience.retry import RetryBudget, RetryPolicy, without_waiting
 from src.infra.search.opensearch import fields
+from src.infra.search.opensearch.reading.stored import Held, Record, batches, read_held
 from src.infra.search.opensearch.versions.checking import share
-from src.infra.search.opensearch.versions.diffing import Held, Line, Pair, batches, differences
+from src.infra.search.opensearch.versions.diffing import Line, Pair, differences
 from src.infra.search.opensearch.versions.state import (
     LEASE_S,
     STATE,
@@ -144,15 +147,16 @@ def test_exactly_what_differs_or_is_being_written_comes_up(ours: list[Line], the
 
 @given(st.lists(st.integers(0, 2000), max_size=40))
 def test_documents_are_read_in_batches_that_lose_none_and_stay_small(sizes: list[int]) -> None:
-    wanted = [line(at, chunks=size) for at, size in enumerate(sizes)]
-    found = list(batches(wanted))
+    wanted = [(f"k{at}", size) for at, size in enumerate(sizes)]
+    found = list(batches(wanted, 1000))
     assert [one for batch in found for one in batch] == wanted
-    assert all(len(batch) == 1 or sum(one.chunks + 1 for one in batch) <= 1000 for batch in found)
+    assert all(len(batch) == 1 or sum(places + 1 for _, places in batch) <= 1000 for batch in found)
 
 
 def held(revisions: Sequence[str], *, chunks: int, pending: int | None = None) -> Held:
     payload = {"revision": "r", "chunks": chunks, **({"pending": pending} if pending else {})}
-    return Held(line(1), {fields.PAYLOAD: payload}, {at: {fields.PAYLOAD: {"revision": revision}} for at, revision in enumerate(revisions) if revision})
+    record = Record("k1", "docs-000001", 1, 1, {fields.KIND: fields.DOCUMENT, fields.PAYLOAD: payload})
+    return Held(record, {at: {fields.PAYLOAD: {"revision": revision}} for at, revision in enumerate(revisions) if revision})
 
 
 @pytest.mark.parametrize(
@@ -168,6 +172,42 @@ def held(revisions: Sequence[str], *, chunks: int, pending: int | None = None) -
 )
 def test_a_document_is_whole_where_all_its_chunks_are_of_its_own_revision(document: Held, whole: bool) -> None:
     assert document.whole is whole
+
+
+class Shards:
+    """A transport whose shards give no entry for the first ``failing`` requests."""
+
+    host = "http://scripted:9200"
+
+    def __init__(self, failing: int) -> None:
+        self.failing = failing
+        self.asked: list[list[str]] = []
+        self.budget = RetryBudget()
+        self.retries = RetryPolicy(3)
+
+    async def perform(self, method: str, path: str, *, body: Mapping[str, Any], **_: Any) -> Any:
+        assert path == "/docs-000001/_mget"
+        self.asked.append(body["ids"])
+        if len(self.asked) <= self.failing:
+            error = {"type": "no_shard_available_action_exception", "reason": "No shard available for [get]"}
+            return {"docs": [{"_id": key, "error": error} if "-" in key else self._entry(key) for key in body["ids"]]}
+        return {"docs": [self._entry(key) for key in body["ids"]]}
+
+    @staticmethod
+    def _entry(key: str) -> dict[str, Any]:
+        payload = {"revision": "r"} if "-" in key else {"revision": "r", "chunks": 2}
+        return {"_id": key, "_index": "docs-000001", "found": True, "_seq_no": 1, "_primary_term": 1, "_source": {"kind": "document", "payload": payload}}
+
+
+def test_what_a_shard_cannot_give_for_the_moment_is_asked_for_again_and_is_never_taken_for_gone() -> None:
+    moment, lasting = Shards(1), Shards(99)
+    with without_waiting():
+        (document,) = asyncio.run(read_held(moment, "docs-000001", [("k", 2)], 5.0))  # type: ignore[arg-type]  # a script of it
+        assert document.whole
+        assert moment.asked == [["k", "k-0", "k-1"], ["k-0", "k-1"]]
+        with pytest.raises(ServiceUnavailableError, match="No shard available"):
+            asyncio.run(read_held(lasting, "docs-000001", [("k", 2)], 5.0))  # type: ignore[arg-type]  # a script of it
+    assert len(lasting.asked) == 4
 
 
 # -- sample questions

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from src.infra.resilience.deadline import deadline
-from src.infra.resilience.retry import RetryBudget, RetryPolicy, delay, retry_after, without_waiting
+from src.infra.resilience.retry import Retries, RetryBudget, RetryPolicy, delay, half, retry_after, without_waiting
 
 
 @given(attempt=st.integers(1, 10_000), draw=st.floats(0, 1, exclude_max=True), base=st.floats(0.001, 10), cap=st.floats(0.001, 100))
@@ -117,3 +117,27 @@ async def test_the_switch_for_tests_leaves_out_the_waiting_alone_and_is_reset() 
     assert slow.take()
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(slow.pause(), 0.01)
+
+
+@given(st.integers(0, 5))
+def test_patience_lets_repeats_go_on_for_so_long_and_never_cuts_the_allowed_ones(most: int) -> None:
+    async def repeats(patience_s: float) -> Retries:
+        retries = RetryPolicy(most, base_s=1, cap_s=1, uniform=lambda: 1.0, patience_s=patience_s).start()
+        with without_waiting():
+            while await retries.again():
+                pass
+        return retries
+
+    assert asyncio.run(repeats(0)).made == most
+    patient = asyncio.run(repeats(20))
+    assert patient.made == 20
+    assert patient.waited_s == 20
+
+
+async def test_repeats_without_end_are_ended_by_a_deadline() -> None:
+    retries = RetryPolicy(None, base_s=1, cap_s=1, uniform=half).start()
+    with without_waiting():
+        assert [await retries.again() for _ in range(100)] == [True] * 100
+        with deadline(0.1):
+            assert not await retries.again()
+    assert 50 <= retries.waited_s < 100

@@ -6,28 +6,40 @@ see what the last refresh saw.
 
 from __future__ import annotations
 
-import asyncio
-import random
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing, suppress
-from dataclasses import replace
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
 from .....core.documents import Chunk, Document
 from .....core.identity import AccessScope
 from .....core.search import Filter
-from .....errors import QueryError, ServicePermissionError
+from .....errors import QueryError
 from .....telemetry.logger import get_logger
-from ....resilience.retry import delay
+from ....resilience.retry import RetryPolicy, half
 from ... import cursors
 from ...access import visible
 from ...protocol import DocumentPage, DocumentWrite, IndexInfo
 from ...requests import check_limit
 from .. import fields, records
 from ..wire.failures import check_whole
-from .filters import clause, restriction, split
-from .scan import Scan, read_together
-from .stored import READ_CHUNKS, SORT, Held, Record, find_everywhere, multi_get, read_records, record_of, refresh, search
+from .filters import restriction, split
+from .scan import Scan
+from .stored import (
+    READ_CHUNKS,
+    SORT,
+    Held,
+    Record,
+    Wanted,
+    batches,
+    find_everywhere,
+    multi_get,
+    read_chunks,
+    read_held,
+    read_records,
+    record_of,
+    refresh_if_allowed,
+    search,
+)
 
 if TYPE_CHECKING:
     from ....config import SearchCfg
@@ -38,8 +50,8 @@ log = get_logger(__name__)
 
 ENGINE: Final = "opensearch"
 _LARGEST_PAGE: Final = 5_000
-_SETTLE_TRIES: Final = 6
-"""A document is looked at again, over some 1.5 seconds, while it is being written."""
+_SETTLING: Final = RetryPolicy(5, base_s=0.05, uniform=half)
+"""A document is looked at again, over 0.8 to 1.6 seconds, while it is being written."""
 
 
 class Documents:
@@ -63,12 +75,15 @@ class Documents:
         return None if record is None else record.document
 
     async def get_chunks(self, document_id: str, scope: AccessScope) -> tuple[Chunk, ...]:
-        """All chunks of one document in order; empty where the scope may not see it. A document that is being written is waited for."""
+        """All chunks of one document in order; empty where the scope may not see it. A document that is being written is waited for.
+
+        Of one that a killed writer left half replaced there are chunks of two revisions, each judged by its own access list.
+        """
         record = await self._find(document_id, scope)
         held = None if record is None else await self._whole(record, vectors=False)
         if held is None or not visible(held.record.document, scope):
             return ()
-        chunks = [records.chunk_from(entry[fields.PAYLOAD]) for entry in held.chunks]
+        chunks = [records.chunk_from(entry[fields.PAYLOAD]) for entry in held.seen_by(scope).chunks.values()]
         return tuple(sorted(chunks, key=lambda chunk: chunk.position))
 
     async def content_hashes(self, document_ids: Sequence[str], tenant: str) -> dict[str, str]:
@@ -84,11 +99,14 @@ class Documents:
         return found
 
     async def _find(self, document_id: str, scope: AccessScope) -> Record | None:
-        """The record where the scope may see it; a system scope finds its own tenant's first, then any other's."""
+        """The record where the scope may see it; a system scope finds its own tenant's first, then any other's.
+
+        To a role that may not refresh, another tenant's document is there as of the last refresh.
+        """
         state = await self._indices.current()
         record = await self._visible([records.doc_key(scope.tenant, document_id)], state.alias, scope)
         if record is None and scope.system:
-            record = await self._visible(await find_everywhere(self._transport, self._indices, [document_id]), state.alias, scope)
+            record = await self._visible(await find_everywhere(self._transport, self._indices, [document_id], refresh_if_allowed), state.alias, scope)
         return record
 
     async def _visible(self, keys: Sequence[str], alias: str, scope: AccessScope) -> Record | None:
@@ -108,7 +126,7 @@ class Documents:
         check_limit(limit)
         on_documents, on_chunks = split(filters)
         query = {"bool": {"filter": restriction(scope, on_documents, kind=fields.DOCUMENT)}}
-        conditions = [clause(item) for item in on_chunks]
+        conditions = restriction(scope, on_chunks) if on_chunks else []  # a half-written document has chunks that this scope may not see
         mark = cursors.fingerprint(("documents", tuple(filters)), scope)
         after = None if cursor is None else _position(cursors.decode(cursor, mark))
         state = await self._indices.current()
@@ -142,7 +160,7 @@ class Documents:
     async def _with_chunks(self, alias: str, keys: Sequence[str], conditions: Sequence[Mapping[str, Any]]) -> set[str]:
         if not keys:
             return set()
-        wanted = [{"term": {fields.KIND: fields.CHUNK}}, {"terms": {fields.DOC_KEY: list(keys)}}, *conditions]
+        wanted = [{"terms": {fields.DOC_KEY: list(keys)}}, *conditions]
         body = {"size": 0, "query": {"bool": {"filter": wanted}}, "aggs": {"keys": {"terms": {"field": fields.DOC_KEY, "size": len(keys)}}}}
         answer = await search(self._transport, f"/{alias}/_search", body, alias)
         return {bucket["key"] for bucket in answer["aggregations"]["keys"]["buckets"]}
@@ -158,10 +176,9 @@ class Documents:
         return int(answer["count"])
 
     async def info(self) -> IndexInfo:
-        """Counts by the server, after a refresh. The vector view lacks chunks whose vector has no length."""
+        """Counts by the server, after a refresh where the role may ask for one. The vector view lacks chunks whose vector has no length."""
         state = await self._indices.current()
-        with suppress(ServicePermissionError):  # a reader's role may not refresh; the counts are then those of the last one
-            await refresh(self._transport, state.alias, self._cfg.bulk_timeout_s)
+        await refresh_if_allowed(self._transport, state.alias, self._cfg.bulk_timeout_s)
         chunk = {"term": {fields.KIND: fields.CHUNK}}
         asked = {
             "documents": {"term": {fields.KIND: fields.DOCUMENT}},
@@ -180,66 +197,48 @@ class Documents:
     async def export(self, scope: AccessScope, *, after: tuple[str, str] | None = None) -> AsyncGenerator[DocumentWrite, None]:
         """Every visible document with its chunks and vectors, by (id, tenant); each whole, as it stands when its turn comes.
 
-        A document that a killed writer left half replaced comes as it lies there, without its content hash: whoever reads
-        documents in takes it for unknown and writes it again.
+        A document that a killed writer left half replaced comes with those of its chunks that the scope may see, open to those
+        alone who may see them all, and without its content hash: whoever reads documents in takes it for unknown and writes it again.
+        To a role that may not refresh, what was written since the last refresh is not there yet.
         """
         state = await self._indices.current()
-        await refresh(self._transport, state.alias, self._cfg.bulk_timeout_s)
+        await refresh_if_allowed(self._transport, state.alias, self._cfg.bulk_timeout_s)
         query = {"bool": {"filter": restriction(scope, (), kind=fields.DOCUMENT)}}
         start = None if after is None else _position(list(after))
         async with aclosing(Scan(self._transport, state.alias).pages(query, start)) as pages:
             async for page in pages:
-                for batch in read_together(page):
+                for batch in batches(page, READ_CHUNKS):
                     for held in await self._held(batch):
-                        if held is not None and visible(held.record.document, scope):
-                            yield self._written(held, state.dims)
+                        if visible(held.record.document, scope):
+                            yield self._written(held.seen_by(scope), state.dims)
 
-    async def _held(self, batch: Sequence[tuple[str, int]]) -> list[Held | None]:
-        """Documents by key and chunks, each as it stands now; None where it is gone."""
-        alias = self._indices.alias
-        ids = [key for key, _ in batch] + [records.chunk_key(key, at) for key, places in batch for at in range(places)]
-        entries = await multi_get(self._transport, alias, ids, timeout_s=self._cfg.bulk_timeout_s)
-        by_id = {entry["_id"]: entry for entry in entries}
-        found: list[Held | None] = []
-        for key, places in batch:
-            record = record_of(by_id[key]) if key in by_id else None
-            if record is None or not record.acknowledged:
-                found.append(None)
-                continue
-            chunks = [by_id[at]["_source"] for at in (records.chunk_key(key, place) for place in range(places)) if at in by_id]
-            held = Held(record, chunks)
-            found.append(held if held.whole else await self._whole(record, vectors=True))
-        return found
+    async def _held(self, batch: Sequence[Wanted]) -> list[Held]:
+        """Documents, each as it stands now; those that are still there."""
+        read = await read_held(self._transport, self._indices.alias, batch, self._cfg.bulk_timeout_s)
+        found = [held if held.whole else await self._whole(held.record, vectors=True) for held in read if held.record.acknowledged]
+        return [held for held in found if held is not None]
 
     async def _whole(self, record: Record, *, vectors: bool) -> Held | None:
         """A document with its chunks; None where it is gone. One that is being written is looked at again for a while."""
         alias = self._indices.alias
-        only = () if vectors else (fields.PAYLOAD,)
-        for turn in range(1, _SETTLE_TRIES + 1):
-            ids = [records.chunk_key(record.key, at) for at in range(record.places)]
-            entries = {
-                entry["_id"]: entry["_source"]
-                for start in range(0, len(ids), READ_CHUNKS)
-                for entry in await multi_get(self._transport, alias, ids[start : start + READ_CHUNKS], only=only, timeout_s=self._cfg.bulk_timeout_s)
-            }
-            held = Held(record, [entries[key] for key in ids if key in entries])
+        retries = _SETTLING.start()
+        while True:
+            held = await read_chunks(self._transport, alias, record, vectors=vectors, timeout_s=self._cfg.bulk_timeout_s)
             if held.whole:
                 return held
-            await asyncio.sleep(delay(turn, lambda: random.uniform(0.5, 1.0), base_s=0.05))  # noqa: S311 - jitter is no secret
+            if not await retries.again():
+                log.warning("a document is half written: write it again", document=record.document.id, tenant=record.document.tenant)
+                return held
             found = (await read_records(self._transport, alias, [record.key])).get(record.key)
             if found is None or not found.acknowledged:
                 return None
             record = found
-        log.warning("a document is half written: write it again", document=record.document.id, tenant=record.document.tenant)
-        return held
 
     @staticmethod
     def _written(held: Held, dims: int) -> DocumentWrite:
-        document, entries = held.record.document, held.chunks
-        if not held.whole:  # of two revisions a chunk may be there twice
-            document = replace(document, content_hash="")
-            entries = list({entry[fields.PAYLOAD]["id"]: entry for entry in entries}.values())
-        return DocumentWrite(document, tuple(records.chunk_from(entry[fields.PAYLOAD]) for entry in entries), records.vectors_from(entries, dims))
+        # Of two revisions a chunk may be there twice.
+        entries = list({entry[fields.PAYLOAD]["id"]: entry for entry in held.chunks.values()}.values())
+        return DocumentWrite(held.document, tuple(records.chunk_from(entry[fields.PAYLOAD]) for entry in entries), records.vectors_from(entries, dims))
 
 
 def _position(position: object) -> list[Any]:

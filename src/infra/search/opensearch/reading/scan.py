@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from .....errors import NotFoundError, RagError, ServicePermissionError
 from .....telemetry.logger import get_logger
 from .. import fields
-from .stored import READ_CHUNKS, SORT, search
+from .stored import SORT, Wanted, search
 
 if TYPE_CHECKING:
     from ..wire.transport import Transport
@@ -29,8 +29,8 @@ class Scan:
         self._alias = alias
         self._pit: str | None = None
 
-    async def pages(self, query: Mapping[str, Any], after: list[Any] | None) -> AsyncGenerator[list[tuple[str, int]], None]:
-        """(key, chunks that may be there) of each record, by document id and tenant."""
+    async def pages(self, query: Mapping[str, Any], after: list[Any] | None) -> AsyncGenerator[list[Wanted], None]:
+        """What each record says is there, by document id and tenant."""
         only = [f"{fields.PAYLOAD}.{name}" for name in ("chunks", "pending")]
         body: dict[str, Any] = {"size": PAGE, "query": query, "sort": SORT, "_source": only, "track_total_hits": False}
         try:
@@ -73,19 +73,6 @@ class Scan:
         if self._pit is not None:
             with suppress(RagError):  # it expires by itself
                 await self._transport.perform("DELETE", "/_search/point_in_time", body={"pit_id": [self._pit]}, index=self._alias)
-
-
-def read_together(page: Sequence[tuple[str, int]]) -> Iterator[list[tuple[str, int]]]:
-    batch: list[tuple[str, int]] = []
-    size = 0
-    for key, places in page:
-        if batch and size + places + 1 > READ_CHUNKS:
-            yield batch
-            batch, size = [], 0
-        batch.append((key, places))
-        size += places + 1
-    if batch:
-        yield batch
 
 
 def _places(source: Mapping[str, Any]) -> int:

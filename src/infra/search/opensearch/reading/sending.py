@@ -13,6 +13,7 @@ from ..wire.failures import Failure, check_whole, classify, item_failure
 from ..wire.refusals import shortened
 from ..wire.serializer import dumps
 from .plans import Refused, Search
+from .repeats import until_whole
 
 if TYPE_CHECKING:
     from ....config import SearchCfg
@@ -89,40 +90,30 @@ class Sender:
     async def _multi_search(self, searches: Sequence[Search], preferences: Sequence[str]) -> list[Any]:
         """One multi-search; items that were refused for a moment are sent again."""
         answers: list[Any] = [None] * len(searches)
-        waiting = list(range(len(searches)))
-        retries = self._transport.retries.start(self._transport.budget)
-        ends = asyncio.get_running_loop().time() + self._timeout_s
-        while True:
-            lines = [line for at in waiting for line in ({"preference": preferences[at]} if preferences[at] else {}, searches[at].body)]
-            body = b"".join(dumps(line) + b"\n" for line in lines)
-            try:
-                answer = await self._transport.perform("POST", f"{self._path}/_msearch", params=_UNREAD, body=body, index=self._alias)
-            except ServicePermissionError:
-                if len(waiting) < len(searches):
-                    raise
-                # Multi-search is a permission of the cluster, not of the index: a role may lack it.
-                log.info("multi-search is not permitted: searches are sent one by one", index=self._alias)
-                self._multi = False
-                return await _all([self._alone(search, preference) for search, preference in zip(searches, preferences, strict=True)])
-            failed = self._sort_out(waiting, answer["responses"], answers)
-            if not failed:
-                return answers
-            if any(not failure.transient for _, failure in failed) or not retries.take():
-                raise failed[0][1].error
-            if not await retries.pause(within_s=ends - asyncio.get_running_loop().time()):
-                raise failed[0][1].error
-            waiting = [at for at, _ in failed]
 
-    def _sort_out(self, asked: Sequence[int], items: Sequence[Any], answers: list[Any]) -> list[tuple[int, Failure]]:
-        """Put good answers in their places; return the failures with theirs, what a repeat cannot heal first."""
-        failed = []
-        for at, item in zip(asked, items, strict=True):
-            failure = item_failure(item, self._transport.host, self._alias)
-            if failure is None:
-                answers[at] = item
-            else:
-                failed.append((at, failure))
-        return sorted(failed, key=lambda one: one[1].transient)
+        async def ask(places: Sequence[int]) -> list[tuple[int, Failure]]:
+            lines = [line for at in places for line in ({"preference": preferences[at]} if preferences[at] else {}, searches[at].body)]
+            body = b"".join(dumps(line) + b"\n" for line in lines)
+            answer = await self._transport.perform("POST", f"{self._path}/_msearch", params=_UNREAD, body=body, index=self._alias)
+            failed = []
+            for at, item in zip(places, answer["responses"], strict=True):
+                failure = item_failure(item, self._transport.host, self._alias)
+                if failure is None:
+                    answers[at] = item
+                else:
+                    failed.append((at, failure))
+            return failed
+
+        try:
+            await until_whole(self._transport, range(len(searches)), ask, self._timeout_s)
+        except ServicePermissionError:
+            if any(answers):
+                raise
+            # Multi-search is a permission of the cluster, not of the index: a role may lack it.
+            log.info("multi-search is not permitted: searches are sent one by one", index=self._alias)
+            self._multi = False
+            return await _all([self._alone(search, preference) for search, preference in zip(searches, preferences, strict=True)])
+        return answers
 
 
 def _reason(answer: Any) -> str:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from .....errors import RagError
 from .. import fields
+from ..reading.stored import search
 from ..wire.failures import check_whole, classify
 from ..wire.serializer import dumps
-from .diffing import search
 
 if TYPE_CHECKING:
     from ..wire.transport import Transport
@@ -106,7 +106,7 @@ async def _ask(transport: Transport, index: str, queries: Sequence[Mapping[str, 
 async def _sample(transport: Transport, index: str, timeout_s: float) -> list[tuple[str, dict[str, Any]]]:
     random = {"function_score": {"query": {"term": {fields.KIND: fields.CHUNK}}, "random_score": {"seed": 1, "field": "_seq_no"}, "boost_mode": "replace"}}
     body = {"size": _SAMPLE, "query": random, "_source": [fields.BODY, fields.VECTOR], "track_total_hits": False}
-    return [(hit["_id"], hit["_source"]) for hit in await search(transport, index, body, timeout_s)]
+    return [(hit["_id"], hit["_source"]) for hit in (await search(transport, f"/{index}/_search", body, index, timeout_s))["hits"]["hits"]]
 
 
 def _questions(entry: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Literal
 
 from ...protocol import DocumentWrite
 from .. import fields
-from ..records import chunk_from, chunk_key, document_from, pending_entry, vectors_from
-from ..writing.bulk import Action, Bulk
-from ..writing.writer import Writer
-from .diffing import Held, Line, Pair, batches, differences, lines, read_held
+from ..reading.stored import Held, batches, read_held
+from ..records import chunk_copies, chunk_from, chunk_key, pending_entry, vectors_from
+from ..writing.bulk import Action, Bulk, OnItem
+from ..writing.writer import GROUP_CHUNKS, Writer, chunk_version
+from .diffing import Line, Pair, differences, lines
 from .indices import Indices
 from .lifecycle import Building
 from .state import Version
@@ -55,6 +56,7 @@ class Filling:
         self._tell = tell
         cfg = indices.cfg.model_copy(update={"index_alias": building.alias})
         aside = Indices(indices.transport, cfg, indices.embedder, indices.dims, may_create=False)
+        self._aside = aside
         self._writer = Writer(indices.transport, aside, cfg)
         self._bulk = Bulk(indices.transport, cfg, building.alias)
 
@@ -92,13 +94,14 @@ class Filling:
 
     async def _apply(self, page: Sequence[Pair], *, last: bool) -> None:
         gone = [theirs for ours, theirs in page if ours is None and theirs is not None]
+        beyond = {theirs.key: theirs.places for _, theirs in page if theirs is not None}
         async with aclosing(self._read_ahead([ours for ours, _ in page if ours is not None])) as read:
             async for held in read:
                 whole = [one for one in held if one.whole]
                 await self._writer.write([self._as_write(one) for one in whole])
                 self.copied += len(whole)
                 if last:
-                    await self._copy_unfinished([one for one in held if not one.whole])
+                    await self._copy_unfinished([one for one in held if not one.whole], beyond)
         if gone:
             await self._bulk_all(_chunk_deletes(gone))
             await self._bulk_all(Action(line.key, None, "delete") for line in gone)
@@ -107,7 +110,7 @@ class Filling:
         """Documents batch by batch; the next is read while one is written."""
         ahead: asyncio.Task[list[Held]] | None = None
         try:
-            for batch in [*batches(wanted), None]:
+            for batch in [*batches([(line.key, line.places) for line in wanted], GROUP_CHUNKS), None]:
                 held = None if ahead is None else await ahead
                 reading = None if batch is None else read_held(self._transport, self.source.name, batch, self._timeout_s)
                 ahead = None if reading is None else asyncio.create_task(reading)
@@ -119,28 +122,40 @@ class Filling:
                 await asyncio.wait({ahead})
 
     def _as_write(self, held: Held) -> DocumentWrite:
-        found = {(chunk := chunk_from(entry[fields.PAYLOAD])).id: (chunk, entry) for _, entry in sorted(held.chunks.items())}
-        chunks = tuple(chunk for chunk, _ in found.values())
-        return DocumentWrite(document_from(held.record[fields.PAYLOAD]), chunks, vectors_from([entry for _, entry in found.values()], self._dims))
+        entries = list(held.chunks.values())
+        return DocumentWrite(held.record.document, tuple(chunk_from(entry[fields.PAYLOAD]) for entry in entries), vectors_from(entries, self._dims))
 
-    async def _copy_unfinished(self, held: Sequence[Held]) -> None:
-        """Documents in the middle of a write, as they are: the writer, who waits, or the next one makes them good."""
+    async def _copy_unfinished(self, held: Sequence[Held], beyond: Mapping[str, int]) -> None:
+        """Documents in the middle of a write, as they lie there: the writer, who waits, or the next one makes them good.
+
+        The record has the access list of the old revision, and chunks of the new one may be there already: each keeps its own.
+
+        Args:
+            beyond: chunks that the new version may hold of them, by key.
+        """
         if not held:
             return
-        await self._writer.write([self._as_write(one) for one in held])
+        places = {one.record.key: max([one.record.places, beyond.get(one.record.key, 0), *(at + 1 for at in one.chunks)]) for one in held}
+        fences: dict[str, int] = {}
+        marks = (Action(one.record.key, pending_entry(one.record.source, places[one.record.key], one.record.writer)) for one in held)
+        await self._bulk_all(marks, lambda action, item: fences.update({action.id: item["_seq_no"]}))
+        epoch = (await self._aside.current()).epoch
+        await self._bulk_all(action for one in held for action in _as_it_lies(one, places[one.record.key], chunk_version(epoch, fences[one.record.key])))
         self.copied += len(held)
-        await self._bulk_all(Action(one.line.key, _unfinished(one)) for one in held)
 
-    async def _bulk_all(self, actions: Iterator[Action]) -> None:
-        report = await self._bulk.run(actions)
+    async def _bulk_all(self, actions: Iterator[Action], on_item: OnItem | None = None) -> None:
+        report = await self._bulk.run(actions, on_item=on_item)
         if report.failed:
             raise report.failed[0]
 
 
-def _unfinished(held: Held) -> dict[str, object]:
-    said = held.record[fields.PAYLOAD]
-    places = max(held.line.places, int(said.get("pending") or 0), len(held.chunks))
-    return pending_entry(held.record, pending=places, writer=said.get("writer", ""))
+def _as_it_lies(held: Held, places: int, version: int) -> Iterator[Action]:
+    """All places of a document: its chunks, and nothing where there is none."""
+    for at, entry in chunk_copies(held.chunks):
+        yield Action(chunk_key(held.record.key, at), entry, version=version)
+    for at in range(places):
+        if at not in held.chunks:
+            yield Action(chunk_key(held.record.key, at), None, "delete", version=version)
 
 
 def _chunk_deletes(gone: Sequence[Line]) -> Iterator[Action]:

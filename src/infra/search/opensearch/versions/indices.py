@@ -5,8 +5,6 @@ What `rag index` does with versions is `lifecycle.py`; how the cluster's state i
 
 from __future__ import annotations
 
-import asyncio
-import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .....errors import ConflictError, IndexMismatchError, IndexMissingError, MappingConflictError
 from .....telemetry.logger import get_logger
+from ....resilience.retry import RetryPolicy
 from ....search_config import index_body
 from .. import fields
 from ..wire.failures import classify
@@ -31,7 +30,7 @@ REINDEX = "`rag index reindex` makes a new one from what it holds."
 REBUILD = "Build it anew beside the old one with `rag ingest --rebuild PATH…`."
 
 _TTL_S = 5.0
-_TRIES = 6
+_MAKING = RetryPolicy(5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +109,15 @@ class Indices:
         """
         if self._known is not None and time.monotonic() - self._known[0] < self._ttl_s:
             return self._known[1]
-        for attempt in range(_TRIES):
+        retries = _MAKING.start()
+        while True:
             family = await self.family()
             if family.current or family.in_the_way or not self.may_create or _finished(family):
                 break
             if await self.put(family.next_name, self.body(self.alias, {"epoch": family.next_epoch})):
                 log.info("index made", index=family.next_name, alias=self.alias)
-            else:  # another process was faster; its alias comes with its index
-                await asyncio.sleep(random.uniform(0, 0.1 * 2**attempt))  # noqa: S311 - jitter is no secret
+            elif not await retries.again():  # another process was faster; its alias comes with its index
+                break
         if len(family.current) == 1 and await heal(self.transport, family.current[0]):
             family = await self.family()
         return self._remember(self._state(family))

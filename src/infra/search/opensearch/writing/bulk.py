@@ -1,9 +1,9 @@
 """Bulk requests that lose nothing and never hold more than a few batches.
 
 A batch is bounded by bytes and by items, and `parallel` of them are on their way; the source is read only when there is
-room for the next. What is refused for want of room is sent again, alone, after a jittered wait; what is too large is
-split; what cannot be taken at all is reported item by item while the rest goes on. Ids are fixed by the caller, so a
-batch whose answer was lost is simply sent again.
+room for the next. What is refused for want of room, or meets an outage, is sent again, alone, after jittered waits, until
+nothing was taken for a minute (`patience.py`); what is too large is split; what cannot be taken at all is reported item by
+item while the rest goes on. Ids are fixed by the caller, so a batch whose answer was lost is simply sent again.
 """
 
 from __future__ import annotations
@@ -22,19 +22,17 @@ from .....errors import (
     IndexMissingError,
     InputError,
     OverloadedError,
-    PartialResultError,
     PayloadTooLargeError,
     RagError,
     ServerMemoryError,
     ServiceCredentialsError,
     ServiceUnavailableError,
-    TlsError,
     WriteBlockedError,
 )
-from ....resilience.deadline import check, clip
-from ....resilience.retry import Retries, RetryBudget, RetryPolicy
+from ....resilience.deadline import clip
 from ..wire.failures import item_failure
 from ..wire.serializer import dumps
+from .patience import Patience, is_passing
 
 if TYPE_CHECKING:
     from ....config import SearchCfg
@@ -42,8 +40,6 @@ if TYPE_CHECKING:
 
 _FATAL: Final = (IndexMissingError, WriteBlockedError, ServiceCredentialsError)
 """Errors of one item that every other would meet as well."""
-_HOPELESS: Final = (WriteBlockedError, TlsError, PartialResultError)
-"""Kinds of unavailability that no repeat ends."""
 _SPLIT_BYTES: Final = 256_000
 """A batch that was refused twice for want of room is sent in halves down to this size."""
 _STEP_BYTES: Final = 500_000
@@ -112,7 +108,7 @@ class Bulk:
 
     Args:
         transport: how requests travel.
-        cfg: `bulk_bytes`, `bulk_actions`, `bulk_parallel`, `bulk_timeout_s` and `max_retries`.
+        cfg: `bulk_bytes`, `bulk_actions`, `bulk_parallel`, `bulk_timeout_s`, `max_retries`.
         alias: where to; the server is told to refuse anything that is no alias, so that it never makes an index by itself.
     """
 
@@ -132,7 +128,7 @@ class Bulk:
             DeadlineExceededError: the deadline of the context passed, or the server did not answer in time again and again.
             WriteBlockedError: the index takes no writes now.
             IndexMissingError: the alias is not there.
-            OverloadedError, UnreachableError, ServiceUnavailableError: nothing was taken in `max_retries` repeats.
+            OverloadedError, UnreachableError, ServiceUnavailableError: nothing was taken for a minute (or `bulk_timeout_s`, if that is less).
         """
         return await _Run(self._transport, self._cfg, self._alias, self._require_alias, on_item).drain(actions)
 
@@ -206,17 +202,19 @@ class _Run:
     # -- sending
 
     async def _send(self, batch: _Batch) -> None:
-        retries = self._retries()
+        patience: Patience | None = None
         while batch.actions:
             left, error = await self._exchange(batch)
             if not left.actions:
                 return
-            if _should_split(left, error, retries.made):
+            if _should_split(left, error, patience.made if patience else 0):
                 await self._send_less(left, error)
                 return
-            if len(left.actions) < len(batch.actions):
-                retries = self._retries()  # the server takes some: it is not the same refusal again
-            await self._wait(retries, error)
+            if patience is None:
+                patience = Patience(self._cfg)
+            elif len(left.actions) < len(batch.actions):
+                patience.renew()
+            await patience.wait(error)
             batch = left
             self._report.repeated += len(batch.actions)
 
@@ -227,7 +225,7 @@ class _Run:
         except PayloadTooLargeError as error:
             return batch, error
         except ServiceUnavailableError as error:
-            if isinstance(error, _HOPELESS):
+            if not is_passing(error):
                 raise
             return batch, error
         return self._settle(batch, answer)
@@ -253,16 +251,6 @@ class _Run:
             return
         for half in batch.halves():
             await self._send(half)
-
-    def _retries(self) -> Retries:
-        # Each batch answers for itself: attempts are bounded, and one that is taken in part begins anew.
-        return RetryPolicy(self._cfg.max_retries).start(RetryBudget(reserve=float(self._cfg.max_retries)))
-
-    @staticmethod
-    async def _wait(retries: Retries, error: RagError) -> None:
-        check("waiting for the server to take a bulk request")
-        if not retries.take() or not await retries.pause():
-            raise error
 
     # -- answers
 

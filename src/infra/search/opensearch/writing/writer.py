@@ -14,16 +14,15 @@ what was meant for the index before a switch counts as older, too, where it arri
 from __future__ import annotations
 
 import asyncio
-import random
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from .....core.identity import AccessScope
-from .....errors import BulkItemError, ConflictError, RefusedItemsError, WriteBlockedError
+from .....errors import BulkItemError, ConflictError, RefusedItemsError, ServiceUnavailableError, WriteBlockedError
 from ....resilience.deadline import check
-from ....resilience.retry import delay
+from ....resilience.retry import RetryPolicy, half
 from ... import requests
 from ...access import visible
 from ...protocol import DocumentWrite
@@ -31,13 +30,14 @@ from ...revision import digest
 from .. import records
 from ..reading.stored import Record, find_everywhere, read_records
 from .bulk import Action, Bulk
+from .patience import Patience
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from ....config import SearchCfg
-    from ..versions.indices import Indices
+    from ..versions.indices import IndexState, Indices
     from ..wire.transport import Transport
 
 GROUP_CHUNKS: Final = 1000
@@ -48,6 +48,11 @@ PATIENCE_S: Final = 2.0
 """Another writer's mark that stands still for as long belongs to a writer that is no more; doubled each time that proves wrong."""
 CONFLICT_S: Final = 60.0
 """Without getting one document further, other writers are given way to for as long."""
+_TURNS: Final = RetryPolicy(None, base_s=0.05, cap_s=0.8, uniform=half)
+"""Writers that met once should not meet again."""
+_BLOCKED: Final = RetryPolicy(None, cap_s=2.0, uniform=half)
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True, eq=False)
@@ -101,6 +106,8 @@ class Writer:
         self._transport = transport
         self._indices = indices
         self._cfg = cfg
+        self._heard = False
+        """The cluster answered the last time."""
 
     async def write(self, documents: Sequence[DocumentWrite]) -> None:
         """Insert or replace whole documents; each is acknowledged when this returns. Unchanged ones cost one request a group.
@@ -117,8 +124,7 @@ class Writer:
             key = records.doc_key(write.document.tenant, write.document.id)
             jobs.pop(key, None)  # of several the last one counts, in its place
             jobs[key] = _Job(key, write, vectors, digest(write.document, write.chunks, vectors).hex())
-        for group in _groups(list(jobs.values())):
-            await _Group(self._transport, self._indices, self._cfg, group).run()
+        await self._run(list(jobs.values()))
         _raise_refused(list(jobs.values()))
 
     async def delete(self, document_ids: Sequence[str], scope: AccessScope) -> int:
@@ -127,10 +133,18 @@ class Writer:
         if scope.system:
             keys += await find_everywhere(self._transport, self._indices, document_ids)
         jobs = [_Job(key) for key in dict.fromkeys(keys)]
-        for group in _groups(jobs):
-            await _Group(self._transport, self._indices, self._cfg, group, scope).run()
+        await self._run(jobs, scope)
         _raise_refused(jobs)
         return sum(job.counted for job in jobs)
+
+    async def _run(self, jobs: Sequence[_Job], scope: AccessScope | None = None) -> None:
+        for group in _groups(jobs):
+            try:
+                await _Group(self._transport, self._indices, self._cfg, group, scope, patient=self._heard).run()
+            except ServiceUnavailableError:
+                self._heard = False
+                raise
+            self._heard = True
 
 
 def _groups(jobs: Sequence[_Job]) -> Iterator[list[_Job]]:
@@ -163,12 +177,13 @@ class _Group:
     jobs: list[_Job]
     scope: AccessScope | None = None
     """Of a delete."""
+    patient: bool = False
+    """Wait for a cluster that does not answer: it did before. One that never did may not be there at all."""
     writer: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     async def run(self) -> None:
         """Take every document to its end, or raise."""
-        clock = asyncio.get_running_loop().time
-        since, turn = clock(), 0
+        turns = _TURNS.start()
         open_jobs = self.jobs
         while open_jobs:
             before = len(open_jobs)
@@ -176,30 +191,26 @@ class _Group:
                 await self._round(open_jobs)
             except WriteBlockedError as error:
                 await self._until_open(error)
-                since = clock()
+                turns = _TURNS.start()
             open_jobs = [job for job in open_jobs if not job.ended]
             if len(open_jobs) < before:
-                since, turn = clock(), 0
+                turns = _TURNS.start()
             if open_jobs:
-                turn += 1
-                self._check_patience(open_jobs, clock() - since)
-                # Between half and the whole of 0.05 to 0.8 s: writers that met once should not meet again.
-                await asyncio.sleep(delay(min(turn, 5), lambda: random.uniform(0.5, 1.0), base_s=0.05))  # noqa: S311 - jitter is no secret
+                check("waiting for another writer of the same documents")
+                if turns.waited_s > CONFLICT_S or not await turns.again():
+                    raise self._conflict(open_jobs, turns.waited_s)
 
-    def _check_patience(self, jobs: Sequence[_Job], waited_s: float) -> None:
-        check("waiting for another writer of the same documents")
-        if waited_s > CONFLICT_S:
-            raise ConflictError(
-                f"Other writers kept writing {len(jobs)} of the same documents for {CONFLICT_S:g} s.",
-                hop=self.transport.host,
-                hint="Let one process write a document at a time.",
-            )
+    def _conflict(self, jobs: Sequence[_Job], waited_s: float) -> ConflictError:
+        return ConflictError(
+            f"Other writers kept writing {len(jobs)} of the same documents for {waited_s:.2g} s.",
+            hop=self.transport.host,
+            hint="Let one process write a document at a time.",
+        )
 
     # -- the steps
 
     async def _round(self, jobs: Sequence[_Job]) -> None:
-        state = await self.indices.ensure() if self.scope is None else await self.indices.current()
-        found = await read_records(self.transport, state.alias, [job.key for job in jobs])
+        state, found = await self._patiently(lambda: self._read(jobs))
         now = asyncio.get_running_loop().time()
         ready = []
         for job in jobs:
@@ -213,6 +224,25 @@ class _Group:
         if marked:
             await self._put_chunks(marked)
             await self._finish([job for job in marked if not job.lost and job.refused is None])
+
+    async def _read(self, jobs: Sequence[_Job]) -> tuple[IndexState, dict[str, Record]]:
+        state = await self.indices.ensure() if self.scope is None else await self.indices.current()
+        return state, await read_records(self.transport, state.alias, [job.key for job in jobs])
+
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """The answer, waited for while the cluster is away."""
+        patience: Patience | None = None
+        while True:
+            try:
+                answer = await ask()
+            except ServiceUnavailableError as error:
+                if not self.patient:
+                    raise
+                patience = patience or Patience(self.cfg)
+                await patience.wait(error)
+            else:
+                self.patient = True
+                return answer
 
     def _is_done(self, job: _Job) -> bool:
         """Nothing is left to do."""
@@ -230,7 +260,7 @@ class _Group:
             job.watched = (record.seq_no, now)
         if now - job.watched[1] < job.patience_s:
             return True
-        job.patience_s *= random.uniform(1.5, 2.5)  # noqa: S311 - jitter is no secret
+        job.patience_s *= 0.5 + 2 * half()  # by 1.5 to 2.5
         return False
 
     async def _mark(self, jobs: Sequence[_Job]) -> list[_Job]:
@@ -303,17 +333,15 @@ class _Group:
             WriteBlockedError: an operator's block, or a full disk; or it lasted too long.
         """
         clock = asyncio.get_running_loop().time
-        ends, turn = clock() + self.cfg.bulk_timeout_s, 0
+        ends, turns = clock() + self.cfg.bulk_timeout_s, _BLOCKED.start()
         while True:
             self.indices.forget()
-            state = await self.indices.ensure()
+            state = await self._patiently(self.indices.ensure)
             if not state.write_blocked:
                 return
-            if "blocked" not in state.version.state or clock() > ends:
-                raise error
             check("waiting for the index to take writes again")
-            turn += 1
-            await asyncio.sleep(delay(turn, lambda: random.uniform(0.5, 1.0), cap_s=2.0))  # noqa: S311 - jitter is no secret
+            if "blocked" not in state.version.state or clock() > ends or not await turns.again():
+                raise error
 
 
 def _check_place(job: _Job, item: Mapping[str, Any]) -> None:
@@ -322,9 +350,14 @@ def _check_place(job: _Job, item: Mapping[str, Any]) -> None:
         job.lost = job.forced = True
 
 
+def chunk_version(epoch: int, fence: int) -> int:
+    """Version of the chunks that are written behind a mark with the sequence number ``fence``."""
+    return (epoch << _SEQUENCE_BITS) + fence + 1
+
+
 async def _chunk_actions(jobs: Sequence[_Job]) -> AsyncIterator[Action]:
     for job in jobs:
-        version = (job.epoch << _SEQUENCE_BITS) + job.fence[0] + 1
+        version = chunk_version(job.epoch, job.fence[0])
         if job.write is not None and job.vectors is not None:
             for at, entry in enumerate(records.chunk_entries(job.write, job.vectors, job.revision)):
                 yield Action(records.chunk_key(job.key, at), entry, version=version)
