@@ -25,7 +25,6 @@ from src.infra.network import NetworkPolicy
 from src.infra.resilience.retry import without_waiting
 from src.infra.search.opensearch.wire.connection import HostConnection
 from src.infra.search.opensearch.wire.hosts import parse_hosts
-from src.infra.search.opensearch.wire.serializer import make_serializer
 from src.infra.search.opensearch.wire.transport import Transport
 from tests.emulators.proxy import Proxy
 
@@ -427,7 +426,7 @@ async def test_opensearch_pys_own_client_works_on_our_connection(authority: trus
         def connect(**_: Any) -> HostConnection:
             return HostConnection(host, policy, context=policy.ssl_context, pool_size=4, connect_timeout_s=2)
 
-        opensearch = AsyncOpenSearch(str(host), connection_class=connect, serializer=make_serializer())
+        opensearch = AsyncOpenSearch(str(host), connection_class=connect)
         assert await opensearch.search(index="docs", body={"size": 1}) == {"hits": {"hits": []}}
         await opensearch.close()
     assert stub.targets == ["/docs/_search"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from src.core.documents import Chunk, Document
 from src.infra.search.comparing import BOOLEAN, NUMBER, TEXT, facet_value
 from src.infra.search.embedded.records import sql_value
-from src.infra.search.opensearch.facets import chunk_terms, exists_term, kind_limits, value_term
+from src.infra.search.opensearch.facets import document_terms, exists_term, kind_limits, own_terms, value_term
 
 numbers = st.integers(-(2**63), 2**63 - 1) | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | st.integers(2**53 - 5, 2**53 + 5).map(float)
 texts = st.text(max_size=6) | st.text(alphabet="ab\x00\udce9\U0010ffff", max_size=4)
@@ -54,7 +54,7 @@ def test_long_texts_are_equal_only_if_they_are(one: int, other: int, letter: str
 
 def test_a_chunk_carries_what_it_and_its_document_have() -> None:
     document = Document("d", "t", "", "/d", "text/plain", "h", (), {"n": (1, 1.0, "1"), "page": 9, "none": (), "nan": float("nan"), "flag": True})
-    terms = chunk_terms(document, Chunk("c", "d", "t", 0, "text", 3, "s"))
+    terms = document_terms(document) + own_terms(Chunk("c", "d", "t", 0, "text", 3, "s"))
     assert sorted(terms) == sorted(
         [
             *("document_id\x1f", "document_id\x1ftd", "source\x1f", "source\x1ft/d", "content_type\x1f", "content_type\x1fttext/plain"),

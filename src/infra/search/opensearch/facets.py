@@ -32,13 +32,8 @@ def document_terms(document: Document) -> list[str]:
     return list(_terms(comparing.facets(document)))
 
 
-def chunk_terms(document: Document, chunk: Chunk) -> list[str]:
-    """All that filters can ask about a chunk: its own page and section, and its document."""
-    return [*document_terms(document), *own_terms(chunk)]
-
-
 def own_terms(chunk: Chunk) -> list[str]:
-    """What is a chunk's alone."""
+    """What is a chunk's alone: its page and section. A chunk carries the terms of its document, too."""
     own = [("page", *facet_value(chunk.page))] if chunk.page is not None else []
     return list(_terms(iter([*own, *([("section", TEXT, chunk.section)] if chunk.section else [])])))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, cast
+from typing import Any
 
 import orjson
 
@@ -49,17 +49,3 @@ def _by_standard_library(value: object) -> bytes:
 def _plain(value: Any) -> Any:
     # By way of orjson, so that a float32 keeps its shortest form: float(numpy.float32(0.1)) would write 0.10000000149011612.
     return orjson.loads(orjson.dumps(value, option=OPTIONS))
-
-
-def make_serializer() -> Any:
-    """The same as a `Serializer` of opensearch-py, for an `AsyncOpenSearch` of one's own. Its contract wants text, which costs a copy."""
-    from opensearchpy.serializer import JSONSerializer
-
-    class OrjsonSerializer(JSONSerializer):
-        def dumps(self, data: Any) -> str:
-            return data if isinstance(data, str) else dumps(data).decode("utf-8")
-
-        def loads(self, s: str) -> Any:
-            return loads(cast("bytes", s))
-
-    return OrjsonSerializer()

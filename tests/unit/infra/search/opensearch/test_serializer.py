@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from src.errors import InputError
-from src.infra.search.opensearch.wire.serializer import dumps, loads, make_serializer
+from src.infra.search.opensearch.wire.serializer import dumps, loads
 
 anything = st.recursive(
     st.none()
@@ -61,8 +61,3 @@ def test_what_is_no_json_is_the_callers_error(value: object) -> None:
 def test_an_answer_that_is_no_json_is_a_value_error() -> None:
     with pytest.raises(ValueError, match="char"):
         loads(b'{"hits": [')
-
-
-def test_opensearch_py_can_use_it() -> None:
-    serializer = make_serializer()
-    assert serializer.loads(serializer.dumps({"v": np.array([0.1], dtype=np.float32)})) == {"v": [0.1]}
