@@ -287,8 +287,8 @@ class TestSettings:
     @example("${X}")
     @settings(deadline=None)
     def test_environment_values_are_taken_as_they_are(self, value: str) -> None:
-        loaded = load_settings([], environ={"RAG_SEARCH__INDEX_ALIAS": value, "X": "no"}) if value.strip() else None
-        assert loaded is None or loaded.search.index_alias == value
+        loaded = load_settings([], environ={"RAG_CHAT__MODEL": value, "X": "no"}) if value.strip() else None
+        assert loaded is None or loaded.chat.model == value
 
 
 class TestValues:

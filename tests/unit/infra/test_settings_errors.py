@@ -6,7 +6,7 @@ import traceback
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -106,6 +106,8 @@ DISTURBANCES = ["", "${", "${X", "${X}", "*", "&", "!", "!a!", "%", "@", '"', "'
 def test_a_secret_never_stands_in_an_error_or_in_what_is_shown(
     tmp_path_factory: pytest.TempPathFactory, spec: FieldSpec, before: str, after: str, form: str, broken: bool
 ) -> None:
+    # In an INI file a line of its own at the margin is another key, and errors name keys.
+    assume(form != ".ini" or not before.startswith("\n"))
     section, key = spec.section, spec.key
     value, folder, environ = before + CANARY + after, tmp_path_factory.mktemp("c"), {}
     overrides: dict[str, object] = {"api.port": "wrong"} if broken else {}
