@@ -105,6 +105,26 @@ def test_body_and_context_hold_the_words_that_the_embedded_engine_indexes(texts:
         assert document_terms_of(entry[fields.CONTEXT]) == words(title, *texts[max(0, at - 4) : at + 5])
 
 
+@given(writes())
+def test_a_copied_chunk_is_the_entry_that_was_written(item: DocumentWrite) -> None:
+    entries = dict(enumerate(records.chunk_entries(item, checked_vectors(item, DIMS), "r")))
+    kept = {at: there_and_back({name: value for name, value in entry.items() if name not in (fields.CONTEXT, fields.SHOWN)}) for at, entry in entries.items()}
+    assert {at: there_and_back(entry) for at, entry in records.chunk_copies(kept)} == {at: there_and_back(entry) for at, entry in entries.items()}
+
+
+def test_the_words_of_another_revision_are_not_the_surroundings_of_a_copied_chunk() -> None:
+    """They may have another access list; by rank, words of the surroundings would tell them."""
+
+    def entries(word: str) -> list[dict[str, Any]]:
+        document = Document("d", "t", "", "", "", "", (), {})
+        chunks = tuple(Chunk(f"{word}{at}", "d", "t", at, f"{word}{at}") for at in range(4))
+        return list(records.chunk_entries(DocumentWrite(document, chunks, np.ones((4, DIMS), np.float32)), np.ones((4, DIMS), np.float32), word))
+
+    old, new = entries("old"), entries("new")
+    copies = dict(records.chunk_copies({0: old[0], 1: new[1], 2: new[2], 3: old[3]}))
+    assert [copies[at][fields.CONTEXT].split() for at in range(4)] == [["old0", "old3"], ["new1", "new2"], ["new1", "new2"], ["old0", "old3"]]
+
+
 def document_terms_of(segmented: str) -> list[str]:
     from src.infra.search.embedded.analysis import analyzer
 

@@ -269,7 +269,7 @@ def hit_from(payload: Payload, score: float, legs: Mapping[str, float]) -> Hit:
 
 
 def _shown(payload: Payload) -> str:
-    return base64.b64encode(dumps(payload)).decode()
+    return base64.b64encode(dumps({name: value for name, value in payload.items() if name != "vector"})).decode()
 
 
 def shown_from(value: str) -> Payload:
