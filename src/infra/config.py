@@ -52,7 +52,7 @@ class SearchCfg(Section):
     timeout_s: float = Field(10.0, gt=0, description="Seconds a search may take.")
     connect_timeout_s: float = Field(3.0, gt=0, description="Seconds a connection may take, TLS and proxy included.")
     pool_size: int = Field(16, ge=1, le=1000, description="Connections kept to each host.")
-    max_retries: int = Field(3, ge=0, le=10, description="Repeats of a request that is safe to repeat, and of refused items of a bulk.")
+    max_retries: int = Field(3, ge=0, le=10, description="Repeats of a request that is safe to repeat; writes go on for up to a minute.")
     breaker_failures: int = Field(5, ge=1, description="Failures in a row that open a host's circuit breaker.")
     breaker_reset_s: float = Field(10.0, gt=0, description="Seconds until an open breaker lets one request try again.")
     use_aws_auth: bool = Field(False, description="Sign requests with AWS SigV4; instead of user, password and token.")
