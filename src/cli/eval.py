@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from .common import CommandContext, common_options
+from .progress import overwritten_line
 
 if TYPE_CHECKING:
     from ..core.search import Mode
     from ..evaluation.report import EvalReport
-
-Advance = Callable[[int], None]
 
 
 @click.command()
@@ -51,27 +47,11 @@ async def _evaluate(ctx: CommandContext, collection: tuple[Path, str], mode: Mod
     if dataset.unasked:
         click.echo(f"{dataset.unasked} judged questions have no text in queries.jsonl and are left out.", err=True)
     plan = Plan(dataset, mode or ctx.settings.retrieval.mode, wanted, history)
-    with _progress("indexing", None) as indexed, _progress("asking", len(dataset.questions)) as asked:
-        return await evaluate(plan, ctx.settings, on_indexed=indexed, on_asked=asked)
-
-
-@contextmanager
-def _progress(what: str, total: int | None) -> Iterator[Advance]:
-    """A line on standard error that counts up, on a terminal only."""
-    stream = sys.stderr
-    if not stream.isatty():
-        yield lambda _done: None
-        return
-    shown = False
-
-    def show(done: int) -> None:
-        nonlocal shown
-        shown = True
-        stream.write(f"\r{what} {done:,}" + (f" of {total:,}" if total else " documents"))
-        stream.flush()
-
-    try:
-        yield show
-    finally:
-        if shown:
-            stream.write("\n")
+    asked = len(dataset.questions)
+    with overwritten_line() as indexing, overwritten_line() as asking:
+        return await evaluate(
+            plan,
+            ctx.settings,
+            on_indexed=lambda done: indexing(f"indexing {done:,} documents"),
+            on_asked=lambda done: asking(f"asking {done:,} of {asked:,}"),
+        )

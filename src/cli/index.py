@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from ..errors import ConfigurationError, ConflictError, IndexMissingError, InputError, UnsupportedFeatureError
 from .common import CommandContext, common_options, to_json
+from .progress import overwritten_line
 
 if TYPE_CHECKING:
     from ..infra.search.opensearch.engine import OpenSearchEngine
@@ -149,7 +150,7 @@ async def _reindex(ctx: CommandContext, *, force: bool) -> Reindexed:
     from ..infra.search.opensearch.versions.reindex import Reindexer
 
     async with _opensearch(ctx, "reindex") as engine:
-        with _progress() as show:
+        with overwritten_line() as show:
 
             def tell(progress: Progress) -> None:
                 show(f"{progress.phase} {progress.done:,}" + (f" of {progress.total:,} documents" if progress.phase == "copying" else ""))
@@ -254,7 +255,7 @@ async def _copy(ctx: CommandContext, source: EngineName, target: EngineName, *, 
         try:
             if (await ours.info()).documents == 0:
                 raise InputError(f"There is nothing to copy: the {source} index is empty.")
-            with _progress() as show:
+            with overwritten_line() as show:
                 async with _destination(theirs) as (into, fresh):
                     return await copy_all(ours, into, mirror=mirror or fresh, on_copied=lambda documents, _: show(f"copied {documents:,} documents"))
         finally:
@@ -290,25 +291,3 @@ async def _opensearch(ctx: CommandContext, name: str) -> AsyncIterator[OpenSearc
                 hint="`rag index info` shows it; `rag ingest --rebuild PATH…` makes it anew; [search] host names a cluster.",
             )
         yield resources.search
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
-    """A line on standard error that is written over, on a terminal only."""
-    stream: Any = sys.stderr
-    if not stream.isatty():
-        yield lambda _text: None
-        return
-    shown = False
-
-    def show(text: str) -> None:
-        nonlocal shown
-        shown = True
-        stream.write(f"\r\x1b[K{text}")
-        stream.flush()
-
-    try:
-        yield show
-    finally:
-        if shown:
-            stream.write("\n")

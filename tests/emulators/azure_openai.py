@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,8 @@ from urllib.parse import parse_qs, urlsplit
 from zlib import crc32
 
 import trustme
+
+from tests.emulators.listening import listening
 
 KEY = "test-key-0123456789"
 TOKEN = "test-token-abc"
@@ -75,7 +76,6 @@ class AzureOpenAIEmulator:
         ca.cert_pem.write_to_path(self.ca_file)
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         ca.issue_cert("localhost", "127.0.0.1", "openai.company.test").configure_cert(self._tls)
-        self._loop = asyncio.new_event_loop()
         self._writers: set[asyncio.StreamWriter] = set()
         self.port = 0
 
@@ -85,26 +85,9 @@ class AzureOpenAIEmulator:
 
     @contextmanager
     def running(self) -> Iterator[AzureOpenAIEmulator]:
-        thread = threading.Thread(target=self._loop.run_forever)
-        thread.start()
-        server = asyncio.run_coroutine_threadsafe(asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls), self._loop).result()
-        self.port = server.sockets[0].getsockname()[1]
-        try:
+        with listening(self._serve, self._writers, self._tls) as ports:
+            (self.port,) = ports
             yield self
-        finally:
-            asyncio.run_coroutine_threadsafe(self._stop(server), self._loop).result()
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            thread.join()
-            self._loop.close()
-
-    async def _stop(self, server: asyncio.Server) -> None:
-        server.close()
-        for writer in list(self._writers):
-            writer.transport.abort()
-        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1

@@ -12,7 +12,6 @@ import base64
 import hashlib
 import json
 import ssl
-import threading
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -31,6 +30,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.emulators.certificates import rsa_key
+from tests.emulators.listening import listening
 
 TENANT = "11111111-2222-3333-4444-555555555555"
 CLIENT = "66666666-7777-8888-9999-000000000000"
@@ -97,7 +97,6 @@ class EntraEmulator:
         if client_ca is not None:
             client_ca.configure_trust(self._tls)
             self._tls.verify_mode = ssl.CERT_REQUIRED
-        self._loop = asyncio.new_event_loop()
         self._writers: set[asyncio.StreamWriter] = set()
         self.port = 0
         self.metadata_port = 0
@@ -139,29 +138,9 @@ class EntraEmulator:
 
     @contextmanager
     def running(self) -> Iterator[EntraEmulator]:
-        thread = threading.Thread(target=self._loop.run_forever)
-        thread.start()
-        servers = [
-            asyncio.run_coroutine_threadsafe(asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=tls), self._loop).result() for tls in (self._tls, None)
-        ]
-        self.port, self.metadata_port = (server.sockets[0].getsockname()[1] for server in servers)
-        try:
+        with listening(self._serve, self._writers, self._tls, None) as ports:
+            self.port, self.metadata_port = ports
             yield self
-        finally:
-            asyncio.run_coroutine_threadsafe(self._stop(servers), self._loop).result()
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            thread.join()
-            self._loop.close()
-
-    async def _stop(self, servers: list[asyncio.Server]) -> None:
-        for server in servers:
-            server.close()
-        for writer in list(self._writers):
-            writer.transport.abort()
-        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1

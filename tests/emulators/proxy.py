@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from tests.emulators.listening import listening
 
 
 class Proxy:
@@ -18,31 +19,13 @@ class Proxy:
         self.asked: list[str] = []
         self.refused = 0
         self.port = 0
-        self._loop = asyncio.new_event_loop()
         self._writers: set[asyncio.StreamWriter] = set()
 
     @contextmanager
     def running(self) -> Iterator[Proxy]:
-        thread = threading.Thread(target=self._loop.run_forever)
-        thread.start()
-        server = asyncio.run_coroutine_threadsafe(asyncio.start_server(self._serve, "127.0.0.1", 0), self._loop).result()
-        self.port = server.sockets[0].getsockname()[1]
-        try:
+        with listening(self._serve, self._writers, None) as ports:
+            (self.port,) = ports
             yield self
-        finally:
-            asyncio.run_coroutine_threadsafe(self._stop(server), self._loop).result()
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            thread.join()
-            self._loop.close()
-
-    async def _stop(self, server: asyncio.Server) -> None:
-        server.close()
-        for writer in list(self._writers):
-            writer.transport.abort()
-        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)

@@ -1,0 +1,38 @@
+"""Servers of the emulators: an event loop in a thread of its own, so that a test may block."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@contextmanager
+def listening(serve: Serve, writers: set[asyncio.StreamWriter], *tls: ssl.SSLContext | None) -> Iterator[tuple[int, ...]]:
+    """The ports of one server for each TLS context (None: plain); at the end connections in ``writers`` are cut."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    servers = [asyncio.run_coroutine_threadsafe(asyncio.start_server(serve, "127.0.0.1", 0, ssl=context), loop).result() for context in tls]
+    try:
+        yield tuple(server.sockets[0].getsockname()[1] for server in servers)
+    finally:
+        asyncio.run_coroutine_threadsafe(_stop(servers, writers), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+async def _stop(servers: list[asyncio.Server], writers: set[asyncio.StreamWriter]) -> None:
+    for server in servers:
+        server.close()
+    for writer in list(writers):
+        writer.transport.abort()
+    others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
