@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 
 from ...core.documents import Document
 from ...core.identity import AccessScope
@@ -15,9 +16,10 @@ def visible(document: Document, scope: AccessScope) -> bool:
     return scope.system or (document.tenant == scope.tenant and not scope.principals.isdisjoint(document.acl))
 
 
-def scope_terms(scope: AccessScope) -> list[str]:
+@lru_cache(maxsize=256)  # whoever asks asks again; someone may be in a thousand groups (1.1 ms)
+def scope_terms(scope: AccessScope) -> tuple[str, ...]:
     """Whatever is indexed with one of these is visible to the scope, a system scope apart; each names tenant and principal both."""
-    return [principal_term(scope.tenant, principal) for principal in sorted(scope.principals)]
+    return tuple(principal_term(scope.tenant, principal) for principal in sorted(scope.principals))
 
 
 def principal_term(tenant: str, principal: str) -> str:

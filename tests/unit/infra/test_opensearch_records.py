@@ -51,7 +51,10 @@ def test_documents_chunks_and_vectors_come_back_as_they_were(item: DocumentWrite
     vectors = checked_vectors(item, DIMS)
     entries = [there_and_back(entry) for entry in records.chunk_entries(item, vectors, "r")]
     assert tuple(records.chunk_from(entry["payload"]) for entry in entries) == item.chunks
-    assert all(records.shown_from(entry["shown"]) == entry["payload"] or "vector" in entry["payload"] for entry in entries)
+    assert all(
+        shown == entry["payload"] or "vector" in entry["payload"]
+        for shown, entry in zip(records.shown_from([entry["shown"] for entry in entries]), entries, strict=True)
+    )
     found = records.vectors_from(entries, DIMS)
     assert found.shape == vectors.shape
     # A zero is a zero, whichever sign it had where its whole vector is one.

@@ -13,6 +13,7 @@ there, of either revision.
 from __future__ import annotations
 
 import base64
+import binascii
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -251,20 +252,22 @@ def chunk_from(payload: Payload) -> Chunk:
 
 def hit_from(payload: Payload, score: float, legs: Mapping[str, float]) -> Hit:
     """The hit of a chunk's payload."""
+    if dict in map(type, payload.values()):  # rare: to ask each value by itself takes twice as long
+        payload = {name: _unpack(value) for name, value in payload.items()}
     return Hit(
-        chunk_id=_unpack(payload["id"]),
-        document_id=_unpack(payload["document"]),
-        title=_unpack(payload["title"]),
-        text=_unpack(payload["text"]),
-        source=_unpack(payload["source"]),
-        score=score,
-        legs=legs,
-        page=_unpack(payload["page"]),
-        section=_unpack(payload["section"]),
-        start=_unpack(payload["start"]),
-        end=_unpack(payload["end"]),
-        position=_unpack(payload["position"]),
-        metadata=_unpack_metadata(payload["metadata"]),
+        payload["id"],
+        payload["document"],
+        payload["title"],
+        payload["text"],
+        payload["source"],
+        score,
+        legs,
+        payload["page"],
+        payload["section"],
+        payload["start"],
+        payload["end"],
+        payload["position"],
+        _unpack_metadata(payload["metadata"]),
     )
 
 
@@ -272,10 +275,11 @@ def _shown(payload: Payload) -> str:
     return base64.b64encode(dumps({name: value for name, value in payload.items() if name != "vector"})).decode()
 
 
-def shown_from(value: str) -> Payload:
-    """The payload of a chunk, from the doc values that searches read."""
-    payload: Payload = loads(base64.b64decode(f"{value}=="))  # the server leaves the padding out; more than is needed does no harm
-    return payload
+def shown_from(values: Sequence[str]) -> list[Payload]:
+    """The payloads of chunks, from the doc values that searches read, in order."""
+    # The server leaves the padding out; more than is needed does no harm. Parsed as one array: 25 us for ten, 45 one by one.
+    payloads: list[Payload] = loads(b"[" + b",".join([binascii.a2b_base64(value + "==") for value in values]) + b"]")
+    return payloads
 
 
 def vectors_from(entries: Sequence[Entry], dims: int) -> NDArray[np.float32]:
@@ -315,7 +319,11 @@ def _pack_metadata(metadata: Metadata) -> list[list[Any]]:
 
 
 def _unpack_metadata(pairs: Sequence[Sequence[Any]]) -> Metadata:
-    return {_unpack(key): tuple(_unpack(item) for item in value) if type(value) is list else _unpack(value) for key, value in pairs}
+    return {name if type(name) is str else _unpack(name): value if type(value) is str else _unpack_value(value) for name, value in pairs}
+
+
+def _unpack_value(value: Any) -> Any:
+    return tuple(map(_unpack, value)) if type(value) is list else _unpack(value)
 
 
 def _clean(text: str) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -78,9 +78,10 @@ class Question:
         assert self.vector is not None
         return query.nearest(self.vector, k, self.restriction if restricted_to is None else restricted_to)
 
-    def score(self, one: Found) -> float:
-        """Of a hit of a `query.ranked` search: what the query itself gave it."""
-        return float(one["sort"][0]) - self.added
+    def scores(self, found: Sequence[Found], *, cosine: bool = False) -> list[float]:
+        """Of hits of a `query.ranked` search: what the query itself gave each, or the cosine similarity that this stands for."""
+        scores = [float(one["sort"][0]) - self.added for one in found]
+        return [_cosine(score) for score in scores] if cosine else scores
 
     def words(self) -> Clause:
         return query.restricted(query.words(self.request.query, self.wording), self.restriction)
@@ -129,13 +130,12 @@ def one_leg(question: Question) -> Plan:
     (answer,) = yield [Search(body)]
     found = _hits(answer)
     page = found[: request.top_k]
-    hits = []
-    for one in page:
-        score = question.score(one) if lexical else _cosine(question.score(one))
+    ranked = []
+    for one, score in zip(page, question.scores(page, cosine=not lexical), strict=True):
         told = (_by_server(one, score, question) if lexical else cosine_account(score)) if request.explain else None
-        hits.append(_hit(one, score, {request.mode: score}, question, told))
+        ranked.append(_Ranked(one, score, {request.mode: score}, told))
     after = cursor_behind(page[-1], place.seen + len(page), question.mark) if len(found) > len(page) else None
-    return Outcome(tuple(hits), after)
+    return Outcome(_made(ranked, question), after)
 
 
 def _by_server(one: Found, score: float, question: Question) -> Account | None:
@@ -153,7 +153,7 @@ def completed(question: Question) -> Plan:
         Search(query.ranked(own_words, question.pool, shown=False)),
         Search(query.ranked(question.near(question.pool), question.pool, shown=False)),
     ]
-    lexical, vector = _by_key(own, question), {key: _cosine(score) for key, score in _by_key(near, question).items()}
+    lexical, vector = _by_key(own, question), _by_key(near, question, cosine=True)
     keys = sorted(lexical.keys() | vector.keys())
     # Of 100 questions on Cranfield 24 needed a third round with half a page more, 3 with two pages more.
     guess = _likely(keys, lexical, vector, question.request.tuning.vector_weight)[start : end + 2 * (end - start) + 10]
@@ -165,13 +165,13 @@ def completed(question: Question) -> Plan:
         fused = fusion.completed(knn_scores, bm25_scores, question.request.tuning.vector_weight)
         order = np.lexsort((np.arange(len(keys)), -fused)).tolist()
     shown |= yield from _missing(question, [keys[at] for at in order[start:end]], shown)
-    hits = []
+    ranked = []
     for at in order[start:end]:
         if keys[at] in shown:
             legs = {"bm25": float(bm25_scores[at]), "knn": float(knn_scores[at])}
             told = completed_account(at, knn_scores, bm25_scores, question.request.tuning) if question.request.explain else None
-            hits.append(_hit(shown[keys[at]], float(fused[at]), legs, question, told))
-    return Outcome(tuple(hits), cursors.encode(end, question.mark) if len(order) > end else None)
+            ranked.append(_Ranked(shown[keys[at]], float(fused[at]), legs, told))
+    return Outcome(_made(ranked, question), cursors.encode(end, question.mark) if len(order) > end else None)
 
 
 def _likely(keys: Sequence[Key], lexical: Mapping[Key, float], vector: Mapping[Key, float], weight: float) -> list[Key]:
@@ -200,7 +200,7 @@ def _scores(
         searches.append(_shown(question, guess))
     answers = iter((yield searches) if searches else ())
     bm25 = _by_key(next(answers), question) if any_words else dict.fromkeys(keys, 0.0)
-    exact = dict(vector) | ({key: _cosine(score) for key, score in _by_key(next(answers), question).items()} if gap else {})
+    exact = dict(vector) | (_by_key(next(answers), question, cosine=True) if gap else {})
     return bm25, exact, {key_of(one): one for one in _hits(next(answers))} if guess else {}
 
 
@@ -240,11 +240,11 @@ def _hybrid(question: Question) -> Generator[list[Search], list[Any], Outcome | 
     ranking = in_order(found)
     page = ranking[start:end]
     marked = (yield from _missing(question, [key_of(one) for one in page], {})) if question.marks is not None else {}
-    hits = []
+    page_hits = []
     for one in page:
         legs = _legs(one)
-        hits.append(_hit({**one, **_marks_of(marked.get(key_of(one)))}, float(one["_score"]), legs, question, _by_pipeline(one, legs, question)))
-    return Outcome(tuple(hits), cursors.encode(end, question.mark) if len(ranking) > end else None)
+        page_hits.append(_Ranked({**one, **_marks_of(marked.get(key_of(one)))}, float(one["_score"]), legs, _by_pipeline(one, legs, question)))
+    return Outcome(_made(page_hits, question), cursors.encode(end, question.mark) if len(ranking) > end else None)
 
 
 def _by_pipeline(one: Found, legs: Mapping[str, float], question: Question) -> Account | None:
@@ -281,19 +281,19 @@ def _fused_here(question: Question) -> Plan:
     rows, scores = fused.ids[start:end].tolist(), fused.scores[start:end].tolist()
     shown = yield from _missing(question, [keys[at] for at in rows], {})
     raw = {name: dict(zip(leg.ids.tolist(), leg.scores.tolist(), strict=True)) for name, leg in legs.items()}
-    hits = []
+    ranked = []
     for at, score in zip(rows, scores, strict=True):
         if keys[at] in shown:
             own = {name: values[at] for name, values in raw.items() if at in values}
             told = server_account(at, legs["knn"], legs["bm25"], tuning) if question.request.explain else None
-            hits.append(_hit(shown[keys[at]], score, own, question, told))
-    return Outcome(tuple(hits), cursors.encode(end, question.mark) if len(keys) > end else None)
+            ranked.append(_Ranked(shown[keys[at]], score, own, told))
+    return Outcome(_made(ranked, question), cursors.encode(end, question.mark) if len(keys) > end else None)
 
 
 def _leg(answer: Any, row: Mapping[Key, int], question: Question, *, cosine: bool = False) -> fusion.Leg:
     found = _hits(answer)
-    scores = [_cosine(question.score(one)) if cosine else question.score(one) for one in found]
-    return fusion.Leg(np.array([row[key_of(one)] for one in found], dtype=np.int64), np.array(scores, dtype=np.float64))
+    rows = np.array([row[key_of(one)] for one in found], dtype=np.int64)
+    return fusion.Leg(rows, np.array(question.scores(found, cosine=cosine), dtype=np.float64))
 
 
 def _missing(question: Question, keys: Sequence[Key], known: Mapping[Key, Found]) -> Generator[list[Search], list[Any], dict[Key, Found]]:
@@ -314,14 +314,29 @@ def _extras(question: Question) -> dict[str, Any]:
     return question.marking | {"explain": True} if question.request.explain and question.request.mode == "bm25" else question.marking
 
 
-def _hit(one: Found, score: float, legs: Mapping[str, float], question: Question, told: Account | None = None) -> Hit:
-    hit = hit_from(shown_from(one["fields"][fields.SHOWN][0]), score, legs)
+class _Ranked(NamedTuple):
+    """One hit in its place."""
+
+    found: Found
+    score: float
+    legs: Mapping[str, float]
+    told: Account | None
+
+
+def _made(ranked: Sequence[_Ranked], question: Question) -> tuple[Hit, ...]:
+    payloads = shown_from([one.found["fields"][fields.SHOWN][0] for one in ranked])
+    hits = [hit_from(payload, one.score, one.legs) for payload, one in zip(payloads, ranked, strict=True)]
+    if question.marks is not None or question.request.explain:
+        hits = [_told(hit, one, question) for hit, one in zip(hits, ranked, strict=True)]
+    return tuple(hits)
+
+
+def _told(hit: Hit, one: _Ranked, question: Question) -> Hit:
+    """With the marks and the account that were asked for."""
     if question.marks is not None:
-        texts = one.get("highlight", {}).get(fields.TEXT, ())
+        texts = one.found.get("highlight", {}).get(fields.TEXT, ())
         hit = replace(hit, highlights=question.marks.places("".join(texts), query.clean(hit.text)))
-    if question.request.explain:
-        hit = replace(hit, explanation=told or one.get("_explanation"))
-    return hit
+    return replace(hit, explanation=one.told or one.found.get("_explanation")) if question.request.explain else hit
 
 
 def _hits(answer: Any) -> list[Found]:
@@ -330,9 +345,10 @@ def _hits(answer: Any) -> list[Found]:
     return found
 
 
-def _by_key(answer: Any, question: Question) -> dict[Key, float]:
+def _by_key(answer: Any, question: Question, *, cosine: bool = False) -> dict[Key, float]:
     """The score of each hit of a `query.ranked` search, in its order."""
-    return {key_of(one): question.score(one) for one in _hits(answer)}
+    found = _hits(answer)
+    return dict(zip(map(key_of, found), question.scores(found, cosine=cosine), strict=True))
 
 
 def _ids(keys: Sequence[Key]) -> list[str]:

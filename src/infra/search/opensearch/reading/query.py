@@ -153,7 +153,9 @@ def among(ids: Sequence[str]) -> Clause:
 
 def ranked(query: Clause, size: int, *, shown: bool, after: Sequence[Any] | None = None) -> dict[str, Any]:
     """The best ``size``, in the one order, their keys in ``sort``; beyond ``after``, the ``sort`` of the last hit before."""
-    body = {"size": size, "query": query, "sort": SORT, **(SHOWN if shown else KEYS)}
+    body = {"size": size, "query": query, "sort": SORT, **KEYS}
+    if shown:
+        body["docvalue_fields"] = [fields.SHOWN]  # the keys are in `sort`
     return body if after is None else {**body, "search_after": list(after)}
 
 

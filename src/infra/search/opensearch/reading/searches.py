@@ -96,7 +96,8 @@ class Reader:
         capabilities = await self._prober.current()
         if any(request.mode != "bm25" for request in requests):
             capabilities.check_vectors(self._transport.host)
-        questions = [replace(question, added=capabilities.added) for question in questions]
+        if capabilities.added:
+            questions = [replace(question, added=capabilities.added) for question in questions]
         runs = [_Run(question, _plan(question, capabilities), capabilities.caveats) for question in questions]
         for run in runs:
             run.advance(None)

@@ -52,6 +52,16 @@ class Sender:
         Raises:
             RagError: the first failure.
         """
+        if len(searches) == 1:
+            answers = [await self._alone(searches[0], preferences[0])]
+        else:
+            answers = await self._several(searches, preferences)
+        for answer, reasons in zip(answers, partial, strict=True):
+            if not isinstance(answer, Refused):
+                reasons.update(check_whole(answer, self._allow_partial, host=self._transport.host, index=self._alias))
+        return answers
+
+    async def _several(self, searches: Sequence[Search], preferences: Sequence[str]) -> list[Any]:
         # What a server cannot parse fails a multi-search as a whole.
         together = [at for at, search in enumerate(searches) if not (search.leg_scores or search.refusable)] if self._multi else []
         if len(together) == 1:
@@ -63,11 +73,7 @@ class Sender:
         else:
             singles, multiple = await _all(alone), await self._many(searches, preferences, together)
         rest = iter(singles)
-        answers = [multiple[at] if at in inside else next(rest) for at in range(len(searches))]
-        for answer, reasons in zip(answers, partial, strict=True):
-            if not isinstance(answer, Refused):
-                reasons.update(check_whole(answer, self._allow_partial, host=self._transport.host, index=self._alias))
-        return answers
+        return [multiple[at] if at in inside else next(rest) for at in range(len(searches))]
 
     async def _alone(self, search: Search, preference: str) -> Any:
         params = {"preference": preference} if preference else {}

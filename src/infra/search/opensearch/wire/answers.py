@@ -32,7 +32,9 @@ _SIGNS: Final[Mapping[str, tuple[str, ...]]] = {
 """What tells OpenSearch's answer about an index from a gateway's ``{"status": "ok"}``, by the end of the path; one of them is there."""
 
 
-def understood(answer: Answer, loads: Callable[[bytes], Any], *, method: str, path: str, host: str, index: str = "") -> tuple[int, Any] | Failure:
+def understood(
+    answer: Answer, loads: Callable[[bytes], Any], *, method: str, path: str, host: str, index: str = "", credential: str = "search.username"
+) -> tuple[int, Any] | Failure:
     """Status and value where OpenSearch answered, for better or worse; a failure else.
 
     Args:
@@ -40,6 +42,7 @@ def understood(answer: Answer, loads: Callable[[bytes], Any], *, method: str, pa
         method: of the request, as is `path`.
         host: `scheme://host:port`, for errors; no credentials.
         index: that the request is about; where it is about one, the answer has to look like it.
+        credential: the key of the credential that was shown, for errors.
     """
     status = answer.status
     try:
@@ -49,7 +52,8 @@ def understood(answer: Answer, loads: Callable[[bytes], Any], *, method: str, pa
     if 400 <= status < 500 and status not in _RAISED:
         return status, value
     if not 200 <= status < 300:
-        return classify(status, value, host, index, retry_after_s=retry_after(answer.headers.get("retry-after"), time.time()))
+        wait_s = retry_after(answer.headers.get("retry-after"), time.time())
+        return classify(status, value, host, index, retry_after_s=wait_s, credential=credential)
     if method == "HEAD":
         return status, None
     kind = answer.headers.get("content-type", "")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from .....errors import (
     ConflictError,
@@ -30,10 +30,13 @@ from .....errors import (
     ServiceUnavailableError,
     WriteBlockedError,
 )
-from ....hops import Hop, error_of
+from ....hops import Hop, error_of, foreign
 from ....network.faults import Fault
 from .aws import aws_refusal
 from .refusals import Refusal, causes, shortened, without_account
+
+if TYPE_CHECKING:
+    from ....config import SearchCfg
 
 _BYTES = re.compile(r"operation_bytes=(\d+).*?max_coordinating_and_primary_bytes=(\d+)", re.DOTALL)
 _LIMIT = re.compile(r"larger than the limit of \[(\d+)/.*?new bytes reserved: \[(\d+)/", re.DOTALL)
@@ -58,7 +61,7 @@ class Failure:
     retry_after_s: float | None = None
 
 
-def classify(status: int, body: object, host: str, index: str = "", *, retry_after_s: float | None = None) -> Failure:
+def classify(status: int, body: object, host: str, index: str = "", *, retry_after_s: float | None = None, credential: str = "search.username") -> Failure:
     """The failure that an answer stands for.
 
     Args:
@@ -67,8 +70,9 @@ def classify(status: int, body: object, host: str, index: str = "", *, retry_aft
         host: `scheme://host:port`, for the error; no credentials.
         index: that was asked, for the error.
         retry_after_s: what the server asked to wait.
+        credential: the key of the credential that was shown.
     """
-    refusal = Refusal(status, tuple(causes(body)), "" if isinstance(body, Mapping) else str(body or ""), host, index)
+    refusal = Refusal(status, tuple(causes(body)), "" if isinstance(body, Mapping) else str(body or ""), host, index, credential)
     rules = (*_BY_CAUSE, _BY_STATUS.get(status, _by_range))
     failure = next(found for rule in rules if (found := rule(refusal)) is not None)
     if retry_after_s is None:
@@ -246,7 +250,8 @@ def _overloaded(refusal: Refusal) -> OverloadedError:
     return OverloadedError(
         f"OpenSearch has no room for the request now{refusal.where}: {refusal.reason or f'HTTP {refusal.status}'}.",
         hop=refusal.host,
-        hint="Try again later; if it keeps happening, send less at once or add nodes.",
+        setting="search.max_retries",
+        hint="Try again later; if it keeps happening, send less at once or add nodes; more repeats wait longer.",
     )
 
 
@@ -261,7 +266,7 @@ def _unauthenticated(refusal: Refusal) -> Failure:
         ServiceCredentialsError(
             "OpenSearch does not accept this server's credential (HTTP 401).",
             hop=refusal.host,
-            setting="search.username",
+            setting=refusal.credential,
             hint="Check [search] username and password, bearer_token or use_aws_auth, and the client certificate of [network].",
         )
     )
@@ -274,7 +279,7 @@ def _forbidden(refusal: Refusal) -> Failure:
     error = ServicePermissionError(
         f"OpenSearch does not let this server do that{refusal.where} (HTTP 403): {without_account(refusal.reason) or 'no reason given'}.",
         hop=refusal.host,
-        setting="search.index_alias" if refusal.index else "search.username",
+        setting="search.index_alias" if refusal.index else refusal.credential,
         hint="Give its user or role the permission, on the index behind the alias too.",
     )
     error.said = refusal.reason
@@ -289,17 +294,23 @@ def _not_found(refusal: Refusal) -> Failure:
 
 def not_opensearch(host: str, what: str) -> ForeignServiceError:
     """The error of an answer that OpenSearch does not give: a web page, a login, another service."""
-    hint = "Check address and port, and what lies before the cluster."
-    return ForeignServiceError(f"What answered ({what}) is not OpenSearch.", hop=host, setting="search.host", hint=hint)
+    return foreign(opensearch_hop(host), what)
 
 
 def _proxy(refusal: Refusal) -> Failure:
-    return Failure(error_of(Fault("proxy-auth", at_proxy=True, status=407), opensearch_hop(refusal.host)), unsent=True)
+    return Failure(error_of(Fault("proxy-auth", at_proxy=True, status=refusal.status), opensearch_hop(refusal.host)), unsent=True)
 
 
-def opensearch_hop(host: str, proxy: str = "") -> Hop:
+def opensearch_hop(host: str) -> Hop:
     """The way to a host of the cluster, for errors."""
-    return Hop("OpenSearch", host, "search.host", timeout_setting="search.timeout_s", connect_setting="search.connect_timeout_s", proxy=proxy)
+    return Hop("OpenSearch", host, "search.host", "search.timeout_s", "search.connect_timeout_s", repeats_setting="search.max_retries")
+
+
+def credential_setting(cfg: SearchCfg) -> str:
+    """The key of the credential that `[search]` shows to the cluster."""
+    if cfg.use_aws_auth:
+        return "search.use_aws_auth"
+    return "search.bearer_token" if cfg.bearer_token else "search.username"
 
 
 def _large(refusal: Refusal) -> Failure:
@@ -312,7 +323,10 @@ def _busy(refusal: Refusal) -> Failure:
 
 def _gateway_timeout(refusal: Refusal) -> Failure:
     error = DeadlineExceededError(
-        f"A gateway before OpenSearch waited in vain{refusal.where} (HTTP 504).", hop=refusal.host, hint="Look at the cluster's load."
+        f"A gateway before OpenSearch waited in vain{refusal.where} (HTTP 504).",
+        hop=refusal.host,
+        setting="search.host",
+        hint="Look at the cluster's load, and at the gateway.",
     )
     return Failure(error, transient=True, counts=True)
 
@@ -324,7 +338,8 @@ def _unavailable(refusal: Refusal) -> Failure:
         hint = "No shard of the index can answer: it is still starting, or look at the cluster's health."
     else:
         hint = "Try again later; look at the cluster's health."
-    error = ServiceUnavailableError(f"OpenSearch is not available{refusal.where} (HTTP {refusal.status}){refusal.because}.", hop=refusal.host, hint=hint)
+    text = f"OpenSearch is not available{refusal.where} (HTTP {refusal.status}){refusal.because}."
+    error = ServiceUnavailableError(text, hop=refusal.host, setting="search.host", hint=hint)
     return Failure(error, transient=True, counts=refusal.status in _UNAVAILABLE)
 
 
@@ -338,9 +353,8 @@ def _by_range(refusal: Refusal) -> Failure:
     if refusal.status < 500:
         return _bad_request(refusal)
     # Not repeated and not counted: a 500 is what one request brought about, and it would again.
-    return Failure(
-        ServiceUnavailableError(f"OpenSearch failed{refusal.where} (HTTP {refusal.status}){refusal.because}.", hop=refusal.host, hint="Its log tells more.")
-    )
+    text, hint = f"OpenSearch failed{refusal.where} (HTTP {refusal.status}){refusal.because}.", "Its log tells more."
+    return Failure(ServiceUnavailableError(text, hop=refusal.host, setting="search.host", hint=hint))
 
 
 _Rule = Callable[[Refusal], Failure | None]

@@ -30,6 +30,8 @@ class Refusal:
     """A body that is not a JSON object, to look for what is known. Never repeated: what lies before a cluster echoes requests, or sends pages."""
     host: str
     index: str
+    credential: str = "search.username"
+    """The key of the credential that this server shows."""
 
     def cause(self, *kinds: str) -> tuple[str, str, Mapping[str, Any]] | None:
         """The first cause of one of these types."""

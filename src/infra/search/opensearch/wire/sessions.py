@@ -128,13 +128,13 @@ class Sessions:
         if fault.kind == "not-http":
             return Failure(found)
         if fault.kind == "reset" and host.startswith("http:"):
-            found.hint = "Try again; check whether the port wants https ([search] host), and look at what lies before the cluster."
+            found.hint = "Try again; check whether the port wants https (search.host), and look at what lies before the cluster."
         return Failure(found, transient=True, counts=True)
 
     def _hop(self, host: str) -> Hop:
         parts = urlsplit(host)
         proxy = self._network.proxy_for(parts.hostname or "", parts.port, parts.scheme)
-        return opensearch_hop(host, proxy.url if proxy else "")
+        return opensearch_hop(host).through(proxy)
 
 
 def _authorization(cfg: SearchCfg) -> dict[str, str]:

@@ -24,7 +24,7 @@ from ....resilience.breaker import Breaker, Breakers, Permit, Rules
 from ....resilience.deadline import current, remaining
 from ....resilience.retry import Retries, RetryBudget, RetryPolicy
 from .answers import understood
-from .failures import Failure, classify
+from .failures import Failure, classify, credential_setting
 from .hosts import Host, parse_hosts
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ class Transport:
         self._cfg = cfg
         self._network = network
         self._signer = signer
+        self._credential = credential_setting(cfg)
         self.breakers = Breakers(Rules(cfg.breaker_failures, cfg.breaker_reset_s))
         self._nodes = tuple(_Node(host, str(host), self.breakers.of(str(host))) for host in parse_hosts(cfg.host))
         self.budget = RetryBudget()
@@ -249,7 +250,12 @@ class Transport:
             return self._explained(error, node)
         except self._sessions.failures as error:
             return self._explained(error, node)
-        return understood(answer, self._serializer.loads, method=request.method, path=request.path, host=node.name, index=request.index)
+        found = understood(
+            answer, self._serializer.loads, method=request.method, path=request.path, host=node.name, index=request.index, credential=self._credential
+        )
+        if isinstance(found, Failure) and not found.error.proxy:
+            found.error.proxy = connection.proxy
+        return found
 
     def _explained(self, error: Exception, node: _Node) -> Failure:
         if self._closed:  # by us, in the middle of it
