@@ -295,7 +295,7 @@ def bodies(required: str) -> st.SearchStrategy[Any]:
 
 @pytest.mark.parametrize(("path", "required"), [("/v1/search", "query"), ("/v1/chat", "message")])
 def test_no_body_whatever_it_holds_is_more_than_the_callers_mistake(client: httpx2.Client, path: str, required: str) -> None:
-    @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+    @settings(max_examples=120, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
     @given(bodies(required))
     def check(body: Any) -> None:
         response = client.post(path, content=json.dumps(body), headers={"content-type": "application/json"})
@@ -309,7 +309,7 @@ def test_no_body_whatever_it_holds_is_more_than_the_callers_mistake(client: http
     check()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+@settings(max_examples=60, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
 @given(
     data=st.binary(max_size=200),
     path=st.sampled_from(["/v1/search", "/v1/chat", "/v1/documents"]),
@@ -321,7 +321,7 @@ def test_no_bytes_break_the_server(handbook_server: Any, data: bytes, path: str,
     assert response.headers["content-type"] == PROBLEM
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+@settings(max_examples=60, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
 @given(identifier=st.text(min_size=1, max_size=30), rest=st.sampled_from(["", "/file", "/passages"]))
 def test_no_id_breaks_the_server(handbook_server: Any, identifier: str, rest: str) -> None:
     encoded = quote(identifier.encode("utf-8", "replace"), safe="")

@@ -332,7 +332,7 @@ def test_a_hyphen_at_the_end_of_a_pdf_line_stays_where_it_stands() -> None:
 
 
 @pytest.mark.parametrize("content_type", SOUND)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_a_damaged_file_is_read_or_reported_but_never_fails_otherwise(content_type: str, data: st.DataObject) -> None:
     name, make = SOUND[content_type]
@@ -346,7 +346,7 @@ def test_a_damaged_file_is_read_or_reported_but_never_fails_otherwise(content_ty
         check(load(bytes(broken), name))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(max_size=400), st.sampled_from(["a.txt", "a.md", "a.html"]))
 def test_any_text_is_read_or_reported(text: str, name: str) -> None:
     with suppress(DocumentError):

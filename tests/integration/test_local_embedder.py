@@ -51,7 +51,7 @@ async def test_meaning_is_kept(embedder: LocalEmbedder) -> None:
     assert question @ near > question @ far + 0.1
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(st.text(max_size=60), min_size=1, max_size=9), data=st.data())
 def test_a_vector_depends_on_its_text_alone(model_cache: Path, texts: list[str], data: st.DataObject) -> None:
     order = data.draw(st.permutations(range(len(texts))))

@@ -71,7 +71,7 @@ ALPHABET = "abcdefgs ABC'’.,-_019éüßøİΣς\u00a0\u2003\u200b\t\n\x00½⑴
 TEXTS = st.text(alphabet=st.sampled_from(ALPHABET), max_size=200) | st.text(st.characters(max_codepoint=0x24F, exclude_categories=("Cs", "Cn")), max_size=200)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(TEXTS)
 @example("x" * 254 + " " + "y" * 255 + " " + "z" * 300)
 @example("O'Neill's 3.14 + 1,000,000 e-mail foo_bar C++ café CAFÉ naïve Straße İstanbul")
@@ -81,7 +81,7 @@ def test_texts_become_the_terms_of_the_embedded_engine(analyse: Analyse, text: s
     assert analyse("rag_body", prepared) == analyzer().analyze(prepared)
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(TEXTS)
 def test_a_question_counts_each_word_once_in_order(analyse: Analyse, text: str) -> None:
     prepared = segment_query(text)

@@ -28,7 +28,7 @@ TEXTS = [
     "电表 ﬁle",
 ]
 SYNTAX = "+-&|!(){}[]^\"~*?:\\/<>=@#' \x00\ud800\u202e"
-relaxed = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+relaxed = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 Outcome = tuple[str, Any]
 Both = Callable[[Callable[[SearchClient], Awaitable[Any]]], tuple[Outcome, Outcome]]

@@ -199,7 +199,7 @@ def test_a_batch_whose_answer_was_lost_is_sent_again(error: Exception) -> None:
     assert {tuple(keys) for keys in server.requests} == {tuple(f"k{number}" for number in range(7))}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 120), st.integers(60, 5_000))
 def test_what_is_too_large_is_halved_until_it_fits_and_what_never_does_is_reported(count: int, limit: int) -> None:
     def refuse(keys: list[str], size: int) -> None:
@@ -242,7 +242,7 @@ def test_a_deadline_ends_the_repeats() -> None:
     assert len(server.requests) < 20
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32), st.integers(1, 300), st.integers(1, 50), st.integers(1, 4))
 def test_whatever_is_refused_for_a_moment_everything_is_taken_once_in_the_end(seed: int, count: int, size: int, parallel: int) -> None:
     rng = random.Random(seed)

@@ -115,7 +115,7 @@ def build(folder: Path, chosen: frozenset[str], values: dict[str, str]) -> Setti
 
 
 class TestPrecedence:
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(chosen=st.frozensets(st.sampled_from(LAYERS)), seed=st.integers(0, 1000))
     def test_the_highest_layer_wins_and_shadows_exactly_the_others(self, tmp_path_factory: pytest.TempPathFactory, chosen: frozenset[str], seed: int) -> None:
         rng = random.Random(seed)
@@ -161,7 +161,6 @@ class TestPrecedence:
         assert load_settings(write(tmp_path, f"[features]\nupload = {text}"), environ={}).features.upload is value
 
     @given(items=st.lists(st.from_regex(r"[a-z0-9.*:/-]+", fullmatch=True), max_size=6))
-    @settings(deadline=None)
     def test_lists_are_separated_by_commas(self, items: list[str]) -> None:
         assert load_settings([], {"network.no_proxy": " , ".join(items)}, environ={}).network.no_proxy == tuple(items)
 
@@ -285,7 +284,6 @@ class TestSettings:
 
     @given(value=st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1))
     @example("${X}")
-    @settings(deadline=None)
     def test_environment_values_are_taken_as_they_are(self, value: str) -> None:
         loaded = load_settings([], environ={"RAG_CHAT__MODEL": value, "X": "no"}) if value.strip() else None
         assert loaded is None or loaded.chat.model == value

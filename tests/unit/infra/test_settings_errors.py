@@ -95,7 +95,7 @@ SECRETS = [spec for keys in schema().values() for spec in keys.values() if spec.
 DISTURBANCES = ["", "${", "${X", "${X}", "*", "&", "!", "!a!", "%", "@", '"', "'", "{", "[", "|", ": ", " #", "\t", "\n", "\\", "}", "\n - "]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     spec=st.sampled_from(SECRETS),
     before=st.sampled_from(DISTURBANCES),

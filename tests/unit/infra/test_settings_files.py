@@ -43,7 +43,7 @@ INI_LINES = st.lists(
 
 @given(text=INI_LINES)
 @example("[a]\nk = 1\n\n  more\n# c\n  again\n\n[b]")
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_ini_is_read_as_configparser_reads_it(folder: Path, text: str) -> None:
     reference = configparser.RawConfigParser()
     try:
@@ -90,7 +90,7 @@ def as_text(value: object) -> str | None:
 
 
 @given(tree=TREES, indent=st.sampled_from([None, 0, 2]), name=st.sampled_from(["f.json", "f.yaml"]))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_json_and_yaml_keep_every_scalar_as_it_was_written(folder: Path, tree: dict[str, dict[str, object]], indent: int | None, name: str) -> None:
     text = json.dumps(tree, indent=indent) if name == "f.json" else yaml.safe_dump({s: {k: as_texts(v) for k, v in keys.items()} for s, keys in tree.items()})
     parsed = parse(folder, text, name)
