@@ -1,0 +1,32 @@
+"""`rag doctor`: what works and what does not, hop by hop, and how to mend it."""
+
+from __future__ import annotations
+
+import click
+
+from .common import EXIT_FAILED, CommandContext, common_options, plain
+
+
+@click.command("doctor")
+@click.option("--hop", "hops", multiple=True, metavar="NAME", help="Check this hop only; may be repeated.")
+@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0.5), default=20.0, show_default=True, help="Seconds a hop may take; all run side by side.")
+@click.option("--fix-hints", is_flag=True, help="Print the lines of an INI file that would mend what was found.")
+@common_options
+def command(context: CommandContext, hops: tuple[str, ...], timeout_s: float, fix_hints: bool) -> None:
+    """Check the configuration hop by hop: name, connection, proxy, TLS, identity, service.
+
+    Nothing is created or written. A chat model is asked for one token, an embedding model for one vector; both cost that.
+    Exit codes: 0 no hop failed, 1 one did, 2 the configuration cannot be loaded.
+    """
+    from ..infra.doctor import as_json, diagnose
+    from .doctor_view import hint_lines, show
+
+    report = context.run(diagnose(context.settings, timeout_s=timeout_s, hops=hops))
+    if context.json:
+        context.emit(as_json(report))
+    elif fix_hints:
+        click.echo(plain(hint_lines(report)))
+    else:
+        show(report)
+    if not report.ok:
+        raise SystemExit(EXIT_FAILED)

@@ -1,0 +1,110 @@
+"""How a diagnosis looks: a table on a terminal, lines elsewhere, INI for `--fix-hints`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from .common import plain, printable
+
+if TYPE_CHECKING:
+    from ..infra.doctor import Finding, HopReport, Report, StepReport
+
+_MARKS = {"ok": "ok", "warning": "warning", "failed": "FAILED", "not reached": "not reached"}
+_COLOURS = {"ok": "green", "warning": "yellow", "failed": "red", "not reached": "bright_black"}
+
+
+def show(report: Report) -> None:
+    """Print the report."""
+    if sys.stdout.isatty():
+        _table(report)
+    else:
+        for line in lines(report):
+            click.echo(line)
+    click.echo(summary(report), err=False)
+
+
+def lines(report: Report) -> list[str]:
+    """One line a step, and below it what is wrong and what to do."""
+    found = []
+    for hop in report.hops:
+        found.append(f"{hop.hop}  {printable(hop.address)}".rstrip() + f"  {_MARKS[hop.status]}")
+        for step in hop.steps:
+            found.append(f"  {step.step:<12} {_MARKS[step.status]:<12} {plain(step.finding.message)}".rstrip())
+            found += [f"    {plain(text)}" for text in _advice(step)]
+    return found
+
+
+def summary(report: Report) -> str:
+    failed = [hop.hop for hop in report.hops if hop.status == "failed"]
+    warned = [hop.hop for hop in report.hops if hop.status == "warning"]
+    parts = [f"{len(report.hops)} hops in {report.took_ms / 1000:.1f} s"]
+    parts.append(f"failed: {', '.join(failed)}" if failed else "none failed")
+    parts += [f"warnings: {', '.join(warned)}"] if warned else []
+    costs = [hop.cost for hop in report.hops if hop.cost and hop.steps[-1].status != "not reached"]
+    parts += [f"asked for {' and '.join(costs)}"] if costs else []
+    return "; ".join(parts) + "."
+
+
+def _advice(step: StepReport) -> list[str]:
+    """What is wrong with a step, below its line: setting, its source, what to do."""
+    found = []
+    for finding in ([step.finding] if step.status == "failed" else []) + list(step.warnings):
+        if finding is not step.finding:
+            found.append(f"warning: {finding.message}")
+        if finding.setting:
+            found.append(f"setting: {finding.setting} ({finding.source})")
+        if finding.hint:
+            found.append(f"fix: {finding.hint}")
+    return found
+
+
+def _table(report: Report) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(show_lines=False, pad_edge=False)
+    for name in ("Hop", "Step", "State", "What"):
+        table.add_column(name, overflow="fold", no_wrap=name != "What")
+    for hop in report.hops:
+        for place, step in enumerate(hop.steps):
+            what = "\n".join([plain(step.finding.message), *map(plain, _advice(step))]).strip()
+            colour = _COLOURS[step.status]
+            name = f"{hop.hop}" if place == 0 else ""
+            table.add_row(name, step.step, f"[{colour}]{_MARKS[step.status]}[/]", escape(what), end_section=place == len(hop.steps) - 1)
+    Console().print(table)
+
+
+def hint_lines(report: Report) -> str:
+    """What would mend the failures, as an INI file: lines that only a person can complete are commented out."""
+    sections: dict[str, list[str]] = {}
+    for hop, step, finding in report.fixes:
+        for fix in finding.fixes:
+            section, _, key = fix.key.partition(".")
+            block = sections.setdefault(section, [])
+            if any(line.removeprefix("# ").startswith(f"{key} =") for line in block):
+                continue
+            block.append(f"# {hop.hop}, {step.step}: {_one_line(fix.note or finding.message)}")
+            block.append(f"{'' if fix.ready else '# '}{key} = {_one_line(fix.value)}")
+    if not sections:
+        return _without_lines(report)
+    return "\n\n".join("\n".join([f"[{section}]", *block]) for section, block in sections.items())
+
+
+def _without_lines(report: Report) -> str:
+    failed = [hop for hop in report.hops if hop.status == "failed"]
+    if not failed:
+        return "# Nothing failed that a line of configuration would mend."
+    return "\n".join(f"# {hop.hop}, {hop.step}: {_one_line(_advised(hop))}" for hop in failed)
+
+
+def _advised(hop: HopReport) -> str:
+    finding: Finding = hop.worst.told
+    return f"{finding.message} {finding.hint}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,38 @@
+"""What the certificates of a failed handshake say. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from ..network.faults import FaultKind
+from .handshake import Seen
+
+SOON_DAYS = 30
+
+
+def day(moment: float) -> str:
+    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d}"
+
+
+def missing_authority(chain: Sequence[Seen]) -> str:
+    """The authority that would have to be trusted: who issued the last certificate that was sent."""
+    return chain[-1].issuer if chain else ""
+
+
+def why(kind: FaultKind, chain: Sequence[Seen], host: str) -> str:
+    """What the peer's certificates add to OpenSSL's words; empty where there are none, or nothing to add."""
+    if not chain:
+        return ""
+    leaf = chain[0]
+    if kind == "tls-expired":
+        late = next((one for one in chain if one.not_after < datetime.now(UTC).timestamp()), leaf)
+        return f"The certificate of {late.subject}, signed by {late.issuer}, ended on {day(late.not_after)}."
+    if kind == "tls-name":
+        return f"It is for {', '.join(leaf.names) or leaf.subject}, not for {host}; signed by {leaf.issuer}."
+    if kind == "tls-authority":
+        if len(chain) == 1 and leaf.self_signed:
+            return f"It is self-signed ({leaf.subject}), by no authority."
+        sent = "" if len(chain) > 1 else " (it sends no intermediate certificate)"
+        return f"It is signed by {leaf.issuer}; the authority that is missing here is {missing_authority(chain)}{sent}."
+    return f"It is signed by {leaf.issuer}."

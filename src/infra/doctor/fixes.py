@@ -1,0 +1,114 @@
+"""From what is wrong to the lines of configuration that would mend it. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from ...errors import RagError
+from ..network.faults import Fault, FaultKind
+from .certificates import missing_authority
+from .handshake import Seen
+from .report import Fix
+from .targets import Target
+
+if TYPE_CHECKING:
+    from ..config import Settings
+
+PROXY_EXAMPLE = "http://proxy.example.com:8080"
+CA_EXAMPLE = "/etc/ssl/company-ca.pem"
+_DIMS = re.compile(r"vectors have (\d+) dimensions")
+
+
+def direct(settings: Settings, host: str, note: str) -> Fix:
+    """The host goes round the proxy, beside those that do already."""
+    return Fix("network.no_proxy", ", ".join([*settings.network.no_proxy, host]), note=note)
+
+
+def of_proxy(settings: Settings, target: Target, status: int) -> list[Fix]:
+    """What the proxy's refusal asks for."""
+    if status == 407:
+        note = "Best in a secret file, or as ${VARIABLE}; never in this file."
+        user = Fix("network.proxy_username", settings.network.proxy_username or "your-user", ready=False, note="The user that the proxy knows.")
+        return [user, Fix("network.proxy_password", "${PROXY_PASSWORD}", ready=False, note=note)]
+    return [direct(settings, target.host, "If this host can be reached without the proxy; else have it allowed there.")]
+
+
+def of_fault(settings: Settings, target: Target, fault: Fault) -> list[Fix]:
+    """What helps where there is no connection at all."""
+    proxied = fault.at_proxy
+    if proxied or target.kind == "proxy":
+        return (
+            [Fix("network.proxy", PROXY_EXAMPLE, ready=False, note="The proxy's right address.")]
+            if fault.kind in ("name", "refused", "connect-timeout")
+            else []
+        )
+    if fault.kind in ("name", "connect-timeout", "no-route") and target.kind != "postgres":
+        has = settings.network.proxy is not None or settings.network.https_proxy is not None
+        return [] if has else [Fix("network.proxy", PROXY_EXAMPLE, ready=False, note="If this network is left through a proxy.")]
+    return []
+
+
+def of_tls(settings: Settings, target: Target, kind: FaultKind, chain: Sequence[Seen]) -> list[Fix]:
+    """What helps where there is no trust."""
+    if kind == "tls-authority":
+        who = missing_authority(chain)
+        return [Fix("network.ca_bundle", CA_EXAMPLE, ready=False, note=f"A PEM file that holds {who or 'the authority that signed it'}.")]
+    if kind == "tls-client-certificate":
+        return [Fix("network.client_certificate", "/etc/ssl/client.pem", ready=False, note="PEM with certificate and key, or PFX.")]
+    if kind == "tls-name":
+        return (
+            []
+            if not chain
+            else [Fix(target.setting, _renamed(settings, target, name), note="The name that its certificate is for.") for name in _hosts(chain)[:1]]
+        )
+    if kind == "tls-version":
+        return [Fix("network.tls_min_version", "1.2", note="The server speaks nothing newer.")] if settings.network.tls_min_version != "1.2" else []
+    if kind == "tls-none":
+        return [Fix(target.setting, _with_scheme(settings, target, "http"), note="The server speaks no TLS at this port; credentials then go unencrypted.")]
+    return []
+
+
+def _hosts(chain: Sequence[Seen]) -> list[str]:
+    return [name for name in chain[0].names if "*" not in name]
+
+
+def _written(settings: Settings, target: Target) -> str:
+    """The address as it was written, for those settings that hold one."""
+    section, _, key = target.setting.partition(".")
+    value = getattr(getattr(settings, section), key, None)
+    return value if isinstance(value, str) and value and "," not in value else target.address
+
+
+def _renamed(settings: Settings, target: Target, host: str) -> str:
+    parts = urlsplit(_written(settings, target) if "://" in _written(settings, target) else f"https://{_written(settings, target)}")
+    name = f"[{host}]" if ":" in host else host
+    return parts._replace(netloc=name + (f":{parts.port}" if parts.port else "")).geturl()
+
+
+def _with_scheme(settings: Settings, target: Target, scheme: str) -> str:
+    return urlsplit(_written(settings, target))._replace(scheme=scheme).geturl()
+
+
+def of_error(settings: Settings, error: RagError) -> list[Fix]:
+    """What an error of a service asks for, where its words tell the value."""
+    found = _DIMS.search(f"{error.message} {error.hint}") if error.setting == "embed.dims" else None
+    if found:
+        return [Fix("embed.dims", found[1], note="The length of the vectors that the model gives; an index of another length has to be built anew.")]
+    if error.setting in ("chat.model", "embed.model") and error.code == "configuration":
+        return [Fix(error.setting, "your-deployment", ready=False, note="The deployment's name, as the resource's portal shows it.")]
+    return []
+
+
+def of_index(settings: Settings, embedder: object, dims: object) -> list[Fix]:
+    """The model that made an index, as the configuration names it."""
+    name = str(embedder or "")
+    provider, _, model = name.partition(":")
+    if provider in ("azure", "openai") and model:
+        note = "The model that made the index; or build it anew for the configured one."
+        return [Fix("embed.provider", provider, note=note), Fix("embed.model", model), Fix("embed.dims", str(dims))]
+    if name.startswith("all-MiniLM-L6-v2/") and settings.embed.provider != "local":
+        return [Fix("embed.provider", "local", note="The model that made the index."), Fix("embed.model", "all-MiniLM-L6-v2"), Fix("embed.dims", str(dims))]
+    return []

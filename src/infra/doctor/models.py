@@ -1,0 +1,124 @@
+"""Chat and embedding models: the identity that they need, and the smallest request that proves the deployment."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, cast
+
+from ...errors import ConfigurationError, DeadlineExceededError, RagError
+from ..azure_models import azure_chat, azure_embedder, under_identity
+from ..clients import make_chat_client, make_embed_client, release_client
+from ..factories import effective_chat, effective_embed
+from ..providers.key_fallback import EmbedderWithKeyFallback
+from ..providers.protocol import ChatModel, Embedder
+from . import fixes
+from .walk import Step, Walk
+
+if TYPE_CHECKING:
+    from ..azure_auth import AzureTokens
+    from ..config import ChatCfg, EmbedCfg
+
+WORD = "word"
+
+
+def chat_steps() -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+    """What comes before the network's steps, and after them."""
+    return (Step("settings", _chat_settings),), (Step("identity", identity), Step("service", chat))
+
+
+def embed_steps() -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+    return (Step("settings", _embed_settings),), (Step("identity", identity), Step("service", embed))
+
+
+async def _chat_settings(walk: Walk) -> str:
+    cfg, tokens = under_identity(walk.site.resources, effective_chat(walk.settings))
+    release_client(await asyncio.to_thread(make_chat_client, cfg, tokens, network=walk.policy))
+    return _named(walk, cfg)
+
+
+async def _embed_settings(walk: Walk) -> str:
+    cfg, tokens = under_identity(walk.site.resources, effective_embed(walk.settings))
+    release_client(await asyncio.to_thread(make_embed_client, cfg, tokens, network=walk.policy))
+    return _named(walk, cfg)
+
+
+def _named(walk: Walk, cfg: ChatCfg | EmbedCfg) -> str:
+    """The client could be made; that its address is one, only its first request would tell."""
+    if not walk.target.address:
+        setting = walk.target.setting
+        raise ConfigurationError(f"{setting} is no address.", setting=setting, hint="Write it as https://host:port.")
+    return f"{cfg.provider} {cfg.model}"
+
+
+async def identity(walk: Walk) -> str:
+    """The credential that goes along: a token of the identity, or a key."""
+    cfg: ChatCfg | EmbedCfg = effective_chat(walk.settings) if walk.target.kind == "chat" else effective_embed(walk.settings)
+    tokens: AzureTokens | None = walk.site.resources.tokens if cfg.provider == "azure" else None
+    if tokens is None:
+        return "an API key is sent"
+    try:
+        await tokens.token()
+    except RagError as error:
+        if not (walk.settings.azure.allow_api_key_fallback and cfg.api_key is not None):
+            raise
+        walk.key_stands_in = True
+        walk.warn(f"The API key stands in for the identity: {error.message}", error.setting, error.hint)
+        return "the API key is sent"
+    return "a token is sent"
+
+
+async def chat(walk: Walk) -> str:
+    """One token of an answer."""
+    cfg = effective_chat(walk.settings)
+    limit = walk.left(cfg.timeout_s)
+    asked = cfg.model_copy(update={"max_output_tokens": 1, "max_retries": 0, "timeout_s": limit})
+    network = walk.policy
+
+    def make(part: ChatCfg, tokens: Any) -> ChatModel:
+        from ..providers.openai_chat import OpenAIChatModel
+
+        return OpenAIChatModel(lambda: make_chat_client(part, tokens, network=network), part)
+
+    model = azure_chat(walk.site.resources, asked, make)
+    try:
+        result = await model.generate(WORD)
+    except RagError as error:
+        raise _explained(walk, error, cfg.timeout_s, limit) from None
+    finally:
+        await cast("Any", model).aclose()
+    for reason in result.degraded:
+        walk.warn(f"Degraded: {reason}.", "azure.allow_api_key_fallback", "Mend the identity.")
+    return f"the {'deployment' if cfg.provider == 'azure' else 'model'} {cfg.model!r} answers"
+
+
+async def embed(walk: Walk) -> str:
+    """One vector, of the configured length."""
+    cfg = effective_embed(walk.settings)
+    limit = walk.left(cfg.timeout_s)
+    asked = cfg.model_copy(update={"max_retries": 0, "timeout_s": limit, "cache_entries": 0})
+    network = walk.policy
+
+    def make(part: EmbedCfg, tokens: Any) -> Embedder:
+        from ..providers.openai_embedder import OpenAIEmbedder
+
+        return OpenAIEmbedder(lambda: make_embed_client(part, tokens, network=network), part)
+
+    model = azure_embedder(walk.site.resources, asked, make)
+    try:
+        vectors = await model.embed([WORD])
+    except RagError as error:
+        raise _explained(walk, error, cfg.timeout_s, limit) from None
+    finally:
+        await cast("Any", model).aclose()
+    if isinstance(model, EmbedderWithKeyFallback):
+        for reason in model.degraded:
+            walk.warn(f"Degraded: {reason}.", "azure.allow_api_key_fallback", "Mend the identity.")
+    return f"the {'deployment' if cfg.provider == 'azure' else 'model'} {cfg.model!r} gives vectors of {vectors.shape[1]} dimensions"
+
+
+def _explained(walk: Walk, error: RagError, configured_s: float, limit_s: float) -> RagError:
+    """The error, and what would mend it; one that our own impatience brought about says so."""
+    if isinstance(error, DeadlineExceededError) and limit_s < configured_s:
+        error.hint = f"{error.setting} allows {configured_s:g} s; `rag doctor --timeout` waits longer than {walk.site.timeout_s:g} s."
+    walk.fixes = fixes.of_error(walk.settings, error)
+    return error

@@ -1,0 +1,49 @@
+"""The OTLP collector: it takes an export of nothing, which is a valid message of no bytes (OTLP/HTTP 1.x, protobuf)."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ...errors import ConfigurationError, RagError, ServiceCredentialsError, ServiceUnavailableError
+from ..hops import error_of
+from ..network.faults import fault_of
+from .walk import Step, Walk
+
+PATH = "/v1/traces"
+GRPC_PORT = 4317
+
+
+def steps() -> tuple[Step, ...]:
+    return (Step("service", export),)
+
+
+async def export(walk: Walk) -> str:
+    """Send it; OTLP/HTTP is what is spoken here, not gRPC."""
+    import httpx2
+
+    from ..http_transport import make_async_client
+
+    endpoint = (walk.settings.telemetry.endpoint or "").rstrip("/")
+    url = endpoint if endpoint.endswith(PATH) else endpoint + PATH
+    client = make_async_client(walk.policy, walk.left(walk.settings.network.read_timeout_s))
+    try:
+        async with asyncio.timeout(walk.left()):
+            answer = await client.post(url, content=b"", headers={"content-type": "application/x-protobuf"})
+    except (httpx2.HTTPError, OSError) as error:
+        raise error_of(fault_of(error), walk.target.way(walk.policy)) from None
+    finally:
+        await client.aclose()
+    if answer.status_code >= 300:
+        raise refusal(answer.status_code, walk.target.address, walk.target.port)
+    return f"it takes exports at {PATH}"
+
+
+def refusal(status: int, address: str, port: int) -> RagError:
+    """What a collector's answer that is no success means."""
+    where = {"hop": address, "setting": "telemetry.endpoint"}
+    if status in (401, 403):
+        return ServiceCredentialsError(f"The OTLP collector refuses us (HTTP {status}).", hint="Ask for this machine to be allowed.", **where)
+    if status in (404, 405, 415) or status < 400:
+        hint = "Name the OTLP/HTTP receiver, as https://host:4318; 4317 is gRPC." if port == GRPC_PORT else "Name the OTLP/HTTP receiver, as https://host:4318."
+        return ConfigurationError(f"What answers takes no OTLP over HTTP (HTTP {status}).", hint=hint, **where)
+    return ServiceUnavailableError(f"The OTLP collector failed (HTTP {status}).", hint="Try again later; look at the collector.", **where)

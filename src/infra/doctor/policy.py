@@ -1,0 +1,76 @@
+"""The network policy itself: whether its files can be used, and what in it deserves a warning."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from ..network.tls import make_context
+from .walk import Step, Walk
+
+SOON = timedelta(days=30)
+
+
+def steps() -> tuple[Step, ...]:
+    return (Step("policy", policy), Step("authorities", authorities), Step("certificate", certificate))
+
+
+async def policy(walk: Walk) -> str:
+    """Proxies and exceptions can be read; the environment is used only where it was asked for."""
+    found = walk.policy
+    cfg = walk.settings.network
+    if cfg.trust_env:
+        names = sorted({source.where for key, source in walk.settings.provenance.sources.items() if key.startswith("network.") and _foreign(source.where)})
+        used = f": {', '.join(names)}" if names else ", and none of them is set"
+        walk.warn(f"Variables that all programs share fill what is not configured{used}.", "network.trust_env", "Write what is meant into the configuration.")
+    proxies = ", ".join(proxy.url for proxy in found.proxies) or "no proxy"
+    return f"{proxies}; directly: {', '.join(cfg.no_proxy) or 'none'}" if found.proxies else proxies
+
+
+def _foreign(variable: str) -> bool:
+    from ..settings_foreign import CA_VARIABLES
+
+    return variable in CA_VARIABLES or variable.upper() in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+
+
+async def authorities(walk: Walk) -> str:
+    """The authorities that are trusted, and our own certificate, as the product loads them."""
+    cfg = walk.settings.network
+    context = await asyncio.to_thread(make_context, cfg)
+    whom = f"{cfg.ca_bundle}" if cfg.ca_mode == "replace" else f"the system's and {cfg.ca_bundle}" if cfg.ca_bundle else "the system's"
+    count = context.cert_store_stats()["x509_ca"]
+    return f"{count} authorities ({whom}), TLS {cfg.tls_min_version} at least"
+
+
+async def certificate(walk: Walk) -> str:
+    """How long our own client certificate is good."""
+    path = walk.settings.network.client_certificate
+    if path is None:
+        return "no client certificate"
+    ends = await asyncio.to_thread(_end_of, path, walk)
+    if ends is None:
+        return f"{path} is shown"
+    left = ends - datetime.now(UTC)
+    if left < SOON:
+        told = f"expired on {ends:%Y-%m-%d}" if left < timedelta(0) else f"expires in {left.days} days, on {ends:%Y-%m-%d}"
+        walk.warn(f"Our client certificate {told}.", "network.client_certificate", "Have it renewed.")
+    return f"{path} is shown, valid until {ends:%Y-%m-%d}"
+
+
+def _end_of(path: Path, walk: Walk) -> datetime | None:
+    """When it expires; None where the package that reads certificates is not installed."""
+    try:
+        from cryptography import x509
+        from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
+    except ImportError:
+        return None
+    data = path.read_bytes()
+    secret = walk.settings.network.client_key_password
+    try:
+        if b"-----BEGIN" in data:
+            return x509.load_pem_x509_certificates(data[data.index(b"-----BEGIN CERTIFICATE") :])[0].not_valid_after_utc
+        found = load_pkcs12(data, secret.get_secret_value().encode() if secret else None).cert
+        return found.certificate.not_valid_after_utc if found else None
+    except ValueError:
+        return None

@@ -1,0 +1,92 @@
+"""`diagnose`: every hop of a configuration, side by side, each within its time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from ...errors import ConfigurationError, RagError
+from ..resource_manager import ResourceManager
+from . import identity, local, models, opensearch, otlp, policy, wire
+from .handshake import Inspector
+from .report import Finding, HopReport, Report, StepReport
+from .sources import source_text
+from .targets import Target, targets_of
+from .walk import Site, Step, walk
+
+if TYPE_CHECKING:
+    from ..config import Settings
+
+TIMEOUT_S = 20.0
+
+
+async def diagnose(settings: Settings, *, timeout_s: float = TIMEOUT_S, hops: Sequence[str] = ()) -> Report:
+    """Check each configured hop, from the name to the service. Creates and writes nothing; a model is asked for one token, or one vector.
+
+    Args:
+        timeout_s: seconds that each hop may take; they run side by side, so all of it takes no longer.
+        hops: names of those to check; empty means all.
+
+    Raises:
+        ConfigurationError: no such hop is configured.
+    """
+    began = time.perf_counter()
+    targets = targets_of(settings)
+    unknown = [name for name in hops if name not in {target.hop for target in targets}]
+    if unknown:
+        raise ConfigurationError(f"No hop {unknown[0]!r} is configured.", hint=f"There are: {', '.join(target.hop for target in targets)}.")
+    chosen = [target for target in targets if not hops or target.hop in hops]
+    resources = ResourceManager(settings)
+    site = Site(settings, resources, timeout_s, Inspector(settings.network))
+    try:
+        reports = await asyncio.gather(*(_one(site, target) for target in chosen))
+    finally:
+        await resources.aclose()
+    return Report(tuple(reports), (time.perf_counter() - began) * 1000)
+
+
+async def _one(site: Site, target: Target) -> HopReport:
+    try:
+        steps = steps_of(site, target)
+    except RagError as error:  # the policy itself cannot be read: no hop has a way
+        if target.kind == "network":
+            return await walk(site, target, policy.steps())
+        finding = Finding(error.message, error.setting, source_text(site.settings, error.setting), error.hint, error.code, error.hop)
+        return HopReport(target.hop, target.address, (StepReport("settings", "failed", finding),), target.cost)
+    return await walk(site, target, steps)
+
+
+def steps_of(site: Site, target: Target) -> tuple[Step, ...]:
+    """The steps of a hop, in order.
+
+    Raises:
+        ConfigurationError: the network policy cannot be read.
+    """
+    if target.kind in _HERE:
+        return _HERE[target.kind]()
+    before, after = _STEPS[target.kind]()
+    if not target.remote:
+        return (*before, *after)
+    if target.kind == "proxy":
+        return (Step("name", wire.name), Step("tcp", wire.tcp), Step("proxy", wire.itself))
+    proxied = site.policy.proxy_for(target.host, target.port, target.scheme) is not None
+    return (*before, *wire.steps_of(proxied, target.scheme), *after)
+
+
+_HERE: dict[str, Callable[[], tuple[Step, ...]]] = {
+    "data": local.data_steps,
+    "model": local.model_steps,
+    "index": local.index_steps,
+    "aws": local.aws_steps,
+    "network": policy.steps,
+}
+_STEPS: dict[str, Callable[[], tuple[tuple[Step, ...], tuple[Step, ...]]]] = {
+    "proxy": lambda: ((), ()),
+    "identity": identity.steps,
+    "chat": models.chat_steps,
+    "embed": models.embed_steps,
+    "search": lambda: ((), opensearch.steps()),
+    "otlp": lambda: ((), otlp.steps()),
+}

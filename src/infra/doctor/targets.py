@@ -1,0 +1,160 @@
+"""The hops of a configuration: what it talks to, and what it needs on this machine. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
+
+from ...errors import ConfigurationError
+from ..azure_auth.exchange import address as address_of
+from ..azure_auth.kinds import KINDS, authority_of, kind_names
+from ..clients import OPENAI_API
+from ..factories import cache_folder, effective_chat, effective_embed
+from ..hops import Hop
+from ..network.proxies import DEFAULT_PORTS, proxies_of
+from ..search.opensearch.wire.hosts import parse_hosts
+
+if TYPE_CHECKING:
+    from ..config import Settings
+    from ..network import NetworkPolicy
+
+Kind = Literal["data", "model", "index", "network", "proxy", "identity", "chat", "embed", "search", "aws", "postgres", "otlp"]
+LOCAL: frozenset[Kind] = frozenset({"data", "model", "index", "network", "aws"})
+"""Kinds without an address of their own that could be connected to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One hop to check.
+
+    Args:
+        hop: its name in reports; those of one kind differ by a number.
+        address: ``scheme://host:port`` or a folder; never with credentials, empty where it cannot be told.
+        noun: as messages call it.
+        setting: the key that holds the address.
+        connect_s: seconds that a connection may take.
+        cost: what its last step costs.
+    """
+
+    hop: str
+    kind: Kind
+    address: str
+    noun: str
+    setting: str
+    connect_s: float = 10.0
+    connect_setting: str = "network.connect_timeout_s"
+    timeout_setting: str = "network.read_timeout_s"
+    cost: str = ""
+
+    @property
+    def remote(self) -> bool:
+        return self.kind not in LOCAL and bool(self.address)
+
+    @property
+    def scheme(self) -> str:
+        return urlsplit(self.address).scheme
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.address).hostname or ""
+
+    @property
+    def port(self) -> int:
+        return urlsplit(self.address).port or DEFAULT_PORTS.get(self.scheme, 443)
+
+    def way(self, policy: NetworkPolicy) -> Hop:
+        """The hop as `hops.error_of` wants it."""
+        proxy = None if self.kind in ("proxy", "postgres") else policy.proxy_for(self.host, self.port, self.scheme)
+        return Hop(self.noun, self.address, self.setting, self.timeout_setting, self.connect_setting, proxy.url if proxy else "")
+
+
+def targets_of(settings: Settings) -> tuple[Target, ...]:
+    """What the configuration needs, those on this machine first."""
+    return (*_local(settings), *_proxies(settings), *_identity(settings), *_models(settings), *_search(settings), *_others(settings))
+
+
+def _local(settings: Settings) -> Iterator[Target]:
+    yield Target("data", "data", str(settings.storage.path), "The data folder", "storage.path")
+    if "local" in (settings.chat.provider, settings.embed.provider):
+        yield Target("model", "model", str(cache_folder(settings)), "The local model", "cache.path")
+    if settings.search.chosen_engine == "embedded":
+        yield Target("index", "index", str(settings.storage.path), "The index", "storage.path")
+    if uses_network(settings):
+        yield Target("network", "network", "", "The network policy", "network.ca_bundle")
+
+
+def uses_network(settings: Settings) -> bool:
+    """Whether anything leaves this machine."""
+    return any(True for targets in (_models(settings), _search(settings), _others(settings)) for _ in targets)
+
+
+def _proxies(settings: Settings) -> Iterator[Target]:
+    if not uses_network(settings):
+        return
+    try:
+        found = {proxy.url: proxy for proxy in proxies_of(settings.network).values() if proxy is not None}
+    except ConfigurationError:
+        return  # told by the hop `network`
+    for number, url in enumerate(found, 1):
+        name = "proxy" if number == 1 else f"proxy-{number}"
+        yield Target(name, "proxy", url, "The proxy", "network.proxy", settings.network.connect_timeout_s)
+
+
+def _identity(settings: Settings) -> Iterator[Target]:
+    if "azure" not in (settings.chat.provider, settings.embed.provider):
+        return
+    cfg = settings.azure
+    try:
+        kinds = kind_names(cfg)
+        local = bool(kinds) and all(KINDS[name].local for name in kinds)
+        authority = "" if local or not kinds else address_of(authority_of(cfg))
+    except ConfigurationError:
+        kinds, authority = ("certificate",), ""  # the token's step tells it
+    if kinds:
+        yield Target("identity", "identity", authority, "The identity service", "azure.authority_host", 5.0, "azure.timeout_s", "azure.timeout_s")
+
+
+def _models(settings: Settings) -> Iterator[Target]:
+    limit = settings.network.connect_timeout_s
+    chat, embed = effective_chat(settings), effective_embed(settings)
+    noun = "The model's service"
+    if chat.provider != "local":
+        base = _origin(chat.api_base or OPENAI_API)
+        yield Target("chat", "chat", base, noun, "chat.api_base", limit, timeout_setting="chat.timeout_s", cost="one token of chat")
+    if embed.provider != "local":
+        base = _origin(embed.api_base or OPENAI_API)
+        yield Target("embed", "embed", base, noun, "embed.api_base", limit, timeout_setting="embed.timeout_s", cost="one embedding of a word")
+
+
+def _search(settings: Settings) -> Iterator[Target]:
+    cfg = settings.search
+    if cfg.chosen_engine != "opensearch":
+        return
+    if cfg.use_aws_auth:
+        yield Target("aws", "aws", "", "AWS", "search.aws_profile", timeout_setting="search.timeout_s")
+    try:
+        hosts = parse_hosts(cfg.host)
+    except ConfigurationError:
+        yield Target("search", "search", "", "OpenSearch", "search.host")
+        return
+    for number, host in enumerate(hosts, 1):
+        name = "search" if number == 1 else f"search-{number}"
+        yield Target(name, "search", str(host), "OpenSearch", "search.host", cfg.connect_timeout_s, "search.connect_timeout_s", "search.timeout_s")
+
+
+def _others(settings: Settings) -> Iterator[Target]:
+    if settings.telemetry.enabled and settings.telemetry.endpoint:
+        address = _origin(settings.telemetry.endpoint)
+        yield Target("otlp", "otlp", address, "The OTLP collector", "telemetry.endpoint", settings.network.connect_timeout_s, cost="one empty export")
+
+
+def _origin(url: str) -> str:
+    """``scheme://host:port`` of an address; empty where it is none."""
+    try:
+        parts = urlsplit(url.strip())
+        _ = parts.port
+    except ValueError:
+        return ""
+    return address_of(url.strip()) if parts.scheme in DEFAULT_PORTS and parts.hostname else ""

@@ -1,0 +1,218 @@
+"""The steps of every hop that leaves this machine: name, connection, proxy, TLS. What fails is classified as the product does it."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import re
+import time
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from ...errors import RagError
+from ..hops import error_of
+from ..network.faults import Fault, FaultKind, fault_of
+from . import certificates, fixes
+from .channel import MAX_HEAD, Channel, TlsChannel, connect, in_thread, resolve
+from .handshake import chain_of, seen
+from .walk import Step, Walk
+
+if TYPE_CHECKING:
+    from ..network import ProxySettings
+
+_STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
+_ALERT_S = 2.0
+"""In TLS 1.3 a server that asked for our certificate says what it thinks of it after the handshake, within a round trip."""
+
+
+def steps_of(walk_proxy: bool, scheme: str) -> tuple[Step, ...]:
+    """The steps to a host: with or without a proxy between, with or without TLS."""
+    way = [Step("name", name), Step("tcp", tcp)]
+    if walk_proxy:
+        way.append(Step("proxy", proxy))
+    if scheme == "https":
+        way.append(Step("tls", tls))
+    return tuple(way)
+
+
+def proxy_of(walk: Walk) -> ProxySettings | None:
+    """The proxy on this hop's way."""
+    target = walk.target
+    if target.kind == "postgres":
+        return None
+    if target.kind == "proxy":
+        return next(found for found in walk.policy.proxies if found.url == target.address)
+    return walk.policy.proxy_for(target.host, target.port, target.scheme)
+
+
+async def name(walk: Walk) -> str:
+    """Resolve the name of the first machine on the way."""
+    found = proxy_of(walk)
+    host, port = _place(found.url) if found else (walk.target.host, walk.target.port)
+    try:
+        async with asyncio.timeout(walk.left(walk.target.connect_s)):
+            addresses = await resolve(host, port)
+    except (OSError, UnicodeError) as error:
+        raise _error(
+            walk,
+            _at(fault_of(error) if isinstance(error, OSError) else Fault("name", "it is no host name"), found, late="no answer of the name service in time"),
+        ) from None
+    if walk.target.scheme == "http" and walk.target.kind != "proxy" and not all(ipaddress.ip_address(one).is_loopback for one in addresses):
+        walk.warn("It is asked over plain http: credentials and text go over the network unencrypted.", walk.target.setting, "Use https.")
+    return f"{'proxy ' if found else ''}{host} is {', '.join(addresses[:4])}"
+
+
+async def tcp(walk: Walk) -> str:
+    """Connect to it."""
+    found = proxy_of(walk)
+    host, port = _place(found.url) if found else (walk.target.host, walk.target.port)
+    limit = walk.left(walk.target.connect_s)
+    try:
+        async with asyncio.timeout(limit):
+            walk.channel, address = await connect(await resolve(host, port), port)
+            if found and found.url.startswith("https"):
+                walk.channel = await _wrapped(walk, walk.channel, host)
+    except OSError as error:
+        raise _error(walk, _at(fault_of(error), found, late=f"no connection within {limit:.3g} s")) from None
+    return f"connected to {'the proxy at ' if found else ''}{address} port {port}"
+
+
+async def proxy(walk: Walk) -> str:
+    """Have the proxy open the way to the host behind it."""
+    found = proxy_of(walk)
+    assert found is not None
+    assert walk.channel is not None
+    if walk.target.scheme != "https":
+        return f"{found.url} forwards plain http"
+    status = await _open(walk, found, walk.target.host, walk.target.port)
+    if 200 <= status < 300:
+        return f"{found.url} opens the way" + (f" to the user {found.username!r}" if found.username else ", without a credential")
+    kinds: dict[int, FaultKind] = {407: "proxy-auth", 403: "proxy-forbidden"}
+    walk.fixes = fixes.of_proxy(walk.settings, walk.target, status)
+    raise _error(walk, Fault(kinds.get(status, "proxy-failed"), at_proxy=True, status=status))
+
+
+async def itself(walk: Walk) -> str:
+    """What a proxy says to its first customer; that one's own hop tells whether it gets through."""
+    found = proxy_of(walk)
+    assert found is not None
+    from .targets import targets_of
+
+    behind = [one for one in targets_of(walk.settings) if one.remote and one.scheme == "https" and one.kind not in ("proxy", "postgres")]
+    first = next((one for one in behind if walk.policy.proxy_for(one.host, one.port, one.scheme) == found), None)
+    if first is None:
+        return "no configured https host goes through it"
+    status = await _open(walk, found, first.host, first.port)
+    if status == 407:
+        walk.fixes = fixes.of_proxy(walk.settings, first, status)
+        raise _error(walk, Fault("proxy-auth", at_proxy=True, status=status))
+    who = f"takes the user {found.username!r}" if found.username else "asks for no credential"
+    return f"it {who}" + ("" if status < 300 else f"; to {first.address} it says {status}")
+
+
+async def tls(walk: Walk) -> str:
+    """Agree on keys, and verify the certificate."""
+    assert walk.channel is not None
+    limit = walk.left(walk.target.connect_s)
+    try:
+        async with asyncio.timeout(limit):
+            channel = walk.channel = await _wrapped(walk, walk.channel, walk.target.host)
+            assert isinstance(channel, TlsChannel)
+            note = await _client_certificate(walk, channel)
+    except OSError as error:
+        fault = fault_of(error)
+        if isinstance(error, TimeoutError):
+            fault = Fault("connect-timeout", f"no connection within {limit:.3g} s")
+        raise _told(walk, fault) from None
+    certificate = channel.tls.getpeercert() or {}
+    leaf = seen(certificate)
+    days = (leaf.not_after - time.time()) / 86_400
+    if days < certificates.SOON_DAYS:
+        walk.warn(f"Its certificate expires in {days:.0f} days, on {certificates.day(leaf.not_after)}.", walk.target.setting, "Have it renewed.")
+    return f"{channel.tls.version()}, signed by {leaf.issuer}, valid until {certificates.day(leaf.not_after)}{note}"
+
+
+async def _wrapped(walk: Walk, below: Channel, host: str) -> TlsChannel:
+    context = await in_thread(walk.site.inspector.context)
+    channel = TlsChannel(below, context, host)
+    walk.channel = channel
+    await channel.handshake()
+    return channel
+
+
+async def _client_certificate(walk: Walk, channel: TlsChannel) -> str:
+    """Whether the server asked for our certificate, and whether it is content with what it got."""
+    if not walk.site.inspector.asked(channel.tls):
+        return ""
+    shown = walk.settings.network.client_certificate is not None
+    if channel.tls.version() == "TLSv1.3":
+        with_alert = asyncio.timeout(min(_ALERT_S, walk.left()))
+        try:
+            async with with_alert:
+                await channel.settled()
+        except TimeoutError:
+            if not with_alert.expired():
+                raise
+    if not shown:
+        walk.warn("It asks for a client certificate, and goes on without one; other requests may be refused.", "network.client_certificate")
+    return ", takes our client certificate" if shown else ""
+
+
+def _told(walk: Walk, fault: Fault) -> RagError:
+    """The error of a handshake, with what the certificates say."""
+    error = _error(walk, fault)
+    chain = chain_of(walk.channel.tls) if isinstance(walk.channel, TlsChannel) else ()
+    if fault.tls:
+        more = certificates.why(fault.kind, chain, walk.target.host)
+        error.message = f"{error.message} {more}".rstrip()
+        walk.fixes = fixes.of_tls(walk.settings, walk.target, fault.kind, chain)
+    return error
+
+
+async def _open(walk: Walk, found: ProxySettings, host: str, port: int) -> int:
+    """The status that the proxy answers to CONNECT with."""
+    assert walk.channel is not None
+    name = f"[{host}]" if ":" in host else host
+    lines = [f"CONNECT {name}:{port} HTTP/1.1", f"Host: {name}:{port}"]
+    if found.authorization:
+        lines.append(f"Proxy-Authorization: {found.authorization}")
+    limit = walk.left(walk.target.connect_s)
+    head = b""
+    try:
+        async with asyncio.timeout(limit):
+            await walk.channel.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
+            while b"\r\n\r\n" not in head and len(head) < MAX_HEAD:
+                data = await walk.channel.read()
+                if not data:
+                    break
+                head += data
+    except OSError as error:
+        raise _error(walk, _at(fault_of(error), found, late=f"no answer within {limit:.3g} s")) from None
+    status = _STATUS.match(head)
+    if status is None:
+        raise _error(walk, Fault("not-http" if head else "reset", at_proxy=True))
+    return int(status[1])
+
+
+def _at(fault: Fault, found: ProxySettings | None, *, late: str) -> Fault:
+    if fault.kind in ("read-timeout", "connect-timeout"):
+        return Fault("connect-timeout", late, at_proxy=found is not None)
+    return Fault(fault.kind, fault.detail, at_proxy=found is not None and not fault.tls, status=fault.status)
+
+
+def _error(walk: Walk, fault: Fault) -> RagError:
+    """The product's own error for a fault on this hop."""
+    hop = walk.target.way(walk.policy)
+    if walk.target.kind == "proxy":
+        error = error_of(Fault(fault.kind, fault.detail, at_proxy=not fault.tls, status=fault.status), hop)
+        error.message, error.hop = error.message.replace("The proxy on the way to the proxy", "The proxy"), walk.target.address
+    else:
+        error = error_of(fault, hop)
+    if not walk.fixes:
+        walk.fixes = fixes.of_fault(walk.settings, walk.target, fault)
+    return error
+
+
+def _place(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
