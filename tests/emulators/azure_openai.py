@@ -10,11 +10,12 @@ import asyncio
 import json
 import ssl
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 from zlib import crc32
 
@@ -52,6 +53,14 @@ class Recorded:
     body: Any
 
 
+class Model(Protocol):
+    def answer(self, messages: list[dict[str, Any]]) -> list[str]:
+        """What it says, in pieces."""
+        ...
+
+    def vector(self, text: str, dims: int) -> list[float]: ...
+
+
 def content_filter_body() -> dict[str, Any]:
     """What Azure sends when the prompt is filtered."""
     result = {"hate": {"filtered": False, "severity": "safe"}, "violence": {"filtered": True, "severity": "high"}}
@@ -61,23 +70,41 @@ def content_filter_body() -> dict[str, Any]:
 
 
 class AzureOpenAIEmulator:
-    def __init__(self, folder: Path, dims: int = 8, ca: trustme.CA | None = None) -> None:
+    """``names``, ``not_after``: of the server's own certificate. ``model``: answers in place of the fixed words and vectors."""
+
+    def __init__(
+        self,
+        folder: Path,
+        dims: int = 8,
+        ca: trustme.CA | None = None,
+        *,
+        names: Sequence[str] = ("localhost", "127.0.0.1", "openai.company.test"),
+        not_after: datetime | None = None,
+        model: Model | None = None,
+    ) -> None:
         self.dims = dims
+        self.model = model
         self.script: deque[Reply] = deque()
         self.requests: list[Recorded] = []
         self.connections = 0
         self.open_connections = 0
+        self.peers: set[int] = set()
+        """Ports of those who connected over TLS."""
         self.deployments = {"gpt-4", "text-embedding-ada-002", "text-embedding-3-small"}
         self.unknown_arguments: set[str] = set()
         self.problem_of: Callable[[str], str] | None = None
         """Says why a bearer token is not good, or nothing: `EntraEmulator.problem_of`."""
+        self.always: Callable[[Recorded], Reply | None] = lambda _: None
+        """The answer to a request for which nothing is scripted; None: a good one."""
         ca = ca or trustme.CA()
         self.ca_file = folder / "ca.pem"
         ca.cert_pem.write_to_path(self.ca_file)
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        ca.issue_cert("localhost", "127.0.0.1", "openai.company.test").configure_cert(self._tls)
+        ca.issue_cert(*names, not_after=not_after).configure_cert(self._tls)
         self._writers: set[asyncio.StreamWriter] = set()
         self.port = 0
+        self.plain_port = 0
+        """The same without TLS, for what ends TLS in front of it."""
 
     @property
     def url(self) -> str:
@@ -85,13 +112,15 @@ class AzureOpenAIEmulator:
 
     @contextmanager
     def running(self) -> Iterator[AzureOpenAIEmulator]:
-        with listening(self._serve, self._writers, self._tls) as ports:
-            (self.port,) = ports
+        with listening(self._serve, self._writers, self._tls, None) as ports:
+            self.port, self.plain_port = ports
             yield self
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         self.open_connections += 1
+        if writer.get_extra_info("sockname")[1] == self.port:
+            self.peers.add(writer.get_extra_info("peername")[1])
         self._writers.add(writer)
         try:
             while (request := await self._read(reader)) is not None:
@@ -116,10 +145,12 @@ class AzureOpenAIEmulator:
 
     async def _answer(self, request: Recorded, writer: asyncio.StreamWriter) -> bool:
         """Answer one request; False if the connection is to be closed."""
-        reply = self._refusal(request) or (self.script.popleft() if self.script else Reply())
+        reply = self._refusal(request) or (self.script.popleft() if self.script else self.always(request)) or Reply()
         if reply.delay_s:
             await asyncio.sleep(reply.delay_s)
         if reply.status == 200 and reply.body is None:
+            if self.model and reply.pieces is None and "messages" in request.body:
+                reply.pieces = self.model.answer(request.body["messages"])
             if request.path.endswith("/embeddings"):
                 reply.body = self._embeddings(request.body)
             elif request.body.get("stream"):
@@ -159,7 +190,7 @@ class AzureOpenAIEmulator:
     def _embeddings(self, body: dict[str, Any]) -> dict[str, Any]:
         rows = []
         for place, text in enumerate(body["input"]):
-            vector = [float((crc32(text.encode()) >> shift) % 7 + 1) for shift in range(self.dims)]
+            vector = self.model.vector(text, self.dims) if self.model else [float((crc32(text.encode()) >> shift) % 7 + 1) for shift in range(self.dims)]
             rows.append({"object": "embedding", "index": place, "embedding": vector})
         # Out of order on purpose: the index says which is which.
         return {"object": "list", "data": rows[::-1], "model": "e", "usage": {"prompt_tokens": 1, "total_tokens": 1}}

@@ -90,6 +90,8 @@ class EntraEmulator:
         self.revoked: set[str] = set()
         self.issued: list[str] = []
         self.connections = 0
+        self.peers: set[int] = set()
+        """Ports of those who connected."""
         self.identity_header = "identity-header-0123456789"
         self._key = rsa_key(99)
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -144,6 +146,7 @@ class EntraEmulator:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self.peers.add(writer.get_extra_info("peername")[1])
         self._writers.add(writer)
         try:
             while True:

@@ -7,19 +7,31 @@ import ssl
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @contextmanager
-def listening(serve: Serve, writers: set[asyncio.StreamWriter], *tls: ssl.SSLContext | None) -> Iterator[tuple[int, ...]]:
-    """The ports of one server for each TLS context (None: plain); at the end connections in ``writers`` are cut."""
+def listening(
+    serve: Serve, writers: set[asyncio.StreamWriter], *tls: ssl.SSLContext | None, port: int = 0, path: Path | None = None
+) -> Iterator[tuple[int, ...]]:
+    """The ports of one server for each TLS context (None: plain); at the end connections in ``writers`` are cut.
+
+    ``port``: of the first, instead of a free one. ``path``: a unix socket that is served as well, without TLS.
+    """
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    servers = [asyncio.run_coroutine_threadsafe(asyncio.start_server(serve, "127.0.0.1", 0, ssl=context), loop).result() for context in tls]
+    servers: list[asyncio.Server] = []
     try:
-        yield tuple(server.sockets[0].getsockname()[1] for server in servers)
+        for context in tls:
+            start = asyncio.start_server(serve, "127.0.0.1", 0 if servers else port, ssl=context)
+            servers.append(asyncio.run_coroutine_threadsafe(start, loop).result())
+        ports = tuple(server.sockets[0].getsockname()[1] for server in servers)
+        if path is not None:
+            servers.append(asyncio.run_coroutine_threadsafe(asyncio.start_unix_server(serve, path), loop).result())
+        yield ports
     finally:
         asyncio.run_coroutine_threadsafe(_stop(servers, writers), loop).result()
         loop.call_soon_threadsafe(loop.stop)

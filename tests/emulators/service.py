@@ -61,6 +61,8 @@ class Service:
         self.clients: list[str] = []
         """Common names of the certificates that were shown."""
         self.requests = 0
+        self.peers: set[int] = set()
+        """Ports of those who connected."""
         self.port = 0
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         until = datetime.now(UTC) + timedelta(days=-1 if expired else 9)
@@ -107,6 +109,7 @@ class Service:
     def _serve(self, conversation: socket.socket) -> None:
         self._open.add(conversation)
         try:
+            self.peers.add(conversation.getpeername()[1])
             if self.way in ("plain", "silent"):
                 with conversation, suppress(OSError):
                     while conversation.recv(65536) and self.way == "silent":
