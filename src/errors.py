@@ -58,20 +58,27 @@ class RagError(Exception):
         hint: what to do about it.
         setting: the configuration key responsible, as ``section.key``.
         hop: the outside system that failed, as ``scheme://host:port`` or a name; never with credentials.
+        proxy: address of the proxy on the way to it, never with credentials; empty where there is none, or nobody knows.
     """
 
     code: ClassVar[str] = "error"
     """Stable word for machines: the last part of a problem document's ``type``, and ``error.code`` in ``--json``."""
 
-    def __init__(self, message: str, *, hint: str = "", setting: str = "", hop: str = "") -> None:
+    source: str = ""
+    """Where the setting's value stands, such as ``file config.ini:12``; filled in by who knows the configuration."""
+
+    def __init__(self, message: str, *, hint: str = "", setting: str = "", hop: str = "", proxy: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
         self.setting = setting
         self.hop = hop
+        self.proxy = proxy
 
     def __str__(self) -> str:
-        where = ", ".join(part for part in (self.hop and f"hop {self.hop}", self.setting and f"setting {self.setting}") if part)
+        """What failed (which hop, through which proxy, which setting and where it stands), and what to do."""
+        setting = f"setting {self.setting}" + (f" from {self.source}" if self.source else "")
+        where = ", ".join(part for part in (self.hop and f"hop {self.hop}", self.proxy and f"proxy {self.proxy}", self.setting and setting) if part)
         text = f"{self.message} ({where})" if where else self.message
         return f"{text} {self.hint}" if self.hint else text
 

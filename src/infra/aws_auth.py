@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote, unquote_to_bytes, urlsplit, urlunsplit
 
-from ..errors import DeadlineExceededError, RagError
+from ..errors import RagError
 from ..telemetry.logger import get_logger
-from .aws_credentials import AwsCredentials, AwsKeys
+from .aws_credentials import AwsCredentials, AwsKeys, late
 
 if TYPE_CHECKING:
     from .config import SearchCfg
@@ -58,7 +58,7 @@ class Signer(Protocol):
         ...
 
     async def renewed(self, headers: Mapping[str, str], answer: bytes) -> bool:
-        """Whether to sign and send once more a request that the server refused with a 403.
+        """Whether to sign and send once more a request that the server refused.
 
         Args:
             headers: as `headers` returned them for that request.
@@ -93,12 +93,7 @@ class SigV4Signer:
             async with asyncio.timeout(self._patience_s):
                 keys = await self._credentials.get()
         except TimeoutError:
-            raise DeadlineExceededError(
-                f"AWS gave no credentials within {self._patience_s:g} s.",
-                hop="AWS",
-                setting="search.timeout_s",
-                hint="Check that STS, or the instance's metadata service, can be reached.",
-            ) from None
+            raise late(self._patience_s) from None
         digest = await asyncio.to_thread(_sha256, body) if len(body) > LARGE_BODY else _sha256(body)
         return signature(keys, self._service, method, url, headers, digest)
 

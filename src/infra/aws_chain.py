@@ -15,6 +15,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import requests
 from urllib3.exceptions import HTTPError
@@ -24,10 +25,9 @@ from ..errors import (
     MissingExtraError,
     RagError,
     ServiceCredentialsError,
-    ServiceUnavailableError,
 )
 from .aws_credentials import AwsKeys
-from .hops import Hop, error_of
+from .hops import Hop, answer_error, error_of, foreign
 from .network.faults import fault_of
 from .search_session import PolicyAdapter
 
@@ -51,7 +51,7 @@ _PLACES = {
     "iam-role": "the instance's metadata service",
 }
 """Providers of the chain, in words; those of ages past (boto 2, the first EC2 tools) are left out."""
-_BUSY = ("Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequestsException", "ServiceUnavailable", "InternalFailure")
+_BUSY = ("Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequestsException")
 
 
 def load_keys(cfg: SearchCfg, network: NetworkPolicy, clock: Callable[[], float]) -> AwsKeys:
@@ -88,7 +88,7 @@ def load_keys(cfg: SearchCfg, network: NetworkPolicy, clock: Callable[[], float]
     except RagError:
         raise
     except Exception as error:  # noqa: BLE001 - the chain runs other people's files, processes and servers; all of it is told in our terms
-        raise _explained(error, cfg) from None  # not chained: botocore's own text may repeat what a credential process wrote
+        raise _explained(error, cfg, calls.last) from None  # not chained: botocore's own text may repeat what a credential process wrote
     finally:
         calls.close()
         if metadata:
@@ -156,6 +156,8 @@ class _Sender:
         self._network = network
         self._limits = (connect_s, read_s)
         self._proxied = proxied
+        self.last = Hop("AWS", "AWS", "network.proxy")
+        """The way of the last call, for errors."""
         self._session: requests.Session | None = None
 
     def answer(self, request: Any, **_: Any) -> Any:
@@ -166,7 +168,8 @@ class _Sender:
         from botocore.awsrequest import AWSResponse
         from botocore.exceptions import ConnectionClosedError, ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
 
-        hop = _address(request.url)
+        self.last = self._way(request.url)
+        hop = self.last.address
         try:
             answer = self._opened().request(
                 request.method, request.url, headers=dict(request.headers.items()), data=request.body, allow_redirects=False, stream=True
@@ -174,7 +177,7 @@ class _Sender:
             found = AWSResponse(answer.url, answer.status_code, answer.headers, answer.raw)
             _ = found.content  # read here, where what goes wrong is translated
         except (requests.exceptions.SSLError, requests.exceptions.ProxyError) as error:
-            raise error_of(fault_of(error), _hop(request.url)) from None
+            raise error_of(fault_of(error), self.last) from None
         except requests.exceptions.ConnectTimeout as error:
             raise ConnectTimeoutError(endpoint_url=hop, error=error) from None
         except requests.exceptions.ReadTimeout as error:
@@ -185,6 +188,10 @@ class _Sender:
             raise ConnectionClosedError(endpoint_url=hop, error=error) from None
         return found
 
+    def _way(self, url: str) -> Hop:
+        parts = urlsplit(url)
+        return _hop(url).through(self._network.proxy_for(parts.hostname or "", parts.port, parts.scheme) if self._proxied else None)
+
     def close(self) -> None:
         if self._session is not None:
             self._session.close()
@@ -194,7 +201,7 @@ class _Sender:
             self._session = requests.Session()
             self._session.trust_env = False
             self._session.headers.clear()
-            adapter = PolicyAdapter(self._network, self._limits, proxied=self._proxied)
+            adapter = PolicyAdapter(self._network, self._limits, total_s=self._limits[1], proxied=self._proxied)
             self._session.mount("https://", adapter)
             self._session.mount("http://", adapter)
         return self._session
@@ -206,18 +213,21 @@ def _address(url: str) -> str:
 
 def _hop(url: str) -> Hop:
     # No key holds AWS's addresses; where none can be reached, the way out is what is missing.
-    return Hop("AWS", _address(url), "network.proxy", timeout_setting="search.timeout_s", connect_setting="search.connect_timeout_s")
+    return Hop("AWS", _address(url), "network.proxy", "search.timeout_s", "search.connect_timeout_s", repeats_setting="search.timeout_s")
 
 
-def _explained(error: Exception, cfg: SearchCfg) -> RagError:
+def _explained(error: Exception, cfg: SearchCfg, hop: Hop) -> RagError:
     """botocore's error in our terms. Where its text may repeat what a process or server wrote, it is left out."""
     from botocore import exceptions as aws
+    from botocore.parsers import ResponseParserError
 
     details: Mapping[str, Any] = getattr(error, "kwargs", {})
     if isinstance(error, aws.ClientError):
-        return _refused(error, cfg)
+        return _refused(error, cfg, hop)
+    if isinstance(error, ResponseParserError):  # an answer that is not what AWS writes, or that broke off
+        return foreign(hop, "not in AWS's form")
     if isinstance(error, (aws.HTTPClientError, aws.ConnectionError)):
-        return error_of(fault_of(error), _hop(str(details.get("endpoint_url") or "AWS")))
+        return error_of(fault_of(error), hop)
     if isinstance(error, (aws.CredentialRetrievalError, aws.MetadataRetrievalError)):
         provider = details.get("provider") or "container or instance metadata"
         return ServiceCredentialsError(f"AWS credentials could not be had from {provider}.", setting="search.aws_profile", hint="Try `aws configure list`.")
@@ -233,13 +243,15 @@ def _explained(error: Exception, cfg: SearchCfg) -> RagError:
     )
 
 
-def _refused(error: Any, cfg: SearchCfg) -> RagError:
+def _refused(error: Any, cfg: SearchCfg, hop: Hop) -> RagError:
     """STS, SSO or sign-in said no."""
     code = str(error.response.get("Error", {}).get("Code", ""))
     said = str(error.response.get("Error", {}).get("Message", ""))[:300].rstrip(".")
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
     what = f"AWS refused {error.operation_name} ({code}){f': {said}' if said else ''}."
-    if status >= 500 or status == 429 or code in _BUSY:
-        return ServiceUnavailableError(what, hop="AWS", hint="Try again later.")
+    general = answer_error(429 if code in _BUSY else status, hop)
+    if general is not None:
+        return general
     hint = "Check the clock of this machine." if "expired" in said and "ignature" in said else "Check the credentials, and the role's trust policy."
-    return ServiceCredentialsError(what, hop="AWS", setting="search.aws_role_arn" if cfg.aws_role_arn else "search.aws_profile", hint=hint)
+    setting = "search.aws_role_arn" if cfg.aws_role_arn else "search.aws_profile"
+    return ServiceCredentialsError(what, hop=hop.address, proxy=hop.proxy, setting=setting, hint=hint)

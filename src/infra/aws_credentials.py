@@ -15,7 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from ..errors import RagError
+from ..errors import DeadlineExceededError, RagError
 from ..telemetry.logger import get_logger
 
 log = get_logger(__name__)
@@ -53,6 +53,12 @@ class AwsKeys:
         return now >= self.expires - min(AHEAD_S, (self.expires - self.read_at) / 3)
 
 
+def late(seconds: float) -> DeadlineExceededError:
+    """The error where AWS gives no credentials in time."""
+    text, hint = f"AWS gave no credentials within {seconds:g} s.", "Check that STS, or the instance's metadata service, can be reached."
+    return DeadlineExceededError(text, hop="AWS", setting="search.timeout_s", hint=hint)
+
+
 class AwsCredentials:
     """The current keys, from a source that may take seconds.
 
@@ -81,10 +87,17 @@ class AwsCredentials:
         # A task that is cancelled lets the others wait on: a future that runs cannot be cancelled.
         return found if isinstance(found, AwsKeys) else await asyncio.wrap_future(found)
 
-    def get_blocking(self) -> AwsKeys:
-        """The same for threads."""
+    def get_blocking(self, timeout_s: float | None = None) -> AwsKeys:
+        """The same for threads.
+
+        Raises:
+            DeadlineExceededError: there are none within that time.
+        """
         found = self._look()
-        return found if isinstance(found, AwsKeys) else found.result()
+        try:
+            return found if isinstance(found, AwsKeys) else found.result(timeout_s)
+        except TimeoutError:
+            raise late(timeout_s or 0.0) from None
 
     async def renew(self, refused: str) -> bool:
         """New keys, where the server refused those with this access key though they are not due; True where there are others now.

@@ -26,6 +26,17 @@ class Section(BaseModel):
     # and loading needs that of `Settings` alone.
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True, defer_build=True)
 
+    _borrowed: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    def lent(self, **lenders: str) -> Self:
+        """The same, knowing which of its values stand under another key: ``api_base="chat.api_base"``. Empty names lend nothing."""
+        self._borrowed = {**self._borrowed, **{key: name for key, name in lenders.items() if name}}
+        return self
+
+    def key(self, section: str, name: str) -> str:
+        """The key under which a value of this section stands, for errors."""
+        return self._borrowed.get(name, f"{section}.{name}")
+
     @field_validator("*")
     @classmethod
     def _with_home(cls, value: object) -> object:

@@ -31,7 +31,8 @@ def effective_chat(settings: Settings) -> ChatCfg:
     """`[chat]`, with the shared Azure key where it has none of its own."""
     chat = settings.chat
     key = chat.api_key or (settings.azure_openai.api_key if chat.provider == "azure" else None)
-    return chat.model_copy(update={"api_key": key})
+    lender = "azure_openai.api_key" if key is not None and chat.api_key is None else ""
+    return chat.model_copy(update={"api_key": key}).lent(api_key=lender)
 
 
 def effective_embed(settings: Settings) -> EmbedCfg:
@@ -39,13 +40,14 @@ def effective_embed(settings: Settings) -> EmbedCfg:
     embed, chat = settings.embed, effective_chat(settings)
     shared = chat if chat.provider == embed.provider else None
     key = embed.api_key or (shared.api_key if shared else None) or (settings.azure_openai.api_key if embed.provider == "azure" else None)
-    return embed.model_copy(
-        update={
-            "api_base": embed.api_base or (shared.api_base if shared else None),
-            "api_version": embed.api_version or (shared.api_version if shared else None),
-            "api_key": key,
-        }
-    )
+    values = {
+        "api_base": embed.api_base or (shared.api_base if shared else None),
+        "api_version": embed.api_version or (shared.api_version if shared else None),
+        "api_key": key,
+    }
+    from_chat = {name: chat.key("chat", name) for name in values if shared and getattr(shared, name) and not getattr(embed, name)}
+    lenders = {"api_key": "azure_openai.api_key" if key is not None and embed.api_key is None else "", **from_chat}
+    return embed.model_copy(update=values).lent(**lenders)
 
 
 def build_network(resources: ResourceManager) -> NetworkPolicy:

@@ -41,6 +41,10 @@ class PolicyTransport(httpx2.AsyncBaseTransport):
         self._retired = False
         self._closing: set[asyncio.Task[None]] = set()
 
+    def proxy_for(self, url: httpx2.URL) -> ProxySettings | None:
+        """The proxy on the way to an address."""
+        return self._policy.proxy_for(url.host, url.port, url.scheme)
+
     @property
     def in_flight(self) -> int:
         """Requests whose response is not finished."""
@@ -58,7 +62,7 @@ class PolicyTransport(httpx2.AsyncBaseTransport):
         ends = None if self._total_s is None else loop.time() + self._total_s
         if not self._pools:
             await asyncio.to_thread(lambda: self._policy.ssl_context)  # reads files: not on the loop
-        proxy = self._policy.proxy_for(request.url.host, request.url.port, request.url.scheme)
+        proxy = self.proxy_for(request.url)
         pool = self._enter(loop, proxy)
         connect_s = self._hold_to_connect_limit(request)
         try:
@@ -251,14 +255,15 @@ class _Opening:
             self._limit.reschedule(None)
 
 
-def make_async_client(policy: NetworkPolicy, timeout_s: float | None = None) -> httpx2.AsyncClient:
+def make_async_client(policy: NetworkPolicy, timeout_s: float | None = None, kind: type[PolicyTransport] | None = None) -> httpx2.AsyncClient:
     """An httpx2 client under the policy, usable from any event loop. It follows no redirect: a prompt goes to the host that was named, or nowhere.
 
     Args:
         timeout_s: longest silence, for callers that limit the whole themselves; None takes all limits from the policy.
+        kind: of transport, where it is to do more.
     """
     limits = policy.limits
     read_s = limits.read_s if timeout_s is None else timeout_s
-    transport = PolicyTransport(policy, limits.total_s if timeout_s is None else None)
+    transport = (kind or PolicyTransport)(policy, limits.total_s if timeout_s is None else None)
     timeout = httpx2.Timeout(read_s, connect=min(limits.connect_s, read_s))
     return httpx2.AsyncClient(transport=transport, timeout=timeout, trust_env=False, follow_redirects=False)

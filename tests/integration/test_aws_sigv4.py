@@ -351,7 +351,7 @@ class TestTheWayThere:
                 for attempt in (transport.perform("GET", "/"), asyncio.to_thread(session.get, f"https://{host}/")):
                     with pytest.raises(UnreachableError) as caught:
                         await attempt
-                    assert caught.value.setting == "network.proxy"
+                    assert caught.value.setting == "network.proxy_username"
                     assert "wrong-word" not in str(caught.value)
             else:
                 await transport.perform("GET", "/")

@@ -26,6 +26,7 @@ from pydantic import SecretStr
 from src.errors import (
     ConfigurationError,
     DeadlineExceededError,
+    ForeignServiceError,
     IdentityError,
     MissingExtraError,
     ModelCredentialsError,
@@ -403,8 +404,8 @@ FAULTS: list[tuple[EntraReply, type[RagError], str]] = [
     (EntraReply(401, {"error": "invalid_client", "error_description": "AADSTS999999: x"}), IdentityError, "azure.certificate_path"),
     (EntraReply(403, b"<html>forbidden</html>"), IdentityError, "azure.certificate_path"),
     (EntraReply(200, b"<html>Sign in to the proxy</html>"), IdentityError, "azure.authority_host"),
-    (EntraReply(302, {}, {"location": "https://elsewhere.test/"}), ConfigurationError, "azure.authority_host"),
-    (EntraReply(429, {"error": "temporarily_unavailable"}, {"retry-after": "30"}), OverloadedError, "azure.client_id"),
+    (EntraReply(302, {}, {"location": "https://elsewhere.test/"}), ForeignServiceError, "azure.authority_host"),
+    (EntraReply(429, {"error": "temporarily_unavailable"}, {"retry-after": "30"}), OverloadedError, "azure.timeout_s"),
     (EntraReply(404, b"nothing", path="/openid-configuration"), IdentityError, "azure.authority_host"),
     (EntraReply(200, b"<html>", path="/openid-configuration"), IdentityError, "azure.authority_host"),
 ]
@@ -481,7 +482,7 @@ class TestFaults:
         assert (error.setting, error.hop) == ("azure.authority_host", "https://127.0.0.1:9")
         error = failure(world.tokens(authority_host="login.nowhere.invalid", timeout_s=3))
         assert type(error) is UnreachableError
-        assert "cannot be resolved" in str(error)
+        assert "its name is unknown" in str(error)
 
     @pytest.mark.parametrize(
         ("keys", "setting"),
@@ -525,14 +526,16 @@ class TestProxy:
     def test_a_proxy_that_refuses_is_the_hop_that_is_named(self, world: World, proxy: Proxy) -> None:
         error = failure(self.tokens(world, proxy, "canary-wrong-password"))
         assert type(error) is UnreachableError
-        assert (error.setting, error.hop) == ("network.proxy_username", f"proxy http://127.0.0.1:{proxy.port}")
+        assert (error.setting, error.hop) == ("network.proxy_username", f"proxy to https://login.company.test:{world.entra.port}")
+        assert error.proxy == f"http://127.0.0.1:{proxy.port}"
         assert "canary" not in str(error)
         assert proxy.refused == 1
 
     def test_a_proxy_that_is_not_there_is_named(self, world: World) -> None:
         network = world.network(proxy=SecretStr("http://127.0.0.1:9"))
         error = failure(world.tokens(network, timeout_s=3))
-        assert (error.setting, error.hop) == ("network.proxy", "proxy http://127.0.0.1:9")
+        assert (error.setting, error.hop) == ("network.proxy", f"proxy to {world.entra.url}")
+        assert error.proxy == "http://127.0.0.1:9"
 
     def test_a_proxy_that_says_nothing_ends_within_the_time_allowed(self, world: World) -> None:
         with socket.create_server(("127.0.0.1", 0)) as silent:

@@ -16,7 +16,7 @@ from src.infra.settings import load_settings
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "enterprise-network.md").read_text(encoding="utf-8")
 SECTION = PAGE[PAGE.index("## The way out") :]
-FAULTS = re.findall(r"^\| [^|]+ \| `([a-z-]+)` \| `([a-z]+)` \| `([a-z_.]+)` \|$", SECTION, re.MULTILINE)
+FAULTS = re.findall(r"^\| [^|]+ \| `([a-z-]+)` \| `([a-z-]+)` \| `([a-z_.]+)` \|$", SECTION, re.MULTILINE)
 
 
 def test_the_page_lists_every_fault() -> None:

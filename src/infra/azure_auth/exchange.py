@@ -6,7 +6,6 @@ What azure-identity raises hides that: transport errors, refusals and pages of a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -38,14 +37,3 @@ def address(url: str) -> str:
     host = parts.hostname or ""
     host = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
-
-
-def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and all that it came from; also what requests and urllib3 keep in ``args`` and ``reason``."""
-    waiting, seen = [error], set[int]()
-    while waiting:
-        found = waiting.pop(0)
-        if isinstance(found, BaseException) and id(found) not in seen:
-            seen.add(id(found))
-            yield found
-            waiting += [found.__cause__, found.__context__, getattr(found, "reason", None), *(arg for arg in found.args if isinstance(arg, BaseException))]

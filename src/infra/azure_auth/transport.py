@@ -7,7 +7,6 @@ import re
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import requests
 
@@ -19,10 +18,10 @@ if TYPE_CHECKING:
 
     from ..network import NetworkPolicy
 
-CONNECT_TIMEOUT_S = 5.0
 LOCAL_CONNECT_TIMEOUT_S = 1.0
 """To the metadata service, which answers at once where there is one, and elsewhere not at all."""
 READ_TIMEOUT_S = 10.0
+"""For one answer: an authority gives a token in less than a second, so silence is worth another attempt."""
 _AADSTS = re.compile(r"AADSTS(\d{4,9})")
 _WORD = re.compile(r"[a-z][a-z0-9_]{0,59}")
 MAX_ANSWER = 100_000
@@ -34,7 +33,6 @@ class _Adapter(PolicyAdapter):
     def __init__(self, policy: NetworkPolicy, connect_s: float, *, proxied: bool) -> None:
         super().__init__(policy, (connect_s, READ_TIMEOUT_S), pool_size=1, proxied=proxied)
         self._connect_s = connect_s
-        self._by_proxy = proxied
         self.exchange = Exchange()
         self.deadline = float("inf")
 
@@ -47,10 +45,7 @@ class _Adapter(PolicyAdapter):
         cert: Any = None,
         proxies: Mapping[str, str] | None = None,
     ) -> requests.Response:
-        parts = urlsplit(request.url or "")
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        proxy = self._policy.proxy_for(parts.hostname or "", port) if self._by_proxy else None
-        found = self.exchange = Exchange(hop=address(request.url or ""), proxy=proxy)
+        found = self.exchange = Exchange(hop=address(request.url or ""), proxy=self.proxy_of(request))
         left = max(0.001, self.deadline - time.monotonic())
         try:
             response = super().send(request, stream, (min(self._connect_s, left), min(READ_TIMEOUT_S, left)), verify, cert, proxies)
@@ -61,6 +56,9 @@ class _Adapter(PolicyAdapter):
             raise
         _note(found, response)
         return response
+
+    def _seconds(self, timeout: Any) -> float:
+        return max(0.001, self.deadline - time.monotonic())
 
 
 def _note(found: Exchange, response: requests.Response) -> None:
@@ -87,7 +85,7 @@ class IdentitySession:
 
     def __init__(self, policy: NetworkPolicy, *, local: bool = False) -> None:
         # A proxy would ask the metadata service of its own machine.
-        self._adapter = _Adapter(policy, LOCAL_CONNECT_TIMEOUT_S if local else CONNECT_TIMEOUT_S, proxied=not local)
+        self._adapter = _Adapter(policy, LOCAL_CONNECT_TIMEOUT_S if local else policy.limits.connect_s, proxied=not local)
         self._session = requests.Session()
         self._session.trust_env = False
         self._session.mount("https://", self._adapter)

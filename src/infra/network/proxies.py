@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from pydantic import SecretStr
 
 from ...errors import ConfigurationError, UnsupportedFeatureError
+from ..secrets.live import LiveSecret
 
 if TYPE_CHECKING:
     from ..config import NetworkCfg
@@ -26,6 +27,13 @@ class ProxySettings:
     url: str
     username: str = ""
     password: SecretStr = field(default_factory=lambda: SecretStr(""))
+    setting: str = field(default="network.proxy", compare=False)
+    """The key that holds its address."""
+
+    @property
+    def changes(self) -> bool:
+        """Whether the password may be another one later."""
+        return isinstance(self.password, LiveSecret)
 
     @property
     def authorization(self) -> str:
@@ -72,8 +80,22 @@ def split_proxy(url: SecretStr, username: str | None = None, password: SecretStr
     return ProxySettings(
         url=f"{parts.scheme}://{host}" + (f":{port}" if port is not None else ""),
         username=username if username is not None else unquote(parts.username or ""),
-        password=password if password is not None else SecretStr(unquote(parts.password or "")),
+        password=password if password is not None else _password_in(url),
+        setting=setting,
     )
+
+
+def _password_in(url: SecretStr) -> SecretStr:
+    """The password within an address, also where the address may be another one later: its password is then, its host is not."""
+    return url.derived(_password_of) if isinstance(url, LiveSecret) else SecretStr(_password_of(url.get_secret_value()))
+
+
+def _password_of(address: str) -> str:
+    text = address.strip()
+    try:
+        return unquote(urlsplit(text if "://" in text else f"http://{text}").password or "")
+    except ValueError:
+        return ""
 
 
 def _refuse_unsupported(text: str, parts: SplitResult | None, setting: str) -> None:

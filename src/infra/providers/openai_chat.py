@@ -66,12 +66,14 @@ class OpenAIChatModel:
         client, errors = await self._open()
         try:
             async with asyncio.timeout(self._cfg.timeout_s):
-                completion = await self._create(client, messages, stream=False)
+                with errors.noted():
+                    completion = await self._create(client, messages, stream=False)
         except errors.failures as error:
             raise errors.translate(error) from None
+        errors.check(completion)
         choice = completion.choices[0] if completion.choices else None
         if choice is None or choice.message is None:
-            raise ModelError("The model gave no answer.", hop=errors.hop)
+            raise ModelError("The model gave no answer.", hop=errors.hop, setting="chat.model")
         finish = _FINISH.get(choice.finish_reason or "", "stop")
         if finish == "content_filter":
             raise errors.filtered()
@@ -87,14 +89,16 @@ class OpenAIChatModel:
         deadline = asyncio.get_running_loop().time() + self._cfg.timeout_s
         try:
             async with asyncio.timeout_at(deadline):
-                stream = await self._create(client, messages, stream=True)
+                with errors.noted():
+                    stream = await self._create(client, messages, stream=True)
         except errors.failures as error:
             raise errors.translate(error) from None
         finish: str | None = None
         usage: Usage | None = None
-        halves = _Halves()
+        halves, nothing = _Halves(), True
         try:
             async for chunk in _until(stream, deadline, errors):
+                nothing = False
                 usage = _usage(chunk.usage) or usage
                 if chunk.choices:  # Azure's first chunk has none, the one with the usage neither
                     finish = chunk.choices[0].finish_reason or finish
@@ -104,7 +108,7 @@ class OpenAIChatModel:
         finally:
             await stream.close()
         if finish is None:
-            raise errors.interrupted()
+            raise errors.empty(stream.response) if nothing else errors.interrupted()
         if finish == "content_filter":
             raise errors.filtered()
         yield ChatDelta(halves.flush(), _FINISH.get(finish, "stop"), usage)
@@ -126,7 +130,7 @@ class OpenAIChatModel:
         from .openai_errors import ErrorMap
 
         self._client = cast("AsyncOpenAI", self._make_client())
-        return self._client, ErrorMap("chat", self._cfg)
+        return self._client, ErrorMap("chat", self._cfg, self._client)
 
     async def _create(self, client: AsyncOpenAI, messages: Sequence[Message] | str, *, stream: bool) -> Any:
         import openai
@@ -137,7 +141,7 @@ class OpenAIChatModel:
             unknown = self._unknown
             try:
                 return await client.chat.completions.create(
-                    model=self._cfg.model, messages=cast("Any", _payload(messages)), stream=stream, **self._options(stream)
+                    model=self._cfg.deployed, messages=cast("Any", _payload(messages)), stream=stream, **self._options(stream)
                 )
             except openai.BadRequestError as error:
                 name = unsupported_option(error, _OPTIONAL)

@@ -12,11 +12,12 @@ import openai
 
 from ...errors import ModelCredentialsError, RagError
 from ..http_transport import PolicyTransport, make_async_client
+from .attempts import NotingTransport, asking_for_token
 from .protocol import TokenSource
 
 if TYPE_CHECKING:
     from ..config import ChatCfg, EmbedCfg
-    from ..network import NetworkPolicy
+    from ..network import NetworkPolicy, ProxySettings
 
 AnyClient = openai.AsyncAzureOpenAI | openai.AsyncOpenAI
 Client = TypeVar("Client", openai.AsyncAzureOpenAI, openai.AsyncOpenAI)
@@ -67,6 +68,12 @@ async def settle(client: AnyClient) -> None:
         await transport.close_idle()
 
 
+def proxy_of(client: AnyClient) -> ProxySettings | None:
+    """The proxy on the way to a client's service."""
+    transport = client._client._transport  # noqa: SLF001 - as above
+    return transport.proxy_for(client.base_url) if isinstance(transport, PolicyTransport) else None
+
+
 class RetryRefused(httpx2.Auth):
     """A token that the service refuses (401) is thrown away, and the request sent once more with a new one.
 
@@ -83,14 +90,15 @@ class RetryRefused(httpx2.Auth):
         if response.status_code != 401 or not used:
             return
         self._tokens.invalidate(used)
-        new = await self._tokens.token()
+        with asking_for_token(hop_of(self._tokens)):
+            new = await self._tokens.token()
         if new != used:  # an identity may answer from a cache of its own
             request.headers["authorization"] = f"Bearer {new}"
             yield request
 
 
 def _http_client(cfg: ChatCfg | EmbedCfg, policy: NetworkPolicy, tokens: object) -> httpx2.AsyncClient:
-    client = make_async_client(policy, cfg.timeout_s)
+    client = make_async_client(policy, cfg.timeout_s, NotingTransport)
     if isinstance(tokens, TokenSource):
         client.auth = RetryRefused(tokens)
     client.event_hooks = {"request": [_drop_empty_headers], "response": []}
@@ -110,16 +118,22 @@ def _deaf(client: Client) -> Client:
     return client
 
 
+def hop_of(tokens: object) -> str:
+    """Who gives the tokens, for errors."""
+    return str(getattr(tokens, "hop", ""))
+
+
 def _token_source(tokens: Callable[[], Any]) -> Callable[[], Awaitable[str]]:
     """An asynchronous provider of any token provider; a synchronous one may block, so it runs in a thread."""
     renewable: object = tokens
-    if isinstance(renewable, TokenSource):
-        return renewable.token
 
     async def source() -> str:
         try:
-            token = await asyncio.to_thread(tokens)
-            return str(await token if inspect.isawaitable(token) else token)
+            with asking_for_token(hop_of(tokens)):
+                if isinstance(renewable, TokenSource):
+                    return await renewable.token()
+                token = await asyncio.to_thread(tokens)
+                return str(await token if inspect.isawaitable(token) else token)
         except RagError:
             raise
         except Exception as error:

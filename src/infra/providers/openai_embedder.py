@@ -89,17 +89,19 @@ class OpenAIEmbedder:
     async def _embed_batch(self, client: AsyncOpenAI, texts: list[str]) -> NDArray[np.float32]:
         from .openai_errors import ErrorMap
 
-        errors = ErrorMap("embed", self._cfg)
+        errors = ErrorMap("embed", self._cfg, client)
         # Only this family takes a length to cut its vectors to; others refuse the parameter.
         options: dict[str, Any] = {"dimensions": self._cfg.dims} if "embedding-3" in self._cfg.model else {}
         try:
             async with asyncio.timeout(self._cfg.timeout_s):
-                response = await client.embeddings.create(model=self._cfg.model, input=texts, **options)
+                with errors.noted():
+                    response = await client.embeddings.create(model=self._cfg.deployed, input=texts, **options)
         except errors.failures as error:
             raise errors.translate(error) from None
+        errors.check(response)
         rows = {item.index: item.embedding for item in response.data}
         if len(response.data) != len(texts) or set(rows) != set(range(len(texts))):
-            raise ModelError(f"The model gave {len(response.data)} vectors for {len(texts)} texts.", hop=errors.hop)
+            raise ModelError(f"The model gave {len(response.data)} vectors for {len(texts)} texts.", hop=errors.hop, setting="embed.model")
         return self._normalised([rows[place] for place in range(len(texts))], errors.hop)
 
     def _normalised(self, rows: list[list[float]], hop: str) -> NDArray[np.float32]:
@@ -116,7 +118,7 @@ class OpenAIEmbedder:
         matrix = np.array(rows, np.float32)
         lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
         if not np.isfinite(lengths).all() or (lengths == 0).any():
-            raise ModelError("The model gave a vector without a direction.", hop=hop)
+            raise ModelError("The model gave a vector without a direction.", hop=hop, setting="embed.model")
         return cast("NDArray[np.float32]", matrix / lengths)
 
 

@@ -1,0 +1,74 @@
+"""What a `requests` session for OpenSearch raises: errors that are ours and requests' at once.
+
+Code that uses a session expects `requests.ConnectionError`, `requests.Timeout` and their kin; code of ours expects a `RagError` with
+its hop, setting and hint. An error of a session is both: ``except requests.ConnectTimeout`` and ``except UnreachableError`` catch it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+
+from ..errors import RagError
+from .hops import Hop, error_of
+from .network.faults import fault_of
+from .search.opensearch.wire.failures import classify
+
+
+@cache
+def _kind(ours: type[RagError], theirs: type[requests.RequestException]) -> Any:
+    return type(ours.__name__, (ours, theirs), {"__doc__": f"{ours.__name__}, as requests' {theirs.__name__}.", "__module__": __name__})
+
+
+def both(ours: RagError, theirs: requests.RequestException) -> requests.RequestException:
+    """One error that is of both kinds: our words, and requests' own request and response."""
+    kinds: tuple[Any, Any] = (type(ours), type(theirs))  # Any: mypy holds classes of exceptions to be no keys of a cache
+    error: requests.RequestException = _kind(*kinds)(ours.message)
+    vars(error).update(vars(ours), request=theirs.request, response=theirs.response)
+    return error
+
+
+def told(error: requests.RequestException, hop: Hop) -> requests.RequestException:
+    """What a connection failed with, as an error of both kinds; one that is already stays as it is."""
+    return error if RagError in type(error).__mro__ else both(error_of(fault_of(error), hop), error)
+
+
+def address(url: str) -> str:
+    """``scheme://host:port`` of a request's address."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}" + (f":{parts.port}" if parts.port else "")
+
+
+class SearchResponse(requests.Response):
+    """A response whose body, and whose `raise_for_status`, fail with errors of both kinds."""
+
+    hop: Hop
+    credential: str
+    """The key of the credential that was shown."""
+
+    def iter_content(self, chunk_size: int | None = 1, decode_unicode: bool = False) -> Iterator[Any]:
+        return self._told(super().iter_content(chunk_size, decode_unicode))
+
+    def _told(self, pieces: Iterator[Any]) -> Iterator[Any]:
+        try:
+            yield from pieces
+        except requests.RequestException as error:
+            raise told(error, self.hop) from None
+
+    def raise_for_status(self) -> None:
+        """Raise what the answer means, where it is no success: the errors of the client for OpenSearch, which are `requests.HTTPError` too."""
+        if self.status_code < 400:
+            return
+        try:
+            body: object = json.loads(self.content)
+        except ValueError:
+            body = self.text
+        error = classify(self.status_code, body, self.hop.address, credential=self.credential).error
+        error.proxy = error.proxy or self.hop.proxy
+        raise both(error, requests.HTTPError(response=self, request=self.request))
