@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, PrivateAttr, SecretStr, ValidationInfo, field_validator
 
 from ..errors import ConfigurationError
 from ..retrieval.config import IntentCfg, RetrievalCfg
@@ -17,6 +17,8 @@ from .provenance import Provenance
 _NO_ALIAS = '\\/*?"<>|,#:% '
 """Characters that no name of an index may hold; `%` OpenSearch takes, but it would be read as an escape in a request's path."""
 _MAX_ALIAS_BYTES = 220
+ADDRESS: dict[str, JsonValue] = {"format": "uri"}
+"""Marks a secret that is one only for the user and password within an address: without them it may be shown."""
 
 
 class Section(BaseModel):
@@ -209,9 +211,11 @@ class AzureCfg(Section):
 class NetworkCfg(Section):
     """`[network]`: the one policy of every outbound hop."""
 
-    proxy: SecretStr | None = Field(None, description="Proxy address, as http://host:port; may hold user and password. A PAC file is not supported.")
-    http_proxy: SecretStr | None = Field(None, description="Proxy for http addresses instead of `proxy`; `direct` is none.")
-    https_proxy: SecretStr | None = Field(None, description="Proxy for https addresses instead of `proxy`; `direct` is none.")
+    proxy: SecretStr | None = Field(
+        None, description="Proxy address, as http://host:port; may hold user and password. A PAC file is not supported.", json_schema_extra=ADDRESS
+    )
+    http_proxy: SecretStr | None = Field(None, description="Proxy for http addresses instead of `proxy`; `direct` is none.", json_schema_extra=ADDRESS)
+    https_proxy: SecretStr | None = Field(None, description="Proxy for https addresses instead of `proxy`; `direct` is none.", json_schema_extra=ADDRESS)
     proxy_username: str | None = Field(None, description="User of the proxies; beats one in their address.")
     proxy_password: SecretStr | None = Field(None, description="Password of the proxies; beats one in their address.")
     no_proxy: tuple[str, ...] = Field(

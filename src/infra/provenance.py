@@ -16,10 +16,12 @@ class Source:
 
     Args:
         kind: the layer; see the order of precedence in `settings.py`.
-        where: the file, environment variable, secret file or profile.
+        where: the file, environment variable, secret file or built-in profile.
         line: line in that file, from 1.
         shadowed: the places that also set it and lost, the nearest first.
         variables: environment variables that ``${…}`` in the value names.
+        value: what it says, as a file would have it and with its references replaced; never a secret.
+        profile: the profile, where `where` is the file that holds a section of it.
     """
 
     kind: SourceKind
@@ -27,12 +29,14 @@ class Source:
     line: int | None = None
     shadowed: tuple[Source, ...] = ()
     variables: tuple[str, ...] = ()
+    value: str = ""
+    profile: str = ""
 
     def __str__(self) -> str:
         place = f"{self.where}:{self.line}" if self.line else self.where
         if self.kind == "default":
             return "default"
-        return f"{self.kind} {place}" + "".join(f" ${{{name}}}" for name in self.variables)
+        return " ".join(part for part in (self.kind, self.profile, place) if part) + "".join(f" ${{{name}}}" for name in self.variables)
 
 
 DEFAULT = Source("default", "default")

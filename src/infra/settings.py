@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from ..errors import ConfigurationError, InvalidSettingsError, Problem
+from ..errors import InvalidSettingsError, Problem
 from .config import Settings
 from .provenance import DEFAULT, Provenance, Source
 from .settings_files import PROFILE_PREFIX, SUFFIXES, ParsedFile, parse_file
 from .settings_foreign import ForeignLayer
-from .settings_schema import INTENT_PREFIX, all_names, display, find, keys_of, nearest, schema
+from .settings_names import unknown
+from .settings_schema import INTENT_PREFIX, display, find, keys_of, nearest, schema
 from .settings_sources import EnvironmentLayer, FileLayer, Layer, Layers, OverrideLayer, ProfileLayer, SecretLayer, shown_text, trace
 
 if TYPE_CHECKING:
@@ -106,17 +107,8 @@ def source_of(settings: Settings, name: str) -> Source:
         ConfigurationError: there is no such key; names the nearest.
     """
     if find(name) is None:
-        raise ConfigurationError(f"There is no configuration key {name!r}.", hint=_meant(name))
+        raise unknown(name)
     return settings.provenance.sources.get(name, DEFAULT)
-
-
-def _meant(name: str) -> str:
-    keys = keys_of(name)
-    if keys is not None:
-        return f"It is a section; its keys are {', '.join(spec.name for spec in keys.values())}."
-    section, _, _ = name.partition(".")
-    near = nearest(name, (*all_names(), *(spec.name for spec in (keys_of(section) or {}).values())))
-    return f"Did you mean `{near}`?" if near else "Keys are written section.key; `rag config show` lists them."
 
 
 def find_files(path: PathLike | Sequence[PathLike] | None, environ: Mapping[str, str]) -> tuple[list[Path], str]:

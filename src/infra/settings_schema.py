@@ -18,7 +18,8 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from ..retrieval.config import LINES, IntentCfg
-from .config import Settings
+from .config import ADDRESS, Settings
+from .network.proxies import DIRECT
 
 ENV_PREFIX: Final = "RAG_"
 ENV_DELIMITER: Final = "__"
@@ -30,6 +31,7 @@ _INTENT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 # Up to the last `@`: passwords hold slashes, `#` and `@` too. Hiding a path that holds an `@` is the lesser evil.
 _CREDENTIALS_IN_URL = re.compile(r"(?<=://).*@", re.DOTALL)
+_ADDRESS = re.compile(r"(?P<scheme>https?://)?(?P<credentials>.*@)?(?P<host>[\w.-]+|\[[\da-f:.]+\])(?P<port>:\d+)?/?", re.IGNORECASE | re.DOTALL)
 _JSON_LIST = re.compile(r"\s*\[\s*[\"'\]]")
 _WORDS: Mapping[object, str] = {
     bool: "true or false (also yes/no, on/off, 1/0)",
@@ -80,6 +82,11 @@ class FieldSpec:
         return self.info.json_schema_extra == LINES
 
     @property
+    def is_address(self) -> bool:
+        """Whether it is secret only for the user and password that an address may hold."""
+        return self.info.json_schema_extra == ADDRESS
+
+    @property
     def choices(self) -> tuple[str, ...]:
         return tuple(str(choice) for choice in get_args(self.kind)) if get_origin(self.kind) is Literal else ()
 
@@ -102,6 +109,14 @@ class FieldSpec:
             words = _WORDS.get(self.kind, "a JSON object")
         limits = [f"{text} {getattr(m, bound):g}" for bound, text in _BOUNDS for m in self.info.metadata if getattr(m, bound, None) is not None]
         return ", ".join([words, *limits])
+
+    def show(self, value: object) -> str:
+        """A value of this key as text, also one that could not be read; never a secret."""
+        if value is None or not self.secret:
+            return display(value)
+        if not self.is_address or type(value) not in (str, SecretStr):  # what is looked up on use may have to ask a vault
+            return HIDDEN
+        return without_credentials(value.get_secret_value() if isinstance(value, SecretStr) else str(value))
 
     def read(self, text: str | None) -> object:
         """The raw value of what a file, variable or secret says; pydantic checks its type afterwards.
@@ -182,7 +197,7 @@ def shown(settings: Settings, spec: FieldSpec) -> str:
     value = value_of(settings, spec)
     if spec.by_lines and isinstance(value, tuple) and len(value) > 1:
         return "".join(f"\n{display(item)}" for item in value)
-    return display(value)
+    return spec.show(value)
 
 
 def _specs(section: str, model: type[BaseModel]) -> Mapping[str, FieldSpec]:
@@ -222,6 +237,16 @@ def nearest_key(section: str, key: str) -> str:
     name = nearest(f"{section}.{key}", elsewhere or all_names()) or next(iter(elsewhere), "")
     other, _, found = name.partition(".")
     return f"[{other}] {found}" if name else ""
+
+
+def without_credentials(address: str) -> str:
+    """An address with user and password hidden; wholly hidden unless scheme or port, and nothing behind the host, show that it is one."""
+    found = _ADDRESS.fullmatch(address.strip())
+    if address.strip().lower() == DIRECT:
+        return DIRECT
+    if not found or not (found["scheme"] or found["port"]):
+        return HIDDEN
+    return f"{found['scheme'] or ''}{HIDDEN + '@' if found['credentials'] else ''}{found['host']}{found['port'] or ''}"
 
 
 def display(value: object) -> str:

@@ -80,6 +80,13 @@ class Layer(PydanticBaseSettingsSource):
         else:
             self.report("unknown section.", section, source, nearest(section, schema()), schema())
 
+    def shown(self, entry: Entry) -> str:
+        """The value for a person; as it is written where it cannot be used, which matters to none while a higher layer shadows it."""
+        try:
+            return entry.spec.show(self._read(entry))
+        except BadValueError:
+            return entry.spec.show(entry.value)
+
     def _read(self, entry: Entry) -> object:
         if entry.value is None or isinstance(entry.value, str):
             return entry.spec.read(self._interpolate(entry.value))
@@ -241,13 +248,13 @@ class ProfileLayer(Layer):
             self.report(f"no profile is called {chosen!r}.", PROFILE_KEY, trace(self._above)[PROFILE_KEY], nearest(chosen, known), known)
         return super().__call__()
 
-    def _source(self, where: str, value: object, line: int | None = None) -> Source:
+    def _source(self, where: str, value: object, line: int | None = None, profile: str = "") -> Source:
         names = interpolate(value, self.environ or {}).variables if isinstance(value, str) else ()
-        return Source("profile", where, line, variables=names)
+        return Source("profile", where, line, variables=names, profile=profile)
 
     def _take(self, profile: str, entry: FileEntry, path: Path) -> None:
         section, _, key = entry.key.partition(".")
-        source = self._source(str(path), entry.value, entry.line)
+        source = self._source(str(path), entry.value, entry.line, profile)
         before = len(self.entries)
         if entry.key == PROFILE_KEY:
             self.report("a profile cannot choose a profile.", entry.key, source)
@@ -292,7 +299,7 @@ def trace(layers: Iterable[Layer]) -> dict[str, Source]:
     found: dict[str, list[Source]] = {}
     for layer in layers:
         for entry in reversed(layer.entries):
-            found.setdefault(entry.spec.name, []).append(entry.source)
+            found.setdefault(entry.spec.name, []).append(replace(entry.source, value=layer.shown(entry)))
     return {name: replace(sources[0], shadowed=tuple(sources[1:])) for name, sources in found.items()}
 
 

@@ -43,7 +43,7 @@ def test_show_as_json_holds_typed_values(config: Path) -> None:
     assert body["files"] == [str(config)]
     assert body["settings"]["api"]["port"] == 8000
     assert body["settings"]["search"]["password"] == "**********"
-    assert body["settings"]["network"]["no_proxy"] == []
+    assert body["settings"]["api"]["cors_origins"] == []
     assert body["sources"]["search.host"] == {"kind": "file", "where": str(config), "line": 2}
     assert SECRET not in done.stdout
 
@@ -61,7 +61,8 @@ def test_explain_says_all_about_a_key(config: Path) -> None:
     assert text.startswith("chat.provider = openai")
     assert "source environment RAG_CHAT__PROVIDER shadows profile jpmc_azure" in text
     assert "default local" in text
-    assert "allowed local, openai, azure" in text
+    assert "type one of local, openai, azure" in text
+    assert "read by src.infra" in text
     body = json.loads(rag(*arguments, "--json", cwd=config.parent).stdout)
     assert body["source"] == {"kind": "profile", "where": "jpmc_azure"}
     secret = rag("explain", "search.password", "--config", str(config), cwd=config.parent)

@@ -180,7 +180,7 @@ class TestProfiles:
         second = write(tmp_path, '"profile:azure":\n  chat:\n    temperature: 0.5\n', "2.yaml")
         loaded = load_settings([first, second], environ={})
         assert (loaded.chat.provider, loaded.chat.model, loaded.chat.temperature) == ("azure", "ours", 0.5)
-        assert str(source_of(loaded, "chat.model")) == f"profile {first}:4"
+        assert str(source_of(loaded, "chat.model")) == f"profile azure {first}:4"
         assert source_of(loaded, "chat.model").shadowed[0].where == "azure"
 
     def test_built_in_profiles_take_the_standard_variables_where_set(self) -> None:

@@ -1,0 +1,30 @@
+"""A plugin of mypy that writes down which file reads which attribute of the models of the configuration, into the file that READERS_RECORD names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from mypy.plugin import AttributeContext, Plugin
+from mypy.types import Type
+
+MODELS = ("src.infra.config", "src.retrieval.config")
+
+
+class Recorder(Plugin):
+    def get_attribute_hook(self, fullname: str) -> Callable[[AttributeContext], Type] | None:
+        return self._record(fullname) if fullname.startswith(MODELS) else None
+
+    @staticmethod
+    def _record(fullname: str) -> Callable[[AttributeContext], Type]:
+        def record(context: AttributeContext) -> Type:
+            with Path(os.environ["READERS_RECORD"]).open("a", encoding="utf-8") as file:
+                file.write(f"{context.api.path} {'.'.join(fullname.split('.')[-2:])}\n")  # type: ignore[attr-defined] # the checker has it
+            return context.default_attr_type
+
+        return record
+
+
+def plugin(version: str) -> type[Plugin]:
+    return Recorder
