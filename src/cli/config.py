@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
 from .common import EXIT_USAGE, CommandContext, common_options
+from .config_diff import diff
 from .config_explain import explain
 from .config_view import head, listing, plain_value, source_body
 
@@ -18,10 +20,11 @@ if TYPE_CHECKING:
 
 @click.group(name="config")
 def command() -> None:
-    """Show, explain and validate the configuration."""
+    """Show, explain, compare, check and begin a configuration."""
 
 
 command.add_command(explain)
+command.add_command(diff)
 
 
 @command.command()
@@ -63,6 +66,18 @@ def validate(ctx: CommandContext) -> None:
         click.echo("\n".join((*head(loaded.settings), "OK")))
     if problems:
         raise SystemExit(EXIT_USAGE)
+
+
+@command.command()
+@common_options
+def schema(ctx: CommandContext) -> None:
+    """Print the JSON Schema (2020-12) of YAML and JSON configuration files."""
+    from ..infra.settings_json_schema import json_schema
+
+    if ctx.json:
+        ctx.emit(json_schema())
+    else:
+        click.echo(json.dumps(json_schema(), ensure_ascii=False, indent=2))
 
 
 def _rule_problems(settings: Settings | None) -> tuple[Problem, ...]:

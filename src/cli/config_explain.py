@@ -42,7 +42,8 @@ def explain(ctx: CommandContext, key: tuple[str, ...], everything: bool) -> None
     elif wanted and len(specs) == 1:
         click.echo("\n".join(_explanation(settings, specs[0])))
     else:
-        click.echo("\n".join((*head(settings), *listing(settings, specs, shadows=True, descriptions=bool(wanted)))))
+        lines = listing(settings, specs, shadows=True, descriptions=bool(wanted))
+        click.echo("\n".join((*head(settings), *(lines if specs else ("\nNothing is set: every key has its default.",)))))
 
 
 def explained(settings: Settings, spec: FieldSpec) -> dict[str, object]:

@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from .common import plain, to_json
+from .common import plain, printable, to_json
 
 if TYPE_CHECKING:
     from ..infra.config import Settings
@@ -56,7 +56,7 @@ def listing(settings: Settings, specs: Iterable[FieldSpec], *, shadows: bool = F
         if descriptions:
             yield from wrapped(spec.description, "# ")
         source = source_of(settings, spec.name)
-        yield from _with_comment(plain(f"{spec.key} = {shown(settings, spec)}").replace("\n", "\n    "), str(source))
+        yield from with_comment(f"{spec.key} = {shown(settings, spec)}", str(source))
         if shadows:
             yield from (f"    # instead of {told(item)}" for item in source.shadowed)
 
@@ -66,8 +66,9 @@ def told(source: Source) -> str:
     return plain(f"{source}: {source.value or '(empty)'}").replace("\n", ", ")
 
 
-def _with_comment(text: str, comment: str) -> Iterator[str]:
-    """A line with its comment behind it; below it where both do not fit."""
+def with_comment(text: str, comment: str) -> Iterator[str]:
+    """A key and its value with a comment behind it; below it where both do not fit."""
+    text, comment = plain(text).replace("\n", "\n    "), printable(comment)
     line = f"{text:<{_COMMENT_AT}}  # {comment}"
     if len(line.rpartition("\n")[2]) <= width():
         yield line
