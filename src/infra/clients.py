@@ -2,20 +2,20 @@
 
 Importing this file is light; a provider's library is imported when its client is made.
 
-An evicted client that is still in use keeps working: what it has in flight ends undisturbed, later calls are served too,
-and from then on no connection is kept open between them. So nothing has to know who still holds it.
+An evicted client that is still in use keeps working, with its connections (`client_cache.py`); one that is released keeps working
+too, but from then on no connection is kept open between its calls.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 from ..errors import ConfigurationError
 from ..telemetry.logger import get_logger
+from .client_cache import ClientCache, Closer
 from .config import ChatCfg, EmbedCfg, NetworkCfg, SearchCfg
 from .network import NetworkPolicy
 
@@ -27,63 +27,11 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-Client = TypeVar("Client")
 TokenProvider = Callable[[], Any]
 """Returns a bearer token, or an awaitable of one; called for every attempt."""
 
-CACHE_SIZE = 2
 OPENAI_API = "https://api.openai.com/v1"
 DEFAULT_CACHE_FOLDER = Path("~/.cache/founders-rag")
-
-
-class ClientCache(Generic[Client]):
-    """Least recently used out first; ``retire`` is told of what leaves. Safe between threads."""
-
-    def __init__(self, retire: Callable[[Client], None], size: int = CACHE_SIZE) -> None:
-        self._retire = retire
-        self._size = size
-        self._lock = threading.Lock()
-        self._clients: OrderedDict[Hashable, Client] = OrderedDict()
-
-    def get(self, key: Hashable, make: Callable[[], Client]) -> Client:
-        """The client of a key; one is made, under the lock, if there is none: making connects to nothing."""
-        evicted: list[Client] = []
-        with self._lock:
-            if key not in self._clients:
-                self._clients[key] = make()
-            self._clients.move_to_end(key)
-            while len(self._clients) > self._size:
-                evicted.append(self._clients.popitem(last=False)[1])
-            client = self._clients[key]
-        for old in evicted:
-            self._retire(old)
-        return client
-
-    def release(self, client: object) -> bool:
-        """Let a client go as if it had been evicted; False if it is not here."""
-        with self._lock:
-            keys = [key for key, value in self._clients.items() if value is client]
-            found = [self._clients.pop(key) for key in keys]
-        for old in found:
-            self._retire(old)
-        return bool(found)
-
-    def resize(self, size: int) -> None:
-        """Room for as many clients as there are configured sections, and never less than two."""
-        with self._lock:
-            self._size = max(CACHE_SIZE, size)
-
-    def clear(self) -> None:
-        """Let all go."""
-        with self._lock:
-            found = list(self._clients.values())
-            self._clients.clear()
-        for old in found:
-            self._retire(old)
-
-    def __len__(self) -> int:
-        with self._lock:
-            return len(self._clients)
 
 
 def make_chat_client(
@@ -91,7 +39,7 @@ def make_chat_client(
 ) -> openai.AsyncAzureOpenAI | openai.AsyncOpenAI | ChatModel:
     """The client that `[chat]` means: `openai.AsyncAzureOpenAI`, `openai.AsyncOpenAI`, or the local model itself.
 
-    Connects to nothing. Pass ``model=cfg.model`` with each call.
+    Connects to nothing. Pass ``model=cfg.deployed`` with each call: on Azure that is the deployment.
 
     Raises:
         ConfigurationError: an address, a version or a credential is missing; names the keys.
@@ -140,8 +88,8 @@ def make_search_session(cfg: SearchCfg, *, network: NetworkPolicy | None = None)
 
 def release_client(client: object) -> None:
     """Let go of a client of these factories: its idle connections close, and what it has in flight ends undisturbed."""
-    for cache in (_chat_clients, _embed_clients, _sessions):
-        if cast("ClientCache[Any]", cache).release(client):
+    for cache in CACHES.values():
+        if cache.release(client):
             return
 
 
@@ -155,8 +103,18 @@ async def aclose_client(client: openai.AsyncAzureOpenAI | openai.AsyncOpenAI) ->
 
 def release_all() -> None:
     """Let go of every cached client, at shutdown."""
-    for cache in (_chat_clients, _embed_clients, _sessions):
-        cast("ClientCache[Any]", cache).clear()
+    for cache in CACHES.values():
+        cache.clear()
+
+
+async def aclose_under(policy: NetworkPolicy) -> None:
+    """Let go of every client under an outbound policy, those included that were evicted, and wait for the running loop's: at shutdown."""
+    found = [client for cache in CACHES.values() for client in cache.release_where(lambda key: key[-1] is policy)]
+    for client in found:
+        if hasattr(client, "_client"):  # of the openai package, which is loaded then
+            from .providers.openai_client import settle
+
+            await settle(client)
 
 
 @overload
@@ -174,7 +132,7 @@ def _openai_client(
     policy = network or _default_network()
     tokens = None if cfg.api_key else tokens
     cache = _chat_clients if section == "chat" else _embed_clients
-    key = (cfg.provider, base, cfg.api_version, cfg.api_key, tokens, cfg.max_retries, cfg.timeout_s, policy)
+    key = (cfg.provider, base, cfg.api_version, cfg.api_key, tokens, cfg.max_retries, cfg.timeout_s, cfg.user_header, cfg.user, policy)
 
     def make() -> openai.AsyncAzureOpenAI | openai.AsyncOpenAI:
         from .providers.openai_client import open_azure, open_openai
@@ -221,19 +179,27 @@ def _default_network() -> NetworkPolicy:
         return _network
 
 
-def _retire_openai(client: openai.AsyncAzureOpenAI | openai.AsyncOpenAI) -> None:
-    from .providers.openai_client import retire
+def _openai_closer(client: openai.AsyncAzureOpenAI | openai.AsyncOpenAI) -> Closer:
+    from .providers.openai_client import closer
 
-    retire(client)
+    return closer(client)
 
 
-def _retire_session(session: requests.Session) -> None:
-    session.close()  # closes idle connections; a session still held opens new ones
+def _session_closer(session: requests.Session) -> Closer:
+    adapters = list(session.adapters.values())
+
+    def close() -> None:
+        for adapter in adapters:
+            adapter.close()  # closes idle connections; a session that is used again opens new ones
+
+    return close
 
 
 _local_lock = threading.Lock()
 _local: dict[Hashable, Embedder] = {}
 _network: NetworkPolicy | None = None
-_chat_clients: ClientCache[openai.AsyncAzureOpenAI | openai.AsyncOpenAI] = ClientCache(_retire_openai)
-_embed_clients: ClientCache[openai.AsyncAzureOpenAI | openai.AsyncOpenAI] = ClientCache(_retire_openai)
-_sessions: ClientCache[requests.Session] = ClientCache(_retire_session)
+_chat_clients: ClientCache[openai.AsyncAzureOpenAI | openai.AsyncOpenAI] = ClientCache(_openai_closer)
+_embed_clients: ClientCache[openai.AsyncAzureOpenAI | openai.AsyncOpenAI] = ClientCache(_openai_closer)
+_sessions: ClientCache[requests.Session] = ClientCache(_session_closer)
+CACHES: dict[str, ClientCache[Any]] = {"chat": _chat_clients, "embed": _embed_clients, "search": _sessions}
+"""By section. The policy stands last in each key."""

@@ -5,155 +5,39 @@ The description of each field is its documentation: `rag config explain` and `do
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, PrivateAttr, SecretStr, ValidationInfo, field_validator
+from pydantic import Field, JsonValue, PrivateAttr, SecretStr, field_validator
 
-from ..errors import ConfigurationError
 from ..retrieval.config import IntentCfg, RetrievalCfg
+from .config_search import SearchCfg as SearchCfg
+from .config_section import Section as Section
 from .provenance import Provenance
 
-_NO_ALIAS = '\\/*?"<>|,#:% '
-"""Characters that no name of an index may hold; `%` OpenSearch takes, but it would be read as an escape in a request's path."""
-_MAX_ALIAS_BYTES = 220
 ADDRESS: dict[str, JsonValue] = {"format": "uri"}
 """Marks a secret that is one only for the user and password within an address: without them it may be shown."""
+_DEPLOYMENT = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+"""A token of RFC 9110."""
+_TAKEN = frozenset({"authorization", "api-key", "host", "content-type", "content-length", "accept", "connection", "cookie", "transfer-encoding"})
 
 
-class Section(BaseModel):
-    """A section of the configuration: immutable, and unknown keys are errors."""
-
-    # defer_build: the sections' own validators are built when first used; at import all 17 took 35 ms of processor time,
-    # and loading needs that of `Settings` alone.
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True, defer_build=True)
-
-    _borrowed: dict[str, str] = PrivateAttr(default_factory=dict)
-
-    def lent(self, **lenders: str) -> Self:
-        """The same, knowing which of its values stand under another key: ``api_base="chat.api_base"``. Empty names lend nothing."""
-        self._borrowed = {**self._borrowed, **{key: name for key, name in lenders.items() if name}}
-        return self
-
-    def key(self, section: str, name: str) -> str:
-        """The key under which a value of this section stands, for errors."""
-        return self._borrowed.get(name, f"{section}.{name}")
-
-    @field_validator("*")
-    @classmethod
-    def _with_home(cls, value: object) -> object:
-        """``~`` is the home folder in every path; no shell has replaced it in a file or variable."""
-        if not isinstance(value, Path):
-            return value
-        try:
-            return value.expanduser()
-        except RuntimeError as error:
-            raise ValueError(str(error)) from error
-
-
-class SearchCfg(Section):
-    """`[search]`: the search engine."""
-
-    engine: Literal["embedded", "opensearch"] | None = Field(None, description="`embedded`, or `opensearch` once a `host` is given; unset follows from `host`.")
-    host: str | None = Field(
-        None, description="OpenSearch address, such as https://opensearch.company.com; several, comma separated, are tried in turn; no credentials."
-    )
-    index_alias: str = Field("rag-documents", description="Alias that searches go to; its indices are named after it, with a number.")
-    username: str | None = Field(None, description="User for basic authentication; holds no colon.")
-    password: SecretStr | None = Field(None, description="Password for basic authentication.")
-    bearer_token: SecretStr | None = Field(None, description="Bearer token; instead of user and password.")
-    timeout_s: float = Field(10.0, gt=0, description="Seconds a search may take.")
-    connect_timeout_s: float = Field(3.0, gt=0, description="Seconds a connection may take, TLS and proxy included.")
-    pool_size: int = Field(16, ge=1, le=1000, description="Connections kept to each host.")
-    max_retries: int = Field(3, ge=0, le=10, description="Repeats of a request that is safe to repeat; writes go on for up to a minute.")
-    breaker_failures: int = Field(5, ge=1, description="Failures in a row that open a host's circuit breaker.")
-    breaker_reset_s: float = Field(10.0, gt=0, description="Seconds until an open breaker lets one request try again.")
-    use_aws_auth: bool = Field(False, description="Sign requests with AWS SigV4; instead of user, password and token.")
-    aws_region: str | None = Field(None, description="Region to sign for.")
-    aws_service: Literal["es", "aoss"] = Field("es", description="Service name to sign for.")
-    aws_profile: str | None = Field(None, description="Named AWS profile.")
-    aws_role_arn: str | None = Field(None, description="Role to assume before signing.")
-    language: str = Field("english", description="Language of a new index, which its analysers follow; docs/opensearch.md lists them.")
-    size: Literal["small", "medium", "large"] = Field("small", description="Index settings of a new index: up to 1 million chunks, 10 million, more.")
-    knn_engine: Literal["lucene", "faiss"] | None = Field(None, description="Vector engine of a new index; unset follows from `size`.")
-    replicas: int | None = Field(None, ge=0, le=10, description="Replicas of a new index; unset is none on a single node, else one.")
-    pipeline: str | None = Field(None, description="Named search pipeline of `fusion = server`; unset sends the pipeline with each request.")
-    fields: tuple[str, ...] = Field((), description="Further lexical fields with boosts, such as title^2, added to the two of every search.")
-    fuzziness: Literal["0", "1", "2", "AUTO"] = Field("0", description="Edits that a word may differ by in BM25; 0 is exact.")
-    phrase_boost: float = Field(0.0, ge=0, le=100, description="Added weight of passages that hold the question's words as a phrase.")
-    allow_partial: bool = Field(False, description="Serve what answered when some shards fail, marked as degraded; otherwise that is an error.")
-    bulk_bytes: int = Field(8_000_000, ge=10_000, description="Bytes of one bulk request at most.")
-    bulk_actions: int = Field(500, ge=1, description="Items of one bulk request at most.")
-    bulk_parallel: int = Field(2, ge=1, le=32, description="Bulk requests in flight.")
-    bulk_timeout_s: float = Field(120.0, gt=0, description="Seconds one bulk request may take: the server builds the vector graph within it.")
-
-    @field_validator("host")
-    @classmethod
-    def _can_be_asked(cls, value: str | None) -> str | None:
-        """What the client would refuse is refused here, where it is written; so no `SearchCfg` shows a password in its address."""
-        from .search.opensearch.wire.hosts import parse_hosts
-
-        if value is not None:
-            try:
-                parse_hosts(value)
-            except ConfigurationError as error:
-                raise ValueError(f"{error.message} {error.hint}") from None
-        return value
-
-    @field_validator("pipeline")
-    @classmethod
-    def _names_a_pipeline(cls, value: str | None) -> str | None:
-        """``_none`` is OpenSearch's word for no pipeline, without which a hybrid query is answered wrongly."""
-        if value is not None and (not value.strip() or value.strip() == "_none"):
-            raise ValueError("must name a search pipeline: without one OpenSearch does not fuse; leave it unset to send one with each request")
-        return value
-
-    @field_validator("username")
-    @classmethod
-    def _without_colon(cls, value: str | None) -> str | None:
-        if value is not None and ":" in value:
-            raise ValueError("The user holds a colon, where basic authentication begins the password.")
-        return value
-
-    @field_validator("password", "bearer_token", "use_aws_auth")
-    @classmethod
-    def _one_credential(cls, value: SecretStr | bool | None, info: ValidationInfo) -> SecretStr | bool | None:
-        """Each is checked against those above it: of two that are set, the server would see one, and nobody knows which was meant."""
-        if not value:
-            return value
-        if info.field_name == "password":
-            if not info.data.get("username", "unknown"):  # absent where it has a problem of its own
-                raise ValueError("There is a password, but no `username` that it belongs to.")
-            return value
-        others = [name for name in ("username", "password", "bearer_token") if name != info.field_name and info.data.get(name)]
-        if others:
-            raise ValueError(f"It is set together with {' and '.join(f'`{name}`' for name in others)}, and only one of them can be sent; remove the other.")
-        return value
-
-    @field_validator("index_alias")
-    @classmethod
-    def _nameable(cls, value: str) -> str:
-        """What OpenSearch takes as the name of an index (`MetadataCreateIndexService`), for the versions are named after the alias."""
-        if value != value.lower():
-            raise ValueError("must be in lower case, as OpenSearch wants names of indices")
-        if found := sorted({one for one in value if one in _NO_ALIAS or not one.isprintable()}):
-            raise ValueError(f'must not hold {", ".join(repr(one) for one in found)}: OpenSearch takes none of \\ / * ? " < > | , # : % and no spaces')
-        if not value or value[0] in "_-+" or value in (".", ".."):
-            raise ValueError("must not be empty or begin with _, - or +, nor be . or ..")
-        if len(value.encode()) > _MAX_ALIAS_BYTES:
-            raise ValueError(f"must have {_MAX_ALIAS_BYTES} bytes at most: OpenSearch's names have 255, and the versions' need the rest")
-        return value
-
-    @property
-    def chosen_engine(self) -> Literal["embedded", "opensearch"]:
-        return self.engine or ("opensearch" if self.host else "embedded")
+def _header_name(value: str | None) -> str | None:
+    if value is not None and (not _HEADER.fullmatch(value) or value.lower() in _TAKEN or value.lower().startswith("proxy-")):
+        raise ValueError("must be the name of a header, and none that a request needs for itself")
+    return value
 
 
 class ChatCfg(Section):
     """`[chat]`: the model that writes answers."""
 
     provider: Literal["local", "openai", "azure"] = Field("local", description="`local` answers by extraction, without a model server.")
-    model: str = Field("extractive", description="Model, or Azure deployment, name.")
+    model: str = Field("extractive", description="Model's name.")
+    deployment: str | None = Field(
+        None, description="Azure deployment of the model; unset follows from `[azure_openai] deployments`, else it is the model's name."
+    )
     api_base: str | None = Field(None, description="Address of the model's API.")
     api_version: str | None = Field(None, description="Azure OpenAI API version.")
     api_key: SecretStr | None = Field(None, description="API key; Azure may use an identity instead.")
@@ -161,13 +45,25 @@ class ChatCfg(Section):
     max_retries: int = Field(2, ge=0, le=10, description="Repeats after a connection error, 429 or 5xx.")
     temperature: float = Field(0.0, ge=0, le=2, description="Sampling temperature.")
     max_output_tokens: int = Field(1024, ge=1, description="Longest answer in tokens.")
+    user_header: str | None = Field(None, description="Header of each request that names the user to the model's service; unset sends none.")
+    user: str | None = Field(None, description="User it names where a request has none of its own; unset is `[environment] jpmc_user_sid`.")
+
+    _header = field_validator("user_header")(_header_name)
+
+    @property
+    def deployed(self) -> str:
+        """What the service calls the model: pass it as ``model`` with each call."""
+        return self.deployment or self.model
 
 
 class EmbedCfg(Section):
     """`[embed]`: the model that turns text into vectors."""
 
     provider: Literal["local", "openai", "azure"] = Field("local", description="`local` is all-MiniLM-L6-v2, int8 ONNX, on this machine.")
-    model: str = Field("all-MiniLM-L6-v2", description="Model, or Azure deployment, name.")
+    model: str = Field("all-MiniLM-L6-v2", description="Model's name.")
+    deployment: str | None = Field(
+        None, description="Azure deployment of the model; unset follows from `[azure_openai] deployments`, else it is the model's name."
+    )
     dims: int = Field(384, ge=1, le=65536, description="Length of its vectors.")
     api_base: str | None = Field(None, description="Address of the model's API; empty means `[chat] api_base`.")
     api_version: str | None = Field(None, description="Azure OpenAI API version; empty means `[chat] api_version`.")
@@ -177,12 +73,36 @@ class EmbedCfg(Section):
     batch_size: int = Field(64, ge=1, le=2048, description="Texts in one call of a remote model.")
     threads: int = Field(0, ge=0, description="Processor threads of the local model; 0 takes the machine's cores, 4 at most.")
     cache_entries: int = Field(100_000, ge=0, description="Vectors kept in the embedding cache, keyed by model and text; 0 switches it off.")
+    user_header: str | None = Field(None, description="As in `[chat]`; empty means the chat model's.")
+    user: str | None = Field(None, description="As in `[chat]`; empty means the chat model's.")
+
+    _header = field_validator("user_header")(_header_name)
+
+    @property
+    def deployed(self) -> str:
+        """What the service calls the model: pass it as ``model`` with each call."""
+        return self.deployment or self.model
 
 
 class AzureOpenAICfg(Section):
     """`[azure_openai]`: credentials shared by Azure chat and embeddings."""
 
     api_key: SecretStr | None = Field(None, description="API key of the Azure OpenAI resource.")
+    deployments: tuple[str, ...] = Field((), description="Azure deployments that are not named after their model: MODEL=DEPLOYMENT, comma separated.")
+
+    @field_validator("deployments")
+    @classmethod
+    def _pairs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        pairs = [tuple(part.strip() for part in entry.partition("=")[::2]) for entry in value]
+        if any(not model or not _DEPLOYMENT.fullmatch(deployment) for model, deployment in pairs):
+            raise ValueError("must be pairs as MODEL=DEPLOYMENT, the latter of letters, digits, . _ and -")
+        if len({model for model, _ in pairs}) < len(pairs):
+            raise ValueError("names a model twice")
+        return tuple(f"{model}={deployment}" for model, deployment in pairs)
+
+    def deployment_of(self, model: str) -> str | None:
+        """The deployment that a model is mapped to."""
+        return dict(entry.split("=", 1) for entry in self.deployments).get(model)
 
 
 class AzureCfg(Section):
@@ -304,6 +224,7 @@ class AgentCfg(Section):
 
 class EnvironmentCfg(Section):
     """`[environment]`: where this runs."""
+    clients: int | None = Field(None, ge=1, description="Clients of each kind kept open; unset is as many as the configuration needs, 2 at least.")
 
     name: Literal["development", "staging", "production", "testing"] = Field("development", description="Kind of deployment.")
     cloud_profile: str = Field("local", description="Named set of defaults: local, azure, aws, jpmc_azure, or a `[profile:NAME]` of your own.")

@@ -28,15 +28,24 @@ def cache_folder(settings: Settings) -> Path:
 
 
 def effective_chat(settings: Settings) -> ChatCfg:
-    """`[chat]`, with the shared Azure key where it has none of its own."""
+    """`[chat]`, with the shared Azure key and deployments, and the configured user, where it has none of its own."""
     chat = settings.chat
     key = chat.api_key or (settings.azure_openai.api_key if chat.provider == "azure" else None)
     lender = "azure_openai.api_key" if key is not None and chat.api_key is None else ""
-    return chat.model_copy(update={"api_key": key}).lent(api_key=lender)
+    deployment, lender_of_deployment = _deployment(settings, chat)
+    user = (chat.user or settings.environment.jpmc_user_sid) if chat.user_header else None
+    values = {"api_key": key, "deployment": deployment, "user": user}
+    return chat.model_copy(update=values).lent(api_key=lender, deployment=lender_of_deployment)
+
+
+def _deployment(settings: Settings, cfg: ChatCfg | EmbedCfg) -> tuple[str | None, str]:
+    """The Azure deployment of a section's model, and the key that lends it."""
+    mapped = settings.azure_openai.deployment_of(cfg.model) if cfg.provider == "azure" and not cfg.deployment else None
+    return cfg.deployment or mapped, "azure_openai.deployments" if mapped else ""
 
 
 def effective_embed(settings: Settings) -> EmbedCfg:
-    """`[embed]`, with address, version and key of the chat model (same provider) where it has none of its own."""
+    """`[embed]`, with address, version, key and user of the chat model (same provider) where it has none of its own."""
     embed, chat = settings.embed, effective_chat(settings)
     shared = chat if chat.provider == embed.provider else None
     key = embed.api_key or (shared.api_key if shared else None) or (settings.azure_openai.api_key if embed.provider == "azure" else None)
@@ -45,9 +54,12 @@ def effective_embed(settings: Settings) -> EmbedCfg:
         "api_version": embed.api_version or (shared.api_version if shared else None),
         "api_key": key,
     }
+        "user_header": embed.user_header or (shared.user_header if shared else None),
     from_chat = {name: chat.key("chat", name) for name in values if shared and getattr(shared, name) and not getattr(embed, name)}
-    lenders = {"api_key": "azure_openai.api_key" if key is not None and embed.api_key is None else "", **from_chat}
-    return embed.model_copy(update=values).lent(**lenders)
+    deployment, lender_of_deployment = _deployment(settings, embed)
+    user = (embed.user or (shared.user if shared else None) or settings.environment.jpmc_user_sid) if values["user_header"] else None
+    lenders = {"api_key": "azure_openai.api_key" if key is not None and embed.api_key is None else "", "deployment": lender_of_deployment, **from_chat}
+    return embed.model_copy(update={**values, "deployment": deployment, "user": user}).lent(**lenders)
 
 
 def build_network(resources: ResourceManager) -> NetworkPolicy:
@@ -71,9 +83,11 @@ def build_chat(resources: ResourceManager) -> ChatModel:
         return LocalChatModel(resources.embedder)
     from .azure_models import azure_chat
     from .clients import make_chat_client
+    from .client_sizes import fit_caches
     from .providers.openai_chat import OpenAIChatModel
 
     return azure_chat(resources, cfg, lambda cfg, tokens: OpenAIChatModel(lambda: make_chat_client(cfg, tokens, network=resources.network), cfg))
+    fit_caches(resources.settings)
 
 
 def build_embedder(resources: ResourceManager) -> Embedder:
@@ -93,9 +107,11 @@ def _bare_embedder(resources: ResourceManager, cfg: EmbedCfg) -> Embedder:
         return LocalEmbedder(cache_folder(resources.settings), threads=cfg.threads)
     from .azure_models import azure_embedder
     from .clients import make_embed_client
+    from .client_sizes import fit_caches
     from .providers.openai_embedder import OpenAIEmbedder
 
     return azure_embedder(resources, cfg, lambda cfg, tokens: OpenAIEmbedder(lambda: make_embed_client(cfg, tokens, network=resources.network), cfg))
+    fit_caches(resources.settings)
 
 
 def build_search(resources: ResourceManager) -> SearchClient:

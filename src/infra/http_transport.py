@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, nullcontext, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -35,11 +35,12 @@ class PolicyTransport(httpx2.AsyncBaseTransport):
     def __init__(self, policy: NetworkPolicy, total_s: float | None = None) -> None:
         self._policy = policy
         self._total_s = total_s
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # reentrant: the garbage collector, which may run under it, retires the transports of clients that nobody holds
         self._pools: dict[_PoolKey, httpx2.AsyncHTTPTransport] = {}
         self._in_flight: dict[asyncio.AbstractEventLoop, int] = {}
         self._retired = False
         self._closing: set[asyncio.Task[None]] = set()
+        self._keepers: dict[asyncio.AbstractEventLoop, AsyncGenerator[None]] = {}
 
     def proxy_for(self, url: httpx2.URL) -> ProxySettings | None:
         """The proxy on the way to an address."""
@@ -90,7 +91,7 @@ class PolicyTransport(httpx2.AsyncBaseTransport):
             self._retired = True
             loops = {loop for loop, _ in self._pools}
         for loop in loops:
-            if not loop.is_closed():
+            with suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(self._start_closing, loop)
 
     async def close_idle(self) -> None:
@@ -111,6 +112,7 @@ class PolicyTransport(httpx2.AsyncBaseTransport):
             for old in [old for old in self._pools if old[0].is_closed()]:  # their sockets went with their loop
                 del self._pools[old]
                 self._in_flight.pop(old[0], None)
+                self._keepers.pop(old[0], None)
         try:
             pool = self._new_pool(proxy)
         except BaseException:
@@ -118,7 +120,19 @@ class PolicyTransport(httpx2.AsyncBaseTransport):
                 self._in_flight[loop] -= 1
             raise
         with self._lock:
-            return self._pools.setdefault(key, pool)
+            pool = self._pools.setdefault(key, pool)
+        if loop not in self._keepers:
+            self._keepers[loop] = keeper = self._kept(loop)
+            with suppress(StopIteration):
+                keeper.__anext__().send(None)  # to its `yield`, where the loop takes note of it
+        return pool
+
+    async def _kept(self, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[None]:
+        """Closes a loop's pools when it ends: `asyncio.run` and its kin finalize asynchronous generators, and this is one."""
+        try:
+            yield
+        finally:
+            await self._close_pools(self._take(loop, idle_only=False))
 
     def _new_pool(self, proxy: ProxySettings | None) -> httpx2.AsyncHTTPTransport:
         context = self._policy.ssl_context
@@ -142,6 +156,7 @@ class PolicyTransport(httpx2.AsyncBaseTransport):
             if idle_only and self._in_flight.get(loop, 0):
                 return []
             self._in_flight.pop(loop, None)
+            self._keepers.pop(loop, None)
             return [self._pools.pop(key) for key in list(self._pools) if key[0] is loop]
 
     def _start_closing(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -37,7 +37,10 @@ PROFILES: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "azure.credential": "certificate",
             "azure.certificate_path": "${AZURE_CLIENT_CERTIFICATE_PATH:}",
             "azure.certificate_password": "${AZURE_CLIENT_CERTIFICATE_PASSWORD:}",
+            "chat.user_header": "user_sid",
             "network.proxy": "http://proxy.jpmchase.net:10443",
+            # The bank's own hosts, and Azure OpenAI, which it reaches over private links; Entra ID and AWS lie behind the proxy.
+            "network.no_proxy": "localhost, 127.0.0.1, jpmchase.net, openai.azure.com",
             "search.aws_region": "${AWS_REGION:}",
         },
     }

@@ -145,6 +145,11 @@ class ResourceManager:
                 await _close(resource)
             except Exception as error:
                 log.error("a resource did not close", resource=name, error=type(error).__name__, exc_info=error)
+        for name, resource in built:
+            if name == "network":  # clients that callers made under it, beside those of the models
+                from .clients import aclose_under
+
+                await aclose_under(cast("NetworkPolicy", resource))
 
     def close(self) -> None:
         """`aclose` for synchronous callers."""

@@ -13,6 +13,7 @@ import openai
 from ...errors import ModelCredentialsError, RagError
 from ..http_transport import PolicyTransport, make_async_client
 from .attempts import NotingTransport, asking_for_token
+from .caller import names_the_user
 from .protocol import TokenSource
 
 if TYPE_CHECKING:
@@ -54,15 +55,14 @@ def open_openai(base: str, cfg: ChatCfg | EmbedCfg, tokens: Callable[[], Any] | 
     return _deaf(client)
 
 
-def retire(client: AnyClient) -> None:
-    """Let a client's connections go as soon as nothing is in flight; it can still be used."""
+def closer(client: AnyClient) -> Callable[[], None]:
+    """What lets a client's connections go as soon as nothing is in flight; it does not hold the client, which can still be used."""
     transport = client._client._transport  # noqa: SLF001 - the way to the transport that `_http_client` put there
-    if isinstance(transport, PolicyTransport):
-        transport.retire()
+    return transport.retire if isinstance(transport, PolicyTransport) else lambda: None
 
 
 async def settle(client: AnyClient) -> None:
-    """Wait until the idle connections of the running loop are closed; call `retire` before."""
+    """Wait until the idle connections of the running loop are closed; call its `closer` before."""
     transport = client._client._transport  # noqa: SLF001 - as above
     if isinstance(transport, PolicyTransport):
         await transport.close_idle()
@@ -101,7 +101,7 @@ def _http_client(cfg: ChatCfg | EmbedCfg, policy: NetworkPolicy, tokens: object)
     client = make_async_client(policy, cfg.timeout_s, NotingTransport)
     if isinstance(tokens, TokenSource):
         client.auth = RetryRefused(tokens)
-    client.event_hooks = {"request": [_drop_empty_headers], "response": []}
+    client.event_hooks = {"request": [_drop_empty_headers, *([names_the_user(cfg)] if cfg.user_header else [])], "response": []}
     return client
 
 

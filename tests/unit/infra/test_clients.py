@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from src.errors import ConfigurationError
-from src.infra.clients import CACHE_SIZE, ClientCache, make_chat_client, make_embed_client, make_search_session, release_client
+from src.infra.clients import make_chat_client, make_embed_client, make_search_session, release_client
 from src.infra.config import ChatCfg, EmbedCfg, NetworkCfg, SearchCfg
 from src.infra.network import NetworkPolicy
 
@@ -83,23 +83,10 @@ def test_one_client_serves_all_that_share_a_connection() -> None:
     assert make_chat_client(azure(model="gpt-4o", temperature=1.0, max_output_tokens=5), network=policy) is client
     for change in ({"api_key": SecretStr("key-2")}, {"api_version": "2025-01-01"}, {"api_base": "https://b.example"}, {"timeout_s": 5.0}, {"max_retries": 1}):
         assert make_chat_client(azure(**change), network=policy) is not client
+    for change in ({"user_header": "x-user"}, {"user_header": "x-user", "user": "U1"}):
+        assert make_chat_client(azure(**change), network=policy) is not client
+    assert make_chat_client(azure(deployment="prod"), network=policy) is make_chat_client(azure(), network=policy)
     assert make_chat_client(azure(), network=NetworkPolicy(NetworkCfg())) is not client
-
-
-def test_the_cache_holds_two_and_lets_the_least_recently_used_go() -> None:
-    gone: list[str] = []
-    cache: ClientCache[str] = ClientCache(gone.append)
-    for name in ("a", "b", "a", "c"):
-        cache.get(name, lambda name=name: name)
-    assert len(cache) == CACHE_SIZE == 2
-    assert gone == ["b"]
-    cache.resize(3)
-    cache.get("d", lambda: "d")
-    assert gone == ["b"]
-    assert cache.release("d")
-    assert not cache.release("d")
-    cache.clear()
-    assert sorted(gone) == ["a", "b", "c", "d"]
 
 
 def test_a_released_client_is_made_anew_for_the_next_caller() -> None:
