@@ -66,8 +66,8 @@ class Service:
         self.port = 0
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         until = datetime.now(UTC) + timedelta(days=-1 if expired else 9)
-        leaf = authority.issue_cert(*(names or ("localhost", "127.0.0.1")), not_before=until - timedelta(days=20), not_after=until)
-        leaf.configure_cert(self._context)
+        self._leaf = authority.issue_cert(*(names or ("localhost", "127.0.0.1")), not_before=until - timedelta(days=20), not_after=until)
+        self._leaf.configure_cert(self._context)
         if newest == "1.2":
             self._context.maximum_version = ssl.TLSVersion.TLSv1_2
         if demands_certificate:
@@ -133,16 +133,10 @@ class Service:
             self._open.discard(conversation)
 
     def _answer(self, tls: ssl.SSLSocket) -> bool:
-        head = b""
-        while b"\r\n\r\n" not in head:
-            data = tls.recv(65536)
-            if not data:
-                return False
-            head += data
-        head, _, body = head.partition(b"\r\n\r\n")
-        length = next((int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0)
-        while len(body) < length:
-            body += tls.recv(65536)
+        request = read_request(tls)
+        if request is None:
+            return False
+        head, body = request
         self.requests += 1
         if self.way == "close":
             return False
@@ -161,6 +155,21 @@ class Service:
         if b"Action=AssumeRole" in body:
             return STS.format(expires=(datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")).encode()
         return b'{"hits": {"hits": []}}'
+
+
+def read_request(conversation: socket.socket) -> tuple[bytes, bytes] | None:
+    """Head and body; None once the client has closed."""
+    head = b""
+    while b"\r\n\r\n" not in head:
+        data = conversation.recv(65536)
+        if not data:
+            return None
+        head += data
+    head, _, body = head.partition(b"\r\n\r\n")
+    length = next((int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0)
+    while len(body) < length:
+        body += conversation.recv(65536)
+    return head, body
 
 
 def _drain(conversation: socket.socket) -> None:
