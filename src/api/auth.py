@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -24,6 +24,7 @@ from ..core.identity import DEFAULT_TENANT, Identity, current_identity
 from ..errors import AuthenticationError, ConfigurationError, PermissionDeniedError, RagError, ServiceUnavailableError
 from ..infra.config import ApiCfg, Settings
 from ..infra.persistence.user_context import LOCAL_USER
+from ..infra.secrets.live import current
 from ..telemetry.logger import get_logger
 from .problems import ChallengeError, problem, respond, respond_to
 
@@ -112,12 +113,12 @@ class BearerTokens:
 
     Args:
         tokens_file: hashes and identities; None leaves the single token.
-        token: one token of the user `api`.
+        token: one token of the user `api`, as it is at that time.
     """
 
-    def __init__(self, tokens_file: Path | None, token: str | None = None) -> None:
+    def __init__(self, tokens_file: Path | None, token: SecretStr | str | None = None) -> None:
         self._path = tokens_file
-        self._single = {hash_token(token): Identity(TOKEN_USER)} if token else {}
+        self._token = SecretStr(token) if isinstance(token, str) else token
         self._known: Mapping[str, Identity] = {}
         self._version: tuple[int, int, int] | None = None
         self._complaint = ""
@@ -160,9 +161,10 @@ class BearerTokens:
         if scheme.lower() != "bearer" or not token.strip():
             raise ChallengeError("A bearer token is needed.", challenge='Bearer realm="rag"', hint="Send Authorization: Bearer TOKEN.")
         self._refresh()
+        single = {hash_token(await current(self._token)): Identity(TOKEN_USER)} if self._token else {}
         given = hash_token(token.strip())
         found: Identity | None = None
-        for known, identity in {**self._known, **self._single}.items():  # all of them, so that time tells nothing
+        for known, identity in {**self._known, **single}.items():  # all of them, so that time tells nothing
             if hmac.compare_digest(known, given):
                 found = identity
         if found is None:
@@ -177,7 +179,7 @@ def make_authenticator(settings: Settings) -> Authenticator:
         ConfigurationError: there is nothing to check tokens against, or a token is set that nobody would check.
     """
     cfg = settings.api
-    token = cfg.token.get_secret_value() if cfg.token else None
+    token = cfg.token or None
     if cfg.auth == "none":
         if token:
             raise ConfigurationError(

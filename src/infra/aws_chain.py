@@ -67,14 +67,14 @@ def load_keys(cfg: SearchCfg, network: NetworkPolicy, clock: Callable[[], float]
         import botocore.session
     except ImportError:
         raise MissingExtraError("Signing for AWS needs the extra `aws`, which is not installed.", setting="search.use_aws_auth", hint=EXTRA_HINT) from None
-    _hush()
-    calls, metadata = _Sender(network, cfg.connect_timeout_s, cfg.timeout_s), None
+    hush()
+    calls, metadata = Sender(network, cfg.connect_timeout_s, cfg.timeout_s), None
     try:
         session = botocore.session.Session(profile=cfg.aws_profile)
         region = region_of(cfg, session.get_config_variable("region"))
         session.set_config_variable("region", region)
         patience = float(session.get_config_variable("metadata_service_timeout"))
-        metadata = _Sender(network, patience, patience, proxied=False)
+        metadata = Sender(network, patience, patience, proxied=False)
         _put_under_policy(session, calls, metadata)
         found = session.get_credentials()
         if found is None:
@@ -105,21 +105,26 @@ def region_of(cfg: SearchCfg, of_profile: str | None) -> str:
     region = cfg.aws_region or (of_host[1] if of_host else None) or of_profile
     if not region:
         raise ConfigurationError(
-            "No AWS region to sign OpenSearch requests for.",
+            "No AWS region is known.",
             setting="search.aws_region",
             hint="Set it, such as eu-west-1; the AWS profile and the name of the host hold none.",
         )
     return region
 
 
-def _hush() -> None:
-    """At level DEBUG botocore logs the answers of STS whole, secret keys included; who wants that sets its logger's level."""
-    logger = logging.getLogger("botocore")
-    if logger.level == logging.NOTSET:
-        logger.setLevel(logging.INFO)
+def hush() -> None:
+    """At level DEBUG these loggers of botocore write answers whole, secret keys included, and session tokens among what is signed: never."""
+    for name in ("botocore.parsers", "botocore.endpoint", "botocore.auth"):
+        logger = logging.getLogger(name)
+        if _above_debug not in logger.filters:
+            logger.addFilter(_above_debug)
 
 
-def _put_under_policy(session: Any, calls: _Sender, metadata: _Sender) -> None:
+def _above_debug(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.DEBUG
+
+
+def _put_under_policy(session: Any, calls: Sender, metadata: Sender) -> None:
     from botocore.config import Config
 
     session.set_default_client_config(Config(proxies={}, retries={"mode": "standard", "total_max_attempts": 3}))
@@ -149,13 +154,18 @@ def _nothing_found(session: Any) -> ConfigurationError:
     )
 
 
-class _Sender:
-    """Sends what botocore prepared, under the policy, and answers in botocore's terms."""
+class Sender:
+    """Sends what botocore prepared, under the policy, and answers in botocore's terms.
 
-    def __init__(self, network: NetworkPolicy, connect_s: float, read_s: float, *, proxied: bool = True) -> None:
+    Args:
+        hop: of an address, for errors.
+    """
+
+    def __init__(self, network: NetworkPolicy, connect_s: float, read_s: float, *, proxied: bool = True, hop: Callable[[str], Hop] | None = None) -> None:
         self._network = network
         self._limits = (connect_s, read_s)
         self._proxied = proxied
+        self._hop = hop or _hop
         self.last = Hop("AWS", "AWS", "network.proxy")
         """The way of the last call, for errors."""
         self._session: requests.Session | None = None
@@ -190,7 +200,7 @@ class _Sender:
 
     def _way(self, url: str) -> Hop:
         parts = urlsplit(url)
-        return _hop(url).through(self._network.proxy_for(parts.hostname or "", parts.port, parts.scheme) if self._proxied else None)
+        return self._hop(url).through(self._network.proxy_for(parts.hostname or "", parts.port, parts.scheme) if self._proxied else None)
 
     def close(self) -> None:
         if self._session is not None:

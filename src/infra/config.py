@@ -180,8 +180,20 @@ class ApiCfg(Section):
 class PersistenceCfg(Section):
     """`[persistence]`: LangGraph checkpointer and store."""
 
-    backend: Literal["memory", "sqlite", "postgres"] = Field("sqlite", description="Where threads live.")
-    dsn: SecretStr | None = Field(None, description="Connection string for postgres.")
+    backend: Literal["memory", "sqlite", "postgres"] = Field("sqlite", description="Where threads live; `postgres` for several servers.")
+    dsn: SecretStr | None = Field(None, description="Connection string for postgres: postgresql://USER@HOST:5432/DATABASE; libpq's parameters may follow.")
+    password: SecretStr | None = Field(None, description="Password for postgres, where the connection string holds none.")
+    use_azure_auth: bool = Field(False, description="Tokens of the `[azure]` identity as password: Azure Database for PostgreSQL.")
+    azure_scope: str = Field("https://ossrdbms-aad.database.windows.net/.default", description="Scope of those tokens.")
+    pool_size: int = Field(10, ge=2, le=500, description="Connections to postgres that a process opens at most.")
+    pool_timeout_s: float = Field(10.0, gt=0, description="Seconds to wait for a connection of the pool to come free.")
+    connect_timeout_s: float = Field(5.0, gt=0, description="Seconds a connection to postgres may take, 2 at least.")
+    timeout_s: float = Field(30.0, gt=0, description="Seconds an answer of postgres may take.")
+    auto_migrate: bool = Field(True, description="Make and upgrade the tables in postgres on first use; off, they must be there.")
+    encryption_keys: SecretStr | None = Field(
+        None,
+        description="Encrypt checkpoints: NAME:BASE64 (32 bytes), comma separated; the first key encrypts, all decrypt, what is not encrypted is refused.",
+    )
 
 
 class TelemetryCfg(Section):
@@ -194,12 +206,25 @@ class TelemetryCfg(Section):
     log_format: Literal["auto", "json", "text"] = Field("auto", description="`auto`: text on a terminal, JSON lines otherwise.")
 
 
+class SecretsCfg(Section):
+    """`[secrets]`: vaults that `${vault:NAME}` and `${aws:NAME#KEY}` read from."""
+
+    vault: str | None = Field(None, description="Azure Key Vault, such as https://NAME.vault.azure.net, which the `[azure]` identity may read.")
+    aws_region: str | None = Field(None, description="Region of AWS Secrets Manager; unset is the profile's.")
+    aws_profile: str | None = Field(None, description="AWS profile to read secrets with; unset is AWS's own chain.")
+    aws_role_arn: str | None = Field(None, description="Role to assume for reading secrets.")
+    aws_endpoint: str | None = Field(None, description="Address of Secrets Manager, such as a VPC endpoint's; unset is the region's own.")
+    ttl_s: float = Field(300.0, gt=0, description="Seconds after which a secret of a vault is read again, behind the caller's back.")
+    timeout_s: float = Field(10.0, gt=0, description="Seconds that reading one may take, repeats and the identity's token included.")
+
+
 class CacheCfg(Section):
     """`[cache]`: what is kept to save work, and can be made again."""
 
     path: Path | None = Field(None, description="Folder for what can be made again (the prepared model, evaluation indices); default ~/.cache/founders-rag.")
     ttl_s: float = Field(300.0, gt=0, description="Seconds a cached answer of a service stays.")
     max_entries: int = Field(1000, ge=1, description="Entries of an in-memory cache.")
+    clients: int | None = Field(None, ge=1, description="Clients of each kind kept open; unset is as many as the configuration needs, 2 at least.")
 
 
 class IngestionCfg(Section):
@@ -224,7 +249,6 @@ class AgentCfg(Section):
 
 class EnvironmentCfg(Section):
     """`[environment]`: where this runs."""
-    clients: int | None = Field(None, ge=1, description="Clients of each kind kept open; unset is as many as the configuration needs, 2 at least.")
 
     name: Literal["development", "staging", "production", "testing"] = Field("development", description="Kind of deployment.")
     cloud_profile: str = Field("local", description="Named set of defaults: local, azure, aws, jpmc_azure, or a `[profile:NAME]` of your own.")
@@ -249,6 +273,7 @@ class Settings(Section):
     azure_openai: AzureOpenAICfg = Field(default_factory=AzureOpenAICfg)
     azure: AzureCfg = Field(default_factory=AzureCfg)
     network: NetworkCfg = Field(default_factory=NetworkCfg)
+    secrets: SecretsCfg = Field(default_factory=SecretsCfg)
     storage: StorageCfg = Field(default_factory=StorageCfg)
     cache: CacheCfg = Field(default_factory=CacheCfg)
     persistence: PersistenceCfg = Field(default_factory=PersistenceCfg)

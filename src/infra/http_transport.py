@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import httpx2
 
+from .network.policy import CONNECT_SHARE
+
 if TYPE_CHECKING:
     from .network import NetworkPolicy, ProxySettings
 
@@ -81,7 +83,7 @@ class PolicyTransport(httpx2.AsyncBaseTransport):
         """Connecting has the policy's limit whatever the client says: `openai` makes its one timeout that of every phase."""
         limits = request.extensions.get("timeout", {})
         asked, most = limits.get("connect"), self._policy.limits.connect_s
-        connect_s = most if asked is None else min(asked, most)
+        connect_s = most if asked is None else min(asked * CONNECT_SHARE, most)
         request.extensions["timeout"] = {**limits, "connect": connect_s}
         return connect_s
 
@@ -108,8 +110,8 @@ class PolicyTransport(httpx2.AsyncBaseTransport):
         with self._lock:
             self._in_flight[loop] = self._in_flight.get(loop, 0) + 1
             if key in self._pools:
-                return self._pools[key]
-            for old in [old for old in self._pools if old[0].is_closed()]:  # their sockets went with their loop
+                return _following(self._pools[key], proxy)
+            for old in [old for old in self._pools if old[0].is_closed()]:  # its end was not announced; their sockets went with it
                 del self._pools[old]
                 self._in_flight.pop(old[0], None)
                 self._keepers.pop(old[0], None)
@@ -138,8 +140,8 @@ class PolicyTransport(httpx2.AsyncBaseTransport):
         context = self._policy.ssl_context
         hop = None
         if proxy is not None:
-            auth = (proxy.username, proxy.password.get_secret_value()) if proxy.username else None
-            hop = httpx2.Proxy(proxy.url, auth=auth, ssl_context=context if proxy.url.startswith("https") else None)
+            headers = {"Proxy-Authorization": proxy.authorization} if proxy.authorization else None
+            hop = httpx2.Proxy(proxy.url, headers=headers, ssl_context=context if proxy.url.startswith("https") else None)
         most = self._policy.limits.pool_size
         limits = httpx2.Limits(max_connections=most, max_keepalive_connections=min(MAX_IDLE, most))
         return httpx2.AsyncHTTPTransport(verify=context, trust_env=False, limits=limits, proxy=hop)
@@ -169,6 +171,13 @@ class PolicyTransport(httpx2.AsyncBaseTransport):
     async def _close_pools(self, pools: list[httpx2.AsyncHTTPTransport]) -> None:
         for pool in pools:
             await pool.aclose()
+
+
+def _following(pool: httpx2.AsyncHTTPTransport, proxy: ProxySettings | None) -> httpx2.AsyncHTTPTransport:
+    """A pool whose next connection shows the proxy its password of now; those that the proxy let through before stay."""
+    if proxy is not None and proxy.changes:
+        pool._pool._proxy_headers = [(b"Proxy-Authorization", proxy.authorization.encode())]  # type: ignore[attr-defined] # noqa: SLF001 - there is no public way; tested against the installed version
+    return pool
 
 
 class _Counted(httpx2.AsyncByteStream):

@@ -1,7 +1,8 @@
 """``${VAR}`` and ``${VAR:default}`` in the values of configuration files.
 
 The default starts after the first colon, may be empty, and holds no braces. A variable that is set, also to nothing, wins
-over the default. ``$${`` stands for a plain ``${``; any other ``$`` stands for itself.
+over the default. ``$${`` stands for a plain ``${``; any other ``$`` stands for itself. ``${vault:NAME}`` and ``${aws:NAME}`` name
+secrets of vaults (`secrets/references.py`), and are left for whoever can read those.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+from .secrets.references import SCHEMES
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::([^{}]*))?\}|\$\{")
 
@@ -24,6 +27,8 @@ class Interpolated:
     """Those of them that are not set and have no default."""
     malformed: bool = False
     """A ``${`` begins no reference."""
+    pieces: tuple[str | tuple[str, str], ...] = ()
+    """Where the value names secrets of vaults: its text, and those as scheme and name, in order; ``text`` is without them."""
 
 
 def interpolate(text: str, environ: Mapping[str, str]) -> Interpolated:
@@ -32,12 +37,14 @@ def interpolate(text: str, environ: Mapping[str, str]) -> Interpolated:
     missing: list[str] = []
     malformed = False
 
-    def replace(match: re.Match[str]) -> str:
+    def replaced(match: re.Match[str]) -> str | tuple[str, str]:
         nonlocal malformed
         name, default = match.group(1), match.group(2)
         if name is None:
             malformed = malformed or match.group() == "${"
             return "${"
+        if name in SCHEMES and default is not None:
+            return name, default
         variables.append(name)
         if name in environ:
             return environ[name]
@@ -45,8 +52,15 @@ def interpolate(text: str, environ: Mapping[str, str]) -> Interpolated:
             missing.append(name)
         return default or ""
 
-    result = _REFERENCE.sub(replace, text)
-    return Interpolated(result, tuple(dict.fromkeys(variables)), tuple(dict.fromkeys(missing)), malformed)
+    pieces: list[str | tuple[str, str]] = []
+    end = 0
+    for match in _REFERENCE.finditer(text):
+        pieces += [text[end : match.start()], replaced(match)]
+        end = match.end()
+    pieces.append(text[end:])
+    result = "".join(piece for piece in pieces if isinstance(piece, str))
+    secrets = tuple(pieces) if any(isinstance(piece, tuple) for piece in pieces) else ()
+    return Interpolated(result, tuple(dict.fromkeys(variables)), tuple(dict.fromkeys(missing)), malformed, secrets)
 
 
 def escape(text: str) -> str:

@@ -20,6 +20,7 @@ class Source:
         line: line in that file, from 1.
         shadowed: the places that also set it and lost, the nearest first.
         variables: environment variables that ``${…}`` in the value names.
+        vaults: secrets of vaults that it names, in words: ``Azure Key Vault NAME, secret X``.
         value: what it says, as a file would have it and with its references replaced; never a secret.
         profile: the profile, where `where` is the file that holds a section of it.
     """
@@ -29,6 +30,7 @@ class Source:
     line: int | None = None
     shadowed: tuple[Source, ...] = ()
     variables: tuple[str, ...] = ()
+    vaults: tuple[str, ...] = ()
     value: str = ""
     profile: str = ""
 
@@ -36,7 +38,8 @@ class Source:
         place = f"{self.where}:{self.line}" if self.line else self.where
         if self.kind == "default":
             return "default"
-        return " ".join(part for part in (self.kind, self.profile, place) if part) + "".join(f" ${{{name}}}" for name in self.variables)
+        named = "".join(f" ${{{name}}}" for name in self.variables)
+        return " ".join(part for part in (self.kind, self.profile, place) if part) + named + (f" ({'; '.join(self.vaults)})" if self.vaults else "")
 
 
 DEFAULT = Source("default", "default")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,9 @@ from pydantic import ValidationError
 from ..errors import InvalidSettingsError, Problem
 from .config import Settings
 from .provenance import DEFAULT, Provenance, Source
+from .secrets.held import VaultSecret
+from .secrets.live import live_secrets
+from .secrets.vaults import Vaults, problems_of
 from .settings_files import PROFILE_PREFIX, SUFFIXES, ParsedFile, parse_file
 from .settings_foreign import ForeignLayer
 from .settings_names import unknown
@@ -87,17 +90,28 @@ def load(
         return Loaded(None, (_foreign(files[0]),), tuple(paths), found_by)
     named = secrets_dir or environ.get(SECRETS_VARIABLE)
     secrets = Path(named).expanduser() if named else None
-    above: tuple[Layer, ...] = (OverrideLayer(overrides or {}), EnvironmentLayer(environ), SecretLayer(secrets), FileLayer(files, environ))
-    layers = (*above, ProfileLayer(above, files, environ), ForeignLayer(environ))
+    vaults = Vaults()
+    above: tuple[Layer, ...] = (OverrideLayer(overrides or {}), EnvironmentLayer(environ), SecretLayer(secrets), FileLayer(files, environ, vaults))
+    layers = (*above, ProfileLayer(above, files, environ, vaults), ForeignLayer(environ))
     merged = Layers(layers).merged
     problems = [problem for layer in layers for problem in layer.problems]
     settings, invalid = _validate(merged, layers)
+    if settings is not None:
+        vaults.bind(settings)
+        invalid = problems_of(settings)
     problems = sorted(problems + invalid, key=lambda problem: (problem.where, problem.line or 0))
     if problems or settings is None:
         hint = f"If {paths[0]} is not meant for this program, name another file with --config or {CONFIG_VARIABLE}." if found_by == LOCAL_FILE else ""
         return Loaded(None, tuple(problems), tuple(paths), found_by, hint)
-    provenance = Provenance(trace(layers), tuple(paths), found_by, secrets)
+    provenance = Provenance(_sources(layers, settings), tuple(paths), found_by, secrets)
     return Loaded(settings.with_provenance(provenance), (), tuple(paths), found_by)
+
+
+def _sources(layers: Sequence[Layer], settings: Settings) -> dict[str, Source]:
+    """Where the values came from; those of vaults with the vault."""
+    sources = trace(layers)
+    places = {name: tuple(held.place for held in secret.held if isinstance(held, VaultSecret)) for name, secret in live_secrets(settings)}
+    return {name: replace(source, vaults=places.get(name, ())) for name, source in sources.items()}
 
 
 def source_of(settings: Settings, name: str) -> Source:

@@ -18,13 +18,14 @@ from ..errors import Problem
 from .interpolation import interpolate
 from .profiles import PROFILES
 from .provenance import Source
+from .secrets.held import FileSecret
+from .secrets.live import LiveSecret
+from .secrets.vaults import UNUSABLE, Vaults
 from .settings_files import PROFILE_PREFIX, FileEntry, ParsedFile
 from .settings_schema import ENV_DELIMITER, ENV_PREFIX, INTENT_PREFIX, BadValueError, FieldSpec, all_names, find, keys_of, nearest, nearest_key, schema
 
 PROFILE_KEY = "environment.cloud_profile"
 PROFILE_VARIABLE = "CLOUD_PROFILE"
-# Kubernetes allows 1 MiB for a whole secret; a larger file is a mistake.
-MAX_SECRET_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +40,11 @@ class Entry:
 class Layer(PydanticBaseSettingsSource):
     """A layer: entries in the order in which they were met, of which the last of a key counts."""
 
-    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
-        """`environ` is given to layers whose text may hold ``${VAR}``."""
+    def __init__(self, environ: Mapping[str, str] | None = None, vaults: Vaults | None = None) -> None:
+        """`environ` is given to layers whose text may hold ``${VAR}``; `vaults` to those where it may hold ``${vault:NAME}``."""
         super().__init__(Layers)
         self.environ = environ
+        self.vaults = vaults
         self.entries: list[Entry] = []
         self.problems: list[Problem] = []
 
@@ -88,11 +90,27 @@ class Layer(PydanticBaseSettingsSource):
             return entry.spec.show(entry.value)
 
     def _read(self, entry: Entry) -> object:
+        if isinstance(entry.value, str) and self.environ is not None and (pieces := interpolate(entry.value, self.environ).pieces):
+            return self._live(entry.spec, entry.value, pieces)
         if entry.value is None or isinstance(entry.value, str):
             return entry.spec.read(self._interpolate(entry.value))
         if isinstance(entry.value, tuple) and self.environ is not None:
             return self._read_list(entry.spec, tuple(self._interpolate(item) for item in entry.value))
         return entry.value
+
+    def _live(self, spec: FieldSpec, text: str, pieces: tuple[str | tuple[str, str], ...]) -> LiveSecret:
+        """A value that a vault gives; nothing is asked of the vault yet."""
+        self._interpolate(text)  # raises what is wrong with the rest of it
+        if not spec.secret:
+            raise BadValueError("only keys that are secret can come out of a vault.")
+        for piece in pieces:
+            if not isinstance(piece, str) and spec.section in UNUSABLE[piece[0]]:
+                raise BadValueError("cannot come out of this vault: the way to it needs this key. Use a secret file, or the environment.")
+        assert self.vaults is not None
+        try:
+            return self.vaults.secret(tuple(piece for piece in pieces if piece))
+        except ValueError as error:
+            raise BadValueError(str(error)) from None
 
     @staticmethod
     def _read_list(spec: FieldSpec, items: tuple[str | None, ...]) -> object:
@@ -167,7 +185,7 @@ class SecretLayer(Layer):
     """A folder with one file a key, as Docker and Kubernetes mount secrets: ``search__password`` or ``RAG_SEARCH__PASSWORD``.
 
     Hidden files, files whose names hold no ``__``, and files of sections that are not like ours belong to others and are
-    not read. White space around a secret is cut off.
+    not read. White space around a secret is cut off. What is a secret by its key is read again whenever its file changes.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -188,21 +206,23 @@ class SecretLayer(Layer):
     def _take(self, path: Path, section: str, key: str) -> None:
         source = Source("secret", str(path))
         try:
-            if path.stat().st_size > MAX_SECRET_BYTES:
-                self.report(f"is larger than {MAX_SECRET_BYTES} bytes.", f"{section}.{key}", source)
-                return
-            self.add(section, key, path.read_text(encoding="utf-8-sig").strip(), source)
+            held = FileSecret(path)
         except OSError as error:
             self.report(f"cannot be read: {error.strerror or type(error).__name__}.", f"{section}.{key}", source)
         except UnicodeDecodeError:
             self.report("is not UTF-8 text.", f"{section}.{key}", source)
+        except ValueError as error:
+            self.report(str(error), f"{section}.{key}", source)
+        else:
+            text, spec = held.ask(), find(f"{section}.{key}")
+            self.add(section, key, LiveSecret((held,)) if text and spec is not None and spec.secret else text, source)
 
 
 class FileLayer(Layer):
     """Configuration files in the order of merging; their `[profile:NAME]` sections are the profile layer's."""
 
-    def __init__(self, files: Iterable[ParsedFile], environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
+    def __init__(self, files: Iterable[ParsedFile], environ: Mapping[str, str], vaults: Vaults | None = None) -> None:
+        super().__init__(environ, vaults or Vaults())
         for parsed in files:
             self.problems.extend(parsed.problems)
             for section, line in parsed.sections.items():
@@ -224,8 +244,8 @@ class FileLayer(Layer):
 class ProfileLayer(Layer):
     """The profile that the layers above chose: the built-in values, then `[profile:NAME]` of each file."""
 
-    def __init__(self, above: Sequence[Layer], files: Iterable[ParsedFile], environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
+    def __init__(self, above: Sequence[Layer], files: Iterable[ParsedFile], environ: Mapping[str, str], vaults: Vaults | None = None) -> None:
+        super().__init__(environ, vaults or Vaults())
         self._above = above
         self._own: dict[str, list[Entry]] = {}
         for parsed in files:

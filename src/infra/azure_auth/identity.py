@@ -118,7 +118,7 @@ class Identity:
                 raise MissingExtraError("Entra ID identities need the optional packages of `azure`.", setting="azure.credential", hint=hint)
             from .transport import IdentitySession
 
-            _quiet()
+            quiet()
             self._sessions[local] = IdentitySession(self._policy, local=local)
         return self._sessions[local]
 
@@ -126,7 +126,7 @@ class Identity:
         self._stop.wait(seconds)
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """These libraries log what servers wrote, MSAL whole bodies at ERROR, and our errors tell it better; a level that was set for them stays."""
     for name in ("azure", "msal"):
         logger = logging.getLogger(name)

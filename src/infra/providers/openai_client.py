@@ -14,6 +14,7 @@ from ...errors import ModelCredentialsError, RagError
 from ..http_transport import PolicyTransport, make_async_client
 from .attempts import NotingTransport, asking_for_token
 from .caller import names_the_user
+from .key_auth import KeyAuth, stand_in
 from .protocol import TokenSource
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def open_azure(base: str, api_version: str, cfg: ChatCfg | EmbedCfg, tokens: Cal
     client = openai.AsyncAzureOpenAI(
         azure_endpoint=base.rstrip("/").removesuffix("/openai"),
         api_version=api_version,
-        api_key=cfg.api_key.get_secret_value() if cfg.api_key else None,
+        api_key=stand_in(cfg.api_key) if cfg.api_key else None,
         azure_ad_token_provider=_token_source(tokens) if tokens else None,
         organization="",  # empty, not None: None would be read from the environment
         project="",
@@ -44,7 +45,7 @@ def open_openai(base: str, cfg: ChatCfg | EmbedCfg, tokens: Callable[[], Any] | 
     """A client of OpenAI, or of any server that speaks its protocol."""
     client = openai.AsyncOpenAI(
         base_url=base,
-        api_key=cfg.api_key.get_secret_value() if cfg.api_key else _token_source(tokens) if tokens else "",
+        api_key=stand_in(cfg.api_key) if cfg.api_key else _token_source(tokens) if tokens else "",
         admin_api_key="",
         organization="",
         project="",
@@ -99,7 +100,9 @@ class RetryRefused(httpx2.Auth):
 
 def _http_client(cfg: ChatCfg | EmbedCfg, policy: NetworkPolicy, tokens: object) -> httpx2.AsyncClient:
     client = make_async_client(policy, cfg.timeout_s, NotingTransport)
-    if isinstance(tokens, TokenSource):
+    if cfg.api_key:
+        client.auth = KeyAuth(cfg.api_key, "api-key" if cfg.provider == "azure" else "authorization")
+    elif isinstance(tokens, TokenSource):
         client.auth = RetryRefused(tokens)
     client.event_hooks = {"request": [_drop_empty_headers, *([names_the_user(cfg)] if cfg.user_header else [])], "response": []}
     return client

@@ -10,7 +10,6 @@ Nothing is read from the environment, nothing is redirected, and no credentials 
 from __future__ import annotations
 
 import asyncio
-import base64
 import errno
 import re
 import ssl
@@ -29,7 +28,7 @@ from opensearchpy import AsyncConnection
 from yarl import URL
 
 if TYPE_CHECKING:
-    from ....network import NetworkPolicy
+    from ....network import NetworkPolicy, ProxySettings
     from .hosts import Host
 
 KEEP_ALIVE_S = 50.0
@@ -74,11 +73,10 @@ class _Connector(aiohttp.TCPConnector):
             if _way_is_open.get()[0]:
                 raise aiohttp.ConnectionTimeoutError(text) from error
             raise aiohttp.ClientProxyConnectionError(req.connection_key, OSError(errno.ETIMEDOUT, text)) from error
-        except (aiohttp.ServerDisconnectedError, HttpProcessingError, ConnectionResetError) as error:
-            if _way_is_open.get()[0]:
+        except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
+            if _way_is_open.get()[0] or isinstance(error, (aiohttp.ClientHttpProxyError, aiohttp.ClientProxyConnectionError)):
                 raise
-            hung_up = ConnectionResetError(errno.ECONNRESET, "closed the connection")
-            raise aiohttp.ClientProxyConnectionError(req.connection_key, hung_up) from error
+            raise aiohttp.ClientProxyConnectionError(req.connection_key, _failure_of_proxy(error)) from error
         finally:
             _way_is_open.reset(opened)
 
@@ -125,8 +123,8 @@ class HostConnection(AsyncConnection):
         """One for each connection of the pool. Who takes one first knows that time spent waiting was not the server's."""
         proxy = network.proxy_for(host.name, host.port, host.scheme)
         self._proxy_headers: dict[str, str] = {hdrs.HOST: host.authority}  # aiohttp adds it to these; their hash is part of the pool's key
-        if proxy is not None and proxy.username:
-            self._proxy_headers[hdrs.PROXY_AUTHORIZATION] = basic(proxy.username, proxy.password.get_secret_value())
+        if proxy is not None and proxy.authorization:
+            self._proxy_headers[hdrs.PROXY_AUTHORIZATION] = proxy.authorization
         self.proxy = proxy.url if proxy is not None else ""
         self._route = ClientRequest(
             "POST",
@@ -140,11 +138,23 @@ class HostConnection(AsyncConnection):
         plain_proxy = proxy is not None and host.scheme == "http"
         # A proxy that forwards plain HTTP is asked for the whole address, with its credentials in the request itself.
         self._origin = (f"http://{host.authority}" if plain_proxy else "") + host.prefix
-        static = {"host": host.authority, "user-agent": "founders-rag", "accept": "application/json", **(headers or {})}
-        if plain_proxy and hdrs.PROXY_AUTHORIZATION in self._proxy_headers:
-            static["proxy-authorization"] = self._proxy_headers[hdrs.PROXY_AUTHORIZATION]
-        self._static = b" HTTP/1.1\r\n" + header_lines(static)
+        self._own = {"host": host.authority, "user-agent": "founders-rag", "accept": "application/json", **(headers or {})}
+        self._plain_proxy = plain_proxy
+        self._static = self._head()
+        self._changing_proxy = proxy if proxy is not None and proxy.changes else None
         self._limits = aiohttp.ClientTimeout(total=None)
+
+    def _head(self) -> bytes:
+        shown = self._proxy_headers.get(hdrs.PROXY_AUTHORIZATION) if self._plain_proxy else None
+        return b" HTTP/1.1\r\n" + header_lines({**self._own, **({"proxy-authorization": shown} if shown else {})})
+
+    def _follow(self, proxy: ProxySettings) -> None:
+        """Show the proxy its password of now; connections that it let through before stay."""
+        value = proxy.authorization
+        if value != self._proxy_headers.get(hdrs.PROXY_AUTHORIZATION):
+            self._proxy_headers[hdrs.PROXY_AUTHORIZATION] = value
+            self._route.proxy_headers = CIMultiDict(self._proxy_headers)
+            self._static = self._head()
 
     def target(self, path: str, params: Mapping[str, Any] | None = None) -> str:
         """Path and query as they go over the wire."""
@@ -181,6 +191,8 @@ class HostConnection(AsyncConnection):
     async def _exchange(self, method: str, target: str, body: bytes | None, content_type: str, headers: Mapping[str, str] | None) -> Answer:
         if self._connector.closed:  # asked again, a closed connector waits for a place for ever
             raise aiohttp.ClientConnectionError("Connector is closed.")
+        if self._changing_proxy is not None:
+            self._follow(self._changing_proxy)
         conn = await self._connector.connect(self._route, [], self._limits)
         whole = False
         try:
@@ -258,6 +270,14 @@ class HostConnection(AsyncConnection):
         self._connector._close()  # noqa: SLF001 - `close` makes a task, which needs a loop that runs
 
 
+def _failure_of_proxy(error: Exception) -> OSError:
+    """What aiohttp says of a proxy that failed after it was connected to: TLS with it, or an answer that is none."""
+    for inner in (getattr(error, "certificate_error", None), getattr(error, "os_error", None)):
+        if isinstance(inner, ssl.SSLError):
+            return inner
+    return ConnectionResetError(errno.ECONNRESET, "closed the connection")
+
+
 async def _read(headers: Mapping[str, str], payload: aiohttp.StreamReader) -> bytes:
     announced = headers.get(hdrs.CONTENT_LENGTH, "")
     if announced.isdigit() and int(announced) > MAX_ANSWER:
@@ -269,11 +289,6 @@ async def _read(headers: Mapping[str, str], payload: aiohttp.StreamReader) -> by
         if size > MAX_ANSWER:
             raise AnswerTooLargeError
     return b"".join(parts)
-
-
-def basic(username: str, password: str) -> str:
-    """The value of a header for basic authentication."""
-    return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode("ascii")
 
 
 def header_lines(headers: Mapping[str, str]) -> bytes:

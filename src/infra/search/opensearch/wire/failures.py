@@ -262,6 +262,8 @@ def _bad_request(refusal: Refusal) -> Failure:
 
 
 def _unauthenticated(refusal: Refusal) -> Failure:
+    if refusal.page:
+        return Failure(not_opensearch(refusal.host, "HTTP 401, a web page"))
     return Failure(
         ServiceCredentialsError(
             "OpenSearch does not accept this server's credential (HTTP 401).",
@@ -273,6 +275,8 @@ def _unauthenticated(refusal: Refusal) -> Failure:
 
 
 def _forbidden(refusal: Refusal) -> Failure:
+    if refusal.page:  # of what intercepts, or of a login: OpenSearch says no in JSON, or in a line of text
+        return Failure(not_opensearch(refusal.host, "HTTP 403, a web page"))
     # The security plugin's own 403 names indices and users, whatever they are called.
     if refusal.cause("security_exception") is None and (credential := aws_refusal(refusal.reason, refusal.host)):
         return Failure(credential)

@@ -38,6 +38,11 @@ class Refusal:
         return next((found for found in self.causes if found[0] in kinds), None)
 
     @property
+    def page(self) -> bool:
+        """The body is a web page."""
+        return self.text.lstrip().startswith("<")
+
+    @property
     def reason(self) -> str:
         """The innermost reason, which is the one that tells most; of JSON alone."""
         said = [(kind, reason) for kind, reason, _ in self.causes if reason]

@@ -12,10 +12,11 @@ from urllib.parse import urlsplit
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
-from .....errors import ConfigurationError
 from ....hops import Hop, error_of
 from ....network.faults import Fault, fault_of
-from .connection import MAX_ANSWER, AnswerTooLargeError, HostConnection, basic
+from ....network.policy import CONNECT_SHARE
+from .connection import MAX_ANSWER, AnswerTooLargeError, HostConnection
+from .credentials import header_of, secret_of
 from .failures import Failure, not_opensearch, opensearch_hop
 from .hosts import Host
 
@@ -76,7 +77,7 @@ class Sessions:
             self._network,
             context=self._context,
             pool_size=self._cfg.pool_size,
-            connect_timeout_s=self._cfg.connect_timeout_s,
+            connect_timeout_s=min(self._cfg.connect_timeout_s, self._cfg.timeout_s * CONNECT_SHARE),
             timeout_s=self._cfg.timeout_s,
             headers=self._headers,
         )
@@ -138,12 +139,5 @@ class Sessions:
 
 
 def _authorization(cfg: SearchCfg) -> dict[str, str]:
-    if cfg.bearer_token:
-        value = f"Bearer {cfg.bearer_token.get_secret_value()}"
-    elif cfg.username:
-        value = basic(cfg.username, cfg.password.get_secret_value() if cfg.password else "")
-    else:
-        return {}
-    if not value.isascii() or not value.isprintable():
-        raise ConfigurationError("The token for OpenSearch holds a character that headers cannot.", setting="search.bearer_token")
-    return {"authorization": value}
+    secret = secret_of(cfg)
+    return {} if secret is None else {"authorization": header_of(cfg, secret.get_secret_value())}

@@ -24,6 +24,7 @@ from ....resilience.breaker import Breaker, Breakers, Permit, Rules
 from ....resilience.deadline import current, remaining
 from ....resilience.retry import Retries, RetryBudget, RetryPolicy
 from .answers import understood
+from .credentials import LiveCredential, live_credential
 from .failures import Failure, classify, credential_setting
 from .hosts import Host, parse_hosts
 
@@ -73,7 +74,7 @@ class Transport:
     """Requests to the hosts of `[search] host`. Connects nothing before the first; usable from several event loops.
 
     Args:
-        signer: signs each request (AWS SigV4); instead of user, password and token.
+        signer: signs each request (AWS SigV4); instead of user, password and token, which are sent as they are at that time.
 
     Raises:
         ConfigurationError: an address cannot be used.
@@ -82,7 +83,8 @@ class Transport:
     def __init__(self, cfg: SearchCfg, network: NetworkPolicy, *, signer: Signer | None = None) -> None:
         self._cfg = cfg
         self._network = network
-        self._signer = signer
+        self._signer = signer or live_credential(cfg)
+        self._refusal = 401 if isinstance(self._signer, LiveCredential) else 403
         self._credential = credential_setting(cfg)
         self.breakers = Breakers(Rules(cfg.breaker_failures, cfg.breaker_reset_s))
         self._nodes = tuple(_Node(host, str(host), self.breakers.of(str(host))) for host in parse_hosts(cfg.host))
@@ -269,7 +271,7 @@ class Transport:
             return await connection.exchange(request.method, target, request.data, content_type=request.content_type, retry=request.retry)
         headers = await self._signed(node, request, target)
         answer = await connection.exchange(request.method, target, request.data, content_type=request.content_type, headers=headers, retry=request.retry)
-        if answer.status == 403 and await self._signer.renewed(headers, answer.body):
+        if answer.status == self._refusal and await self._signer.renewed(headers, answer.body):
             headers = await self._signed(node, request, target)
             answer = await connection.exchange(request.method, target, request.data, content_type=request.content_type, headers=headers, retry=request.retry)
         return answer

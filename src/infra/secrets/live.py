@@ -1,0 +1,184 @@
+"""Secrets that change while the program runs. Whoever holds a `LiveSecret` asks it anew for each use, and so sends the newest value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import TYPE_CHECKING, NoReturn, Protocol, Self
+
+from pydantic import BaseModel, SecretStr
+
+from ...errors import RagError
+
+if TYPE_CHECKING:
+    from ..config import Settings
+
+_HIDDEN = "**********"
+
+
+class Held(Protocol):
+    """Where one value comes from: `FileSecret`, `VaultSecret`."""
+
+    @property
+    def place(self) -> str:
+        """In words, for people."""
+        ...
+
+    @property
+    def error(self) -> RagError | None:
+        """Why it could not be read last; None where it could, or was not asked yet."""
+        ...
+
+    def ask(self) -> str | Future[str]:
+        """The value; a future only where there is none yet. Blocks for no more than a small local file."""
+        ...
+
+    def ask_again(self, used: str) -> str | Future[str] | None:
+        """As `ask` after ``used`` was refused: what is there now, read anew where that is not known to be in vain; None where it is."""
+        ...
+
+    def wait(self, flight: Future[str]) -> str:
+        """The value of a future that `ask` gave."""
+        ...
+
+    async def wait_async(self, flight: Future[str]) -> str:
+        """The same without blocking the event loop."""
+        ...
+
+
+class LiveSecret(SecretStr):
+    """A `SecretStr` whose value is looked up whenever it is asked for, and may differ each time.
+
+    ``get_secret_value()`` blocks at most once, while there is no value yet; `current` does not block the event loop then either. It
+    is equal to another of the same places, whatever their values; so clients that are cached by their secrets stay the same ones. It
+    cannot be pickled.
+
+    Args:
+        parts: text, and places that give text; together they are the value.
+        change: what is made of that.
+    """
+
+    def __init__(self, parts: tuple[str | Held, ...], change: Callable[[str], str] | None = None) -> None:
+        # Not the base's: it would keep a value.
+        self._parts = parts
+        self._change = change
+
+    def get_secret_value(self) -> str:
+        """The value of now.
+
+        Raises:
+            RagError: it could never be read; says why, with hop and setting.
+        """
+        return self._made([part if isinstance(part, str) else _waited(part, part.ask()) for part in self._parts])
+
+    async def load(self) -> str:
+        """`get_secret_value` without blocking the event loop."""
+        return self._made([part if isinstance(part, str) else await _awaited(part, part.ask()) for part in self._parts])
+
+    async def renewed(self, used: str) -> bool:
+        """Whether there is another value than ``used``, which was refused; read anew where that is worth it."""
+        for held in self.held:
+            found = held.ask_again(used)
+            if isinstance(found, Future):
+                with suppress(RagError):  # logged where it happened; the old value is what there is
+                    await held.wait_async(found)
+        return await self.load() != used
+
+    def renewed_blocking(self, used: str) -> bool:
+        """`renewed` for threads."""
+        for held in self.held:
+            found = held.ask_again(used)
+            if isinstance(found, Future):
+                with suppress(RagError):  # as above
+                    held.wait(found)
+        return self.get_secret_value() != used
+
+    def derived(self, change: Callable[[str], str]) -> LiveSecret:
+        """Another that is made of the value of this one."""
+        before = self._change
+        return LiveSecret(self._parts, change if before is None else lambda text: change(before(text)))
+
+    @property
+    def held(self) -> tuple[Held, ...]:
+        """The places that it is read from."""
+        return tuple(part for part in self._parts if not isinstance(part, str))
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Them in words."""
+        return tuple(held.place for held in self.held)
+
+    def _made(self, texts: list[str]) -> str:
+        text = "".join(texts)
+        return text if self._change is None else self._change(text)
+
+    def _display(self) -> str:
+        return _HIDDEN
+
+    def __bool__(self) -> bool:
+        return True  # configured, which is what is asked; its length would have to be fetched
+
+    def __len__(self) -> int:
+        return len(self.get_secret_value())
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, LiveSecret):
+            return self is other or (self._parts == other._parts and self._change == other._change)
+        return isinstance(other, SecretStr) and self.get_secret_value() == other.get_secret_value()
+
+    def __hash__(self) -> int:
+        return hash(self._parts)  # not of the value, which changes
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("Secrets are not pickled; load the settings where they are used.")
+
+
+async def current(secret: SecretStr) -> str:
+    """The value of a secret, of whatever kind, without blocking the event loop.
+
+    Raises:
+        RagError: it could never be read.
+    """
+    return await secret.load() if isinstance(secret, LiveSecret) else secret.get_secret_value()
+
+
+async def renewed(secret: SecretStr, used: str) -> bool:
+    """Whether there is another value now than ``used``, which a service refused. Raises nothing: the refusal is what counts."""
+    if not isinstance(secret, LiveSecret):
+        return False
+    try:
+        return await secret.renewed(used)
+    except RagError:
+        return False
+
+
+def renewed_blocking(secret: SecretStr, used: str) -> bool:
+    """`renewed` for threads."""
+    if not isinstance(secret, LiveSecret):
+        return False
+    try:
+        return secret.renewed_blocking(used)
+    except RagError:
+        return False
+
+
+def live_secrets(settings: Settings) -> Iterator[tuple[str, LiveSecret]]:
+    """``section.key`` and secret of each that may change."""
+    for section, model in settings:
+        if isinstance(model, BaseModel):
+            yield from ((f"{section}.{key}", value) for key, value in model if isinstance(value, LiveSecret))
+
+
+def _waited(held: Held, found: str | Future[str]) -> str:
+    return found if isinstance(found, str) else held.wait(found)
+
+
+async def _awaited(held: Held, found: str | Future[str]) -> str:
+    return found if isinstance(found, str) else await held.wait_async(found)
