@@ -105,7 +105,10 @@ class CommandContext:
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a command's coroutine in its own event loop."""
-        return asyncio.run(coroutine)
+        try:
+            return asyncio.run(coroutine)
+        except asyncio.CancelledError:  # by SIGTERM (`heeding_sigterm`): nobody else cancels it
+            raise KeyboardInterrupt from None
 
 
 def report_error(error: RagError, as_json: bool) -> None:

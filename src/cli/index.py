@@ -12,6 +12,7 @@ import click
 from ..errors import ConfigurationError, ConflictError, IndexMissingError, InputError, UnsupportedFeatureError
 from .common import CommandContext, common_options, to_json
 from .progress import overwritten_line
+from .stopping import heeding_sigterm
 
 if TYPE_CHECKING:
     from ..infra.search.opensearch.engine import OpenSearchEngine
@@ -149,13 +150,14 @@ def reindex(ctx: CommandContext, force: bool) -> None:
 async def _reindex(ctx: CommandContext, *, force: bool) -> Reindexed:
     from ..infra.search.opensearch.versions.reindex import Reindexer
 
-    async with _opensearch(ctx, "reindex") as engine:
-        with overwritten_line() as show:
+    with heeding_sigterm():
+        async with _opensearch(ctx, "reindex") as engine:
+            with overwritten_line() as show:
 
-            def tell(progress: Progress) -> None:
-                show(f"{progress.phase} {progress.done:,}" + (f" of {progress.total:,} documents" if progress.phase == "copying" else ""))
+                def tell(progress: Progress) -> None:
+                    show(f"{progress.phase} {progress.done:,}" + (f" of {progress.total:,} documents" if progress.phase == "copying" else ""))
 
-            return await Reindexer(engine.indices, tell, force=force).run()
+                return await Reindexer(engine.indices, tell, force=force).run()
 
 
 @command.command()
@@ -247,20 +249,21 @@ async def _copy(ctx: CommandContext, source: EngineName, target: EngineName, *, 
     from ..infra.factories import make_engine
     from ..infra.search.sync import copy as copy_all
 
-    async with ctx.resources() as resources:
-        cfg = ctx.settings.search
-        if not cfg.host:
-            raise ConfigurationError("No OpenSearch cluster is configured.", setting="search.host", hint="Set [search] host.")
-        ours, theirs = make_engine(resources, source, cfg), make_engine(resources, target, cfg)
-        try:
-            if (await ours.info()).documents == 0:
-                raise InputError(f"There is nothing to copy: the {source} index is empty.")
-            with overwritten_line() as show:
-                async with _destination(theirs) as (into, fresh):
-                    return await copy_all(ours, into, mirror=mirror or fresh, on_copied=lambda documents, _: show(f"copied {documents:,} documents"))
-        finally:
-            await ours.aclose()
-            await theirs.aclose()
+    with heeding_sigterm():
+        async with ctx.resources() as resources:
+            cfg = ctx.settings.search
+            if not cfg.host:
+                raise ConfigurationError("No OpenSearch cluster is configured.", setting="search.host", hint="Set [search] host.")
+            ours, theirs = make_engine(resources, source, cfg), make_engine(resources, target, cfg)
+            try:
+                if (await ours.info()).documents == 0:
+                    raise InputError(f"There is nothing to copy: the {source} index is empty.")
+                with overwritten_line() as show:
+                    async with _destination(theirs) as (into, fresh):
+                        return await copy_all(ours, into, mirror=mirror or fresh, on_copied=lambda documents, _: show(f"copied {documents:,} documents"))
+            finally:
+                await ours.aclose()
+                await theirs.aclose()
 
 
 @asynccontextmanager

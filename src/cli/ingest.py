@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +11,7 @@ import click
 from ..core.identity import DEFAULT_TENANT, EVERYONE
 from ..errors import InputError
 from .common import EXIT_FAILED, CommandContext, common_options
+from .stopping import heeding_sigterm
 
 if TYPE_CHECKING:
     from ..infra.search.protocol import SearchClient
@@ -51,10 +50,7 @@ def command(ctx: CommandContext, paths: tuple[str, ...], tenant: str, allow: tup
     acl = principals(allow)
     if not tenant.strip():
         raise click.BadParameter("must not be empty", param_hint="--tenant")
-    try:
-        report = ctx.run(_ingest(ctx, paths, (tenant, acl), rebuild))
-    except asyncio.CancelledError:  # by SIGTERM: nobody else cancels it
-        raise KeyboardInterrupt from None
+    report = ctx.run(_ingest(ctx, paths, (tenant, acl), rebuild))
     if report.failed:
         raise SystemExit(EXIT_FAILED)
 
@@ -82,7 +78,7 @@ async def _ingest(ctx: CommandContext, paths: tuple[str, ...], target: tuple[str
     tenant, acl = target
     view = make_view(found, as_json=ctx.json)
     outcome: Outcome = "stopped"
-    with _heeding_sigterm():
+    with heeding_sigterm():
         async with ctx.resources() as resources:
             ingestor: Ingestor = resources.get("ingestor")
             try:
@@ -96,28 +92,6 @@ async def _ingest(ctx: CommandContext, paths: tuple[str, ...], target: tuple[str
                 if view.ended:
                     summarise(ctx, view.report, outcome)
     return view.report
-
-
-@contextmanager
-def _heeding_sigterm() -> Iterator[None]:
-    """SIGTERM, by which supervisors end a process, cancels the task that is in here, as Ctrl-C does; further ones change
-    nothing, so that clearing up is not cancelled as well."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    told: list[bool] = []
-
-    def cancel() -> None:
-        if task is not None and not told:
-            told.append(task.cancel())
-
-    try:
-        loop.add_signal_handler(signal.SIGTERM, cancel)
-    except NotImplementedError:  # Windows, where nobody sends it
-        yield
-        return
-    try:
-        yield
-    finally:
-        loop.remove_signal_handler(signal.SIGTERM)
 
 
 @asynccontextmanager

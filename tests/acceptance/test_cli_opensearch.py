@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,12 @@ import pytest
 
 from tests.acceptance.conftest import RAG, clean_environment
 from tests.acceptance.conftest import rag as run
+from tests.servers.faults import FaultProxy, HalfOpen
 from tests.servers.opensearch.cluster import Cluster
 
 HOURS = "How many days of annual leave do employees get?"
+HEEDING = "import os, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); os.execv(sys.argv[1], sys.argv[1:])"
+"""Starts a command that heeds Ctrl-C although a shell put this test into the background."""
 
 
 def write_config(folder: Path, cache: Path, host: str, alias: str) -> Path:
@@ -139,8 +143,7 @@ def test_a_rebuild_serves_the_old_index_until_it_is_done(cli: Rag, hr: Path, tmp
 @pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
 def test_a_rebuild_that_is_interrupted_says_that_the_index_in_use_is_unchanged(cli: Rag, hr: Path, root: Path, told: signal.Signals) -> None:
     cli.json("ingest", hr)
-    heeding = "import os, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); os.execv(sys.argv[1], sys.argv[1:])"
-    command = [sys.executable, "-c", heeding, RAG, "ingest", "--rebuild", str(root / "examples" / "handbook"), "--config", str(cli.config)]
+    command = [sys.executable, "-c", HEEDING, RAG, "ingest", "--rebuild", str(root / "examples" / "handbook"), "--config", str(cli.config)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean_environment())
     assert process.stderr is not None
     assert "stored" in process.stderr.readline()
@@ -152,6 +155,23 @@ def test_a_rebuild_that_is_interrupted_says_that_the_index_in_use_is_unchanged(c
     assert "is in the index" not in output
     assert cli.versions() == {"000001": "in use"}
     assert cli.json("index", "info")["documents"] == 5
+
+
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_a_reindex_that_is_interrupted_ends_at_once_and_goes_on_when_run_again(cli: Rag, hr: Path, opensearch: Cluster, told: signal.Signals) -> None:
+    cli.json("ingest", hr)
+    with FaultProxy(opensearch.url).running() as proxy, proxy.fault(HalfOpen(path="_bulk")):
+        slow = write_config(cli.config.parent / "slow", cli.config.parent / "no-cache", proxy.url, cli.alias)
+        process = subprocess.Popen([sys.executable, "-c", HEEDING, RAG, "index", "reindex", "--config", str(slow)], stderr=subprocess.PIPE, text=True)
+        while not proxy.seen("_bulk"):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
+        process.send_signal(told)
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said.splitlines()[-1]) == (130, "interrupted")
+    assert cli.versions() == {"000001": "in use", "000002": "unfinished"}
+    done = cli.json("index", "reindex")
+    assert (done["target"], done["resumed"], done["checks"]["documents"]) == (f"{cli.alias}-000002", True, 5)
 
 
 def test_a_rebuild_that_is_killed_leaves_the_old_index_in_use(cli: Rag, hr: Path, root: Path) -> None:
