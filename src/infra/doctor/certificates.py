@@ -9,6 +9,8 @@ from ..network.faults import FaultKind
 from .handshake import Seen
 
 SOON_DAYS = 30
+MANY = 5
+"""Names of a certificate that are told."""
 
 
 def day(moment: float) -> str:
@@ -29,7 +31,8 @@ def why(kind: FaultKind, chain: Sequence[Seen], host: str) -> str:
         late = next((one for one in chain if one.not_after < datetime.now(UTC).timestamp()), leaf)
         return f"The certificate of {late.subject}, signed by {late.issuer}, ended on {day(late.not_after)}."
     if kind == "tls-name":
-        return f"It is for {', '.join(leaf.names) or leaf.subject}, not for {host}; signed by {leaf.issuer}."
+        more = f" and {len(leaf.names) - MANY} more" if len(leaf.names) > MANY else ""
+        return f"It is for {', '.join(leaf.names[:MANY]) or leaf.subject}{more}, not for {host}; signed by {leaf.issuer}."
     if kind == "tls-authority":
         if len(chain) == 1 and leaf.self_signed:
             return f"It is self-signed ({leaf.subject}), by no authority."

@@ -39,6 +39,7 @@ class TlsChannel(Channel):
 
     def __init__(self, below: Channel, context: ssl.SSLContext, name: str) -> None:
         self._below = below
+        self.name = name
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
 

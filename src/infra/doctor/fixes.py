@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from ...errors import RagError
 from ..network.faults import Fault, FaultKind
@@ -51,45 +51,54 @@ def of_fault(settings: Settings, target: Target, fault: Fault) -> list[Fix]:
     return []
 
 
-def of_tls(settings: Settings, target: Target, kind: FaultKind, chain: Sequence[Seen]) -> list[Fix]:
+def of_tls(settings: Settings, target: Target, fault: Fault, chain: Sequence[Seen]) -> list[Fix]:
     """What helps where there is no trust."""
-    if kind == "tls-authority":
+    if fault.kind == "tls-authority":
         who = missing_authority(chain)
         return [Fix("network.ca_bundle", CA_EXAMPLE, ready=False, note=f"A PEM file that holds {who or 'the authority that signed it'}.")]
-    if kind == "tls-client-certificate":
+    if fault.kind == "tls-client-certificate":
         return [Fix("network.client_certificate", "/etc/ssl/client.pem", ready=False, note="PEM with certificate and key, or PFX.")]
-    if kind == "tls-name":
-        return (
-            []
-            if not chain
-            else [Fix(target.setting, _renamed(settings, target, name), note="The name that its certificate is for.") for name in _hosts(chain)[:1]]
-        )
-    if kind == "tls-version":
-        return [Fix("network.tls_min_version", "1.2", note="The server speaks nothing newer.")] if settings.network.tls_min_version != "1.2" else []
+    if fault.kind == "tls-version" and settings.network.tls_min_version != "1.2":
+        return [Fix("network.tls_min_version", "1.2", note="The server speaks nothing newer.")]
+    return [] if fault.at_proxy or target.kind in ("proxy", "postgres") else _of_address(settings, target, fault.kind, chain)
+
+
+def _of_address(settings: Settings, target: Target, kind: FaultKind, chain: Sequence[Seen]) -> list[Fix]:
+    """Another way to write the address."""
+    if kind == "tls-name" and _hosts(chain):
+        return [Fix(target.setting, _renamed(settings, target, _hosts(chain)[0]), note="The name that its certificate is for.")]
     if kind == "tls-none":
-        return [Fix(target.setting, _with_scheme(settings, target, "http"), note="The server speaks no TLS at this port; credentials then go unencrypted.")]
+        note = "The server speaks no TLS at this port; credentials then go unencrypted."
+        return [Fix(target.setting, _with_scheme(settings, target, "http"), note=note)]
     return []
 
 
 def _hosts(chain: Sequence[Seen]) -> list[str]:
-    return [name for name in chain[0].names if "*" not in name]
-
-
-def _written(settings: Settings, target: Target) -> str:
-    """The address as it was written, for those settings that hold one."""
-    section, _, key = target.setting.partition(".")
-    value = getattr(getattr(settings, section), key, None)
-    return value if isinstance(value, str) and value and "," not in value else target.address
+    return [name for name in chain[0].names if "*" not in name] if chain else []
 
 
 def _renamed(settings: Settings, target: Target, host: str) -> str:
-    parts = urlsplit(_written(settings, target) if "://" in _written(settings, target) else f"https://{_written(settings, target)}")
     name = f"[{host}]" if ":" in host else host
-    return parts._replace(netloc=name + (f":{parts.port}" if parts.port else "")).geturl()
+    return _rewritten(settings, target, lambda parts: parts._replace(netloc=name + (f":{parts.port}" if parts.port else "")))
 
 
 def _with_scheme(settings: Settings, target: Target, scheme: str) -> str:
-    return urlsplit(_written(settings, target))._replace(scheme=scheme).geturl()
+    return _rewritten(settings, target, lambda parts: parts._replace(scheme=scheme))
+
+
+def _rewritten(settings: Settings, target: Target, change: Callable[[SplitResult], SplitResult]) -> str:
+    """The setting's value with this address changed; of several, the others stay as they are."""
+    section, _, key = target.setting.partition(".")
+    value = getattr(getattr(settings, section), key, None)
+    written = [part.strip() for part in value.split(",")] if isinstance(value, str) else []
+    if len(written) < 2:
+        written = written or [target.address]
+        return change(_split(written[0])).geturl()
+    return ", ".join(change(_split(part)).geturl() if _split(part).geturl() == target.address else part for part in written)
+
+
+def _split(address: str) -> SplitResult:
+    return urlsplit(address if "://" in address else f"https://{address}")
 
 
 def of_error(settings: Settings, error: RagError) -> list[Fix]:

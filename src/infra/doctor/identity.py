@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ...errors import ConfigurationError
+from ...errors import ConfigurationError, RagError
 from ..azure_auth import load_certificate
 from ..azure_auth.certificates import PATH
 from ..azure_auth.kinds import kind_names
@@ -46,7 +46,10 @@ async def token(walk: Walk) -> str:
     tokens: AzureTokens | None = walk.site.resources.tokens
     if tokens is None:
         raise ConfigurationError("No Azure identity is configured.", setting="azure.certificate_path")
-    value = await tokens.token()
+    try:
+        value = await tokens.token()
+    except RagError as error:
+        raise walk.impatient(error, walk.settings.azure.timeout_s, walk.site.resources.settings.azure.timeout_s) from None
     claims = claims_of(value)
     parts = [f"by {', '.join(tokens.kinds)}"]
     audience = claims.get("aud")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
-from ...errors import ConfigurationError, DeadlineExceededError, RagError
+from ...errors import ConfigurationError, RagError
 from ..azure_models import azure_chat, azure_embedder, under_identity
 from ..clients import make_chat_client, make_embed_client, release_client
 from ..factories import effective_chat, effective_embed
@@ -117,8 +117,6 @@ async def embed(walk: Walk) -> str:
 
 
 def _explained(walk: Walk, error: RagError, configured_s: float, limit_s: float) -> RagError:
-    """The error, and what would mend it; one that our own impatience brought about says so."""
-    if isinstance(error, DeadlineExceededError) and limit_s < configured_s:
-        error.hint = f"{error.setting} allows {configured_s:g} s; `rag doctor --timeout` waits longer than {walk.site.timeout_s:g} s."
+    """The error, and what would mend it."""
     walk.fixes = fixes.of_error(walk.settings, error)
-    return error
+    return walk.impatient(error, configured_s, limit_s)

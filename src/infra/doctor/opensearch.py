@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, TypeVar
 
-from ...errors import DeadlineExceededError, IndexMismatchError, RagError, UnsupportedFeatureError
+from ...errors import IndexMismatchError, RagError, UnsupportedFeatureError
 from ..factories import effective_embed
 from ..opensearch_client import OpenSearchClient
 from . import fixes
@@ -38,7 +38,7 @@ async def answers(walk: Walk) -> str:
     """Something that is OpenSearch answers, and takes our credential."""
     client = engine(walk)
     try:
-        family = await _asked(walk, client, client.indices.family())
+        family = await _asked(walk, client.indices.family())
     finally:
         await client.aclose()
     cfg = walk.settings.search
@@ -52,7 +52,7 @@ async def index(walk: Walk) -> str:
     """One index of ours behind the alias."""
     client = engine(walk)
     try:
-        version: Version = client.indices.the_current(await _asked(walk, client, client.indices.family()))
+        version: Version = client.indices.the_current(await _asked(walk, client.indices.family()))
         client.indices.check_ours(version)
     finally:
         await client.aclose()
@@ -65,7 +65,7 @@ async def mapping(walk: Walk) -> str:
     """Its vectors are those of the configured embedder: model, dimensions, space; its fields as this release reads them."""
     client = engine(walk)
     try:
-        version = client.indices.the_current(await _asked(walk, client, client.indices.family()))
+        version = client.indices.the_current(await _asked(walk, client.indices.family()))
         try:
             client.indices.check(version)
         except IndexMismatchError as error:
@@ -80,7 +80,7 @@ async def searches(walk: Walk) -> str:
     """It searches vectors, and fuses by the pipelines that the configuration asks for."""
     client = engine(walk)
     try:
-        found = await _asked(walk, client, client.capabilities())
+        found = await _asked(walk, client.capabilities())
         found.check_vectors(walk.target.address)
     finally:
         await client.aclose()
@@ -97,12 +97,10 @@ async def searches(walk: Walk) -> str:
     return f"it searches vectors on {found.shards} shard{'s' if found.shards > 1 else ''}{pipeline}"
 
 
-async def _asked(walk: Walk, client: OpenSearchClient, work: Awaitable[T]) -> T:
+async def _asked(walk: Walk, work: Awaitable[T]) -> T:
+    limit = walk.left()
     try:
         return await work
     except RagError as error:
-        configured, asked = walk.settings.search.timeout_s, walk.left()
-        if isinstance(error, DeadlineExceededError) and asked < configured and error.setting == "search.timeout_s":
-            error.hint = f"search.timeout_s allows {configured:g} s; `rag doctor --timeout` waits longer than {walk.site.timeout_s:g} s."
         walk.fixes = fixes.of_error(walk.settings, error)
-        raise
+        raise walk.impatient(error, walk.settings.search.timeout_s, limit) from None

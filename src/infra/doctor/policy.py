@@ -7,13 +7,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ..network.tls import make_context
+from .report import Fix
 from .walk import Step, Walk
 
 SOON = timedelta(days=30)
 
 
 def steps() -> tuple[Step, ...]:
-    return (Step("policy", policy), Step("authorities", authorities), Step("certificate", certificate))
+    return (Step("policy", policy), Step("authorities", authorities), Step("certificate", certificate), Step("clients", clients))
 
 
 async def policy(walk: Walk) -> str:
@@ -56,6 +57,17 @@ async def certificate(walk: Walk) -> str:
         told = f"expired on {ends:%Y-%m-%d}" if left < timedelta(0) else f"expires in {left.days} days, on {ends:%Y-%m-%d}"
         walk.warn(f"Our client certificate {told}.", "network.client_certificate", "Have it renewed.")
     return f"{path} is shown, valid until {ends:%Y-%m-%d}"
+
+
+async def clients(walk: Walk) -> str:
+    """The caches of clients hold as many as are configured; else each call would open a connection of its own."""
+    from ..client_sizes import clients_needed, shortfalls
+
+    for sentence in shortfalls(walk.settings):
+        needed = max(clients_needed(walk.settings).values())
+        fix = Fix("cache.clients", str(needed), note="As many as the largest section needs.")
+        walk.warn(sentence, "cache.clients", "Raise it, or leave it out: it then follows what is configured.", fix)
+    return "the caches hold " + ", ".join(f"{count} of {section}" for section, count in clients_needed(walk.settings).items() if count)
 
 
 def _end_of(path: Path, walk: Walk) -> datetime | None:

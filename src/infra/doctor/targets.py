@@ -15,6 +15,7 @@ from ..factories import cache_folder, effective_chat, effective_embed
 from ..hops import Hop
 from ..network.proxies import DEFAULT_PORTS, proxies_of
 from ..search.opensearch.wire.hosts import parse_hosts
+from .dsn import database_address
 
 if TYPE_CHECKING:
     from ..config import Settings
@@ -67,7 +68,7 @@ class Target:
     def way(self, policy: NetworkPolicy) -> Hop:
         """The hop as `hops.error_of` wants it."""
         proxy = None if self.kind in ("proxy", "postgres") else policy.proxy_for(self.host, self.port, self.scheme)
-        return Hop(self.noun, self.address, self.setting, self.timeout_setting, self.connect_setting, proxy.url if proxy else "")
+        return Hop(self.noun, self.address, self.setting, self.timeout_setting, self.connect_setting).through(proxy)
 
 
 def targets_of(settings: Settings) -> tuple[Target, ...]:
@@ -94,12 +95,12 @@ def _proxies(settings: Settings) -> Iterator[Target]:
     if not uses_network(settings):
         return
     try:
-        found = {proxy.url: proxy for proxy in proxies_of(settings.network).values() if proxy is not None}
+        found = {proxy.url: proxy.setting for proxy in proxies_of(settings.network).values() if proxy is not None}
     except ConfigurationError:
         return  # told by the hop `network`
-    for number, url in enumerate(found, 1):
+    for number, (url, setting) in enumerate(found.items(), 1):
         name = "proxy" if number == 1 else f"proxy-{number}"
-        yield Target(name, "proxy", url, "The proxy", "network.proxy", settings.network.connect_timeout_s)
+        yield Target(name, "proxy", url, "The proxy", setting, settings.network.connect_timeout_s)
 
 
 def _identity(settings: Settings) -> Iterator[Target]:
@@ -125,7 +126,7 @@ def _models(settings: Settings) -> Iterator[Target]:
         yield Target("chat", "chat", base, noun, "chat.api_base", limit, timeout_setting="chat.timeout_s", cost="one token of chat")
     if embed.provider != "local":
         base = _origin(embed.api_base or OPENAI_API)
-        yield Target("embed", "embed", base, noun, "embed.api_base", limit, timeout_setting="embed.timeout_s", cost="one embedding of a word")
+        yield Target("embed", "embed", base, noun, embed.key("embed", "api_base"), limit, timeout_setting="embed.timeout_s", cost="one embedding of a word")
 
 
 def _search(settings: Settings) -> Iterator[Target]:
@@ -145,9 +146,21 @@ def _search(settings: Settings) -> Iterator[Target]:
 
 
 def _others(settings: Settings) -> Iterator[Target]:
+    if settings.persistence.backend == "postgres":
+        dsn = settings.persistence.dsn
+        address = database_address(dsn.get_secret_value()) if dsn is not None else ""
+        own = ("persistence.connect_timeout_s", "persistence.timeout_s")
+        yield Target("postgres", "postgres", address, "PostgreSQL", "persistence.dsn", settings.persistence.connect_timeout_s, *own)
     if settings.telemetry.enabled and settings.telemetry.endpoint:
-        address = _origin(settings.telemetry.endpoint)
-        yield Target("otlp", "otlp", address, "The OTLP collector", "telemetry.endpoint", settings.network.connect_timeout_s, cost="one empty export")
+        yield Target(
+            "otlp",
+            "otlp",
+            _origin(settings.telemetry.endpoint),
+            "The OTLP collector",
+            "telemetry.endpoint",
+            settings.network.connect_timeout_s,
+            cost="one empty export",
+        )
 
 
 def _origin(url: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from ...errors import DeadlineExceededError, RagError, TlsError
+from ...errors import DeadlineExceededError, RagError
 from ...telemetry.logger import get_logger
 from .report import Finding, Fix, HopReport, StepReport
 from .sources import source_text
@@ -70,13 +70,20 @@ class Walk:
         rest = max(0.05, self.ends - asyncio.get_running_loop().time() - SPARE_S)
         return rest if limit_s is None else min(rest, limit_s)
 
+    def impatient(self, error: RagError, configured_s: float, asked_s: float) -> RagError:
+        """An error of time, where it was our time and not the configuration's, says so."""
+        if isinstance(error, DeadlineExceededError) and asked_s < configured_s:
+            error.hint = f"{error.setting} allows {configured_s:g} s; `rag doctor --timeout` waits longer than {self.site.timeout_s:g} s."
+        return error
+
     def warn(self, message: str, setting: str = "", hint: str = "", *fixes: Fix) -> None:
         self.warnings.append(Finding(message, setting, source_text(self.settings, setting), hint, fixes=fixes))
 
     def failed(self, error: RagError) -> Finding:
         """The finding of a step that ended in an error."""
         source = source_text(self.settings, error.setting)
-        return Finding(error.message, error.setting, source, error.hint, error.code, error.hop, tuple(self.fixes))
+        hint = error.hint or (f"Check {error.setting}." if error.setting else "Look at the log, with [telemetry] log_level = DEBUG.")
+        return Finding(error.message, error.setting, source, hint, error.code, error.hop, tuple(self.fixes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +110,7 @@ async def walk(site: Site, target: Target, steps: Sequence[Step]) -> HopReport:
     finally:
         if state.channel is not None:
             state.channel.close()
-    reports = _placed(reports, steps)
+    reports = _placed(reports, steps, target.address)
     taken = {report.step for report in reports}
     rest = [StepReport(step.name, "not reached") for step in steps if step.name not in taken]
     return HopReport(target.hop, target.address, (*reports, *rest), target.cost)
@@ -118,8 +125,6 @@ async def _take(state: Walk, step: Step, limit: asyncio.Timeout) -> StepReport:
         found = await step.act(state)
     except RagError as error:
         failure = state.failed(error)
-        if isinstance(error, TlsError):
-            failure = replace(failure, code=TlsError.code)
     except TimeoutError:
         if limit.expired():
             raise
@@ -144,16 +149,17 @@ def _overrun(state: Walk, step: Step) -> StepReport:
     return StepReport(step.name, "failed", state.failed(_late(state, step)), tuple(state.warnings), state.site.timeout_s * 1000)
 
 
-def _placed(reports: list[StepReport], steps: Sequence[Step]) -> list[StepReport]:
+def _placed(reports: list[StepReport], steps: Sequence[Step], address: str) -> list[StepReport]:
     """A later request may meet what an earlier step could not: in TLS 1.3 a server looks at the client's certificate last of all.
 
     Such a failure belongs to the step that is about it.
     """
     last = reports[-1] if reports else None
     names = [step.name for step in steps]
-    if last is None or last.status != "failed" or last.finding.code not in ("tls", "unreachable"):
+    about = last.finding.address if last is not None and last.finding.code in ("tls", "unreachable") else ""
+    if last is None or last.status != "failed" or about not in (address, f"proxy to {address}"):
         return reports
-    place = "tls" if last.finding.code == "tls" else "proxy" if last.finding.address.startswith("proxy ") else last.step
+    place = "tls" if last.finding.code == "tls" else "proxy" if about != address else last.step
     if place not in names or names.index(place) >= names.index(last.step):
         return reports
     return [*reports[: names.index(place)], replace(last, step=place)]

@@ -6,6 +6,8 @@ import asyncio
 import ipaddress
 import re
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -57,9 +59,13 @@ async def name(walk: Walk) -> str:
             walk,
             _at(fault_of(error) if isinstance(error, OSError) else Fault("name", "it is no host name"), found, late="no answer of the name service in time"),
         ) from None
-    if walk.target.scheme == "http" and walk.target.kind != "proxy" and not all(ipaddress.ip_address(one).is_loopback for one in addresses):
+    if walk.target.scheme == "http" and walk.target.kind != "proxy" and not (found is None and _all_here(addresses)):
         walk.warn("It is asked over plain http: credentials and text go over the network unencrypted.", walk.target.setting, "Use https.")
     return f"{'proxy ' if found else ''}{host} is {', '.join(addresses[:4])}"
+
+
+def _all_here(addresses: Sequence[str]) -> bool:
+    return all(ipaddress.ip_address(one.partition("%")[0]).is_loopback for one in addresses)
 
 
 async def tcp(walk: Walk) -> str:
@@ -70,8 +76,6 @@ async def tcp(walk: Walk) -> str:
     try:
         async with asyncio.timeout(limit):
             walk.channel, address = await connect(await resolve(host, port), port)
-            if found and found.url.startswith("https"):
-                walk.channel = await _wrapped(walk, walk.channel, host)
     except OSError as error:
         raise _error(walk, _at(fault_of(error), found, late=f"no connection within {limit:.3g} s")) from None
     return f"connected to {'the proxy at ' if found else ''}{address} port {port}"
@@ -163,14 +167,29 @@ def _told(walk: Walk, fault: Fault) -> RagError:
     error = _error(walk, fault)
     chain = chain_of(walk.channel.tls) if isinstance(walk.channel, TlsChannel) else ()
     if fault.tls:
-        more = certificates.why(fault.kind, chain, walk.target.host)
+        host = walk.channel.name if isinstance(walk.channel, TlsChannel) else walk.target.host
+        more = certificates.why(fault.kind, chain, host)
         error.message = f"{error.message} {more}".rstrip()
-        walk.fixes = fixes.of_tls(walk.settings, walk.target, fault.kind, chain)
+        walk.fixes = fixes.of_tls(walk.settings, walk.target, fault, chain)
     return error
+
+
+async def _greet(walk: Walk, found: ProxySettings) -> None:
+    """TLS with the proxy itself, where its address is https."""
+    if not found.url.startswith("https"):
+        return
+    assert walk.channel is not None
+    limit = walk.left(walk.target.connect_s)
+    try:
+        async with asyncio.timeout(limit):
+            await _wrapped(walk, walk.channel, _place(found.url)[0])
+    except OSError as error:
+        raise _told(walk, _at(fault_of(error), found, late=f"no connection within {limit:.3g} s")) from None
 
 
 async def _open(walk: Walk, found: ProxySettings, host: str, port: int) -> int:
     """The status that the proxy answers to CONNECT with."""
+    await _greet(walk, found)
     assert walk.channel is not None
     name = f"[{host}]" if ":" in host else host
     lines = [f"CONNECT {name}:{port} HTTP/1.1", f"Host: {name}:{port}"]
@@ -197,17 +216,20 @@ async def _open(walk: Walk, found: ProxySettings, host: str, port: int) -> int:
 def _at(fault: Fault, found: ProxySettings | None, *, late: str) -> Fault:
     if fault.kind in ("read-timeout", "connect-timeout"):
         return Fault("connect-timeout", late, at_proxy=found is not None)
-    return Fault(fault.kind, fault.detail, at_proxy=found is not None and not fault.tls, status=fault.status)
+    return Fault(fault.kind, fault.detail, at_proxy=found is not None, status=fault.status)
 
 
 def _error(walk: Walk, fault: Fault) -> RagError:
     """The product's own error for a fault on this hop."""
     hop = walk.target.way(walk.policy)
     if walk.target.kind == "proxy":
-        error = error_of(Fault(fault.kind, fault.detail, at_proxy=not fault.tls, status=fault.status), hop)
+        error = error_of(Fault(fault.kind, fault.detail, at_proxy=True, status=fault.status), replace(hop, proxy_setting=walk.target.setting))
         error.message, error.hop = error.message.replace("The proxy on the way to the proxy", "The proxy"), walk.target.address
     else:
         error = error_of(fault, hop)
+    target, waited = walk.target, walk.site.timeout_s
+    if fault.kind == "connect-timeout" and target.connect_s > waited:
+        error.hint = f"{error.hint} {target.connect_setting} allows {target.connect_s:g} s; `rag doctor --timeout` waits longer than {waited:g} s."
     if not walk.fixes:
         walk.fixes = fixes.of_fault(walk.settings, walk.target, fault)
     return error

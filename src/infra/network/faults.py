@@ -111,14 +111,13 @@ def fault_of(error: BaseException) -> Fault:
         for cause, names in found:
             fault = rule(cause, names)
             if fault is not None:
-                behind = fault.tls and not fault.at_proxy  # TLS is spoken with the host, once the proxy has opened the way
-                return Fault(fault.kind, fault.detail, (at_proxy or fault.at_proxy) and not behind, fault.status)
+                return Fault(fault.kind, fault.detail, at_proxy or fault.at_proxy, fault.status)
     return Fault("proxy-failed", at_proxy=True) if at_proxy else Fault("unknown", type(error).__name__)
 
 
 def _tls(cause: BaseException, names: set[str]) -> Fault | None:
     if isinstance(cause, ssl.SSLCertVerificationError) and "ClientError" not in names:  # aiohttp's own kinds lack what OpenSSL said
-        return Fault(_VERIFY.get(cause.verify_code, "tls-authority"), cause.verify_message)
+        return Fault(_VERIFY.get(cause.verify_code, "tls-authority"), cause.verify_message.rstrip("."))
     if isinstance(cause, ssl.SSLError) and not names & (_RESET | _WAITING | {"ClientError"}):
         reason = str(cause.reason or "")
         kind: FaultKind = next((kind for kind, pattern in _REASONS if pattern.search(reason)), "tls-other")

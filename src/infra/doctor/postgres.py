@@ -1,0 +1,105 @@
+"""PostgreSQL: TLS as libpq begins it, then server version and migrations by the product's own database."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...errors import ConfigurationError, ForeignServiceError, RagError, TlsError
+from . import wire
+from .channel import in_thread
+from .dsn import parameters
+from .walk import Step, Walk
+
+if TYPE_CHECKING:
+    from ..config import Settings
+    from ..persistence.postgres.migrations import State
+
+SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
+"""https://www.postgresql.org/docs/18/protocol-message-formats.html"""
+_LEAST_CONNECT_S = 2
+_VERIFIED = "verify-full"
+
+
+def steps(settings: Settings, remote: bool) -> tuple[Step, ...]:
+    """All steps of the hop; without ``remote`` those of the way are libpq's alone."""
+    mode = _mode(settings)
+    way = (Step("name", wire.name), Step("tcp", wire.tcp)) if remote else ()
+    tls = (Step("tls", secure),) if remote and mode == _VERIFIED else ()
+    return (Step("settings", configured), *way, *tls, Step("service", answers), Step("migrations", migrations))
+
+
+def _mode(settings: Settings) -> str:
+    dsn = settings.persistence.dsn
+    return parameters(dsn.get_secret_value()).get("sslmode", _VERIFIED) if dsn is not None else _VERIFIED
+
+
+async def configured(walk: Walk) -> str:
+    """The connection string can be read, and the driver is installed."""
+    from ..persistence import postgres_database
+
+    database = postgres_database(walk.settings)
+    if database is None:
+        raise ConfigurationError("PostgreSQL is not configured.", setting="persistence.backend")
+    await in_thread(database.close)
+    mode = _mode(walk.settings)
+    if mode != _VERIFIED and walk.target.host not in ("", "localhost", "127.0.0.1", "::1"):
+        what = "goes over the network unencrypted" if mode == "disable" else "does not verify the server's name"
+        walk.warn(f"sslmode={mode} {what}.", "persistence.dsn", "Leave it out: the default here is verify-full.")
+    return f"{database.hop}, sslmode {mode}"
+
+
+async def secure(walk: Walk) -> str:
+    """Ask for TLS, as libpq does, and verify the certificate."""
+    assert walk.channel is not None
+    await walk.channel.write(SSL_REQUEST)
+    answer = (await walk.channel.read())[:1]
+    where = {"hop": walk.target.address, "setting": walk.target.setting}
+    if answer == b"N":
+        hint = "Switch TLS on there; inside one machine, sslmode=disable allows to go without."
+        raise TlsError("PostgreSQL cannot be trusted: it does not speak TLS.", hint=hint, **where)
+    if answer != b"S":
+        raise ForeignServiceError("What answers there is not PostgreSQL.", hint="Check host and port.", **where)
+    return await wire.tls(walk)
+
+
+async def answers(walk: Walk) -> str:
+    """It lets us in; its version, and whether it takes writes."""
+    state = await _state(walk)
+    if state.read_only:
+        walk.warn("It takes no writes: a standby, or read-only.", "persistence.dsn", "Name the primary.")
+    return f"PostgreSQL {state.version} lets us in"
+
+
+async def migrations(walk: Walk) -> str:
+    """The tables are those of this release."""
+    from ..persistence.postgres.migrations import OLDEST_SERVER
+
+    state = await _state(walk)
+    where = {"hop": walk.target.address}
+    if state.server_version < OLDEST_SERVER:
+        raise ConfigurationError(f"PostgreSQL {state.version} is too old.", setting="persistence.dsn", hint="Use version 13 or newer.", **where)
+    told = ", ".join(f"{part.table} {part.applied}/{part.known}" for part in state.parts)
+    if state.migrated:
+        return told
+    if not walk.settings.persistence.auto_migrate:
+        hint = "Switch it on once, as a user who may create tables."
+        raise ConfigurationError(f"The database is not migrated: {told}.", setting="persistence.auto_migrate", hint=hint, **where)
+    walk.warn(f"The database is not migrated yet ({told}); the first use does it.", "persistence.auto_migrate", "Nothing, if its user may create tables.")
+    return "the tables are made on first use"
+
+
+async def _state(walk: Walk) -> State:
+    from ..persistence import postgres_database
+
+    cfg = walk.settings.persistence
+    limit = walk.left()
+    asked = cfg.model_copy(update={"connect_timeout_s": min(cfg.connect_timeout_s, max(_LEAST_CONNECT_S, limit)), "timeout_s": min(cfg.timeout_s, limit)})
+    database = postgres_database(walk.settings.model_copy(update={"persistence": asked}))
+    assert database is not None
+    try:
+        return await in_thread(database.inspect)
+    except RagError as error:
+        error.hop = error.hop or walk.target.address
+        raise
+    finally:
+        await in_thread(database.close)
