@@ -11,8 +11,20 @@ from pathlib import Path
 import pytest
 
 from tests.servers.fixtures import index_prefix, opensearch, opensearch_knn_only, opensearch_node, opensearch_plain, opensearch_secured
+from tests.servers.postgres_fixtures import pgbouncer, postgres, postgres_15, postgres_node
 
-__all__ = ["index_prefix", "opensearch", "opensearch_knn_only", "opensearch_node", "opensearch_plain", "opensearch_secured"]
+__all__ = [
+    "index_prefix",
+    "opensearch",
+    "opensearch_knn_only",
+    "opensearch_node",
+    "opensearch_plain",
+    "opensearch_secured",
+    "pgbouncer",
+    "postgres",
+    "postgres_15",
+    "postgres_node",
+]
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .config import ChatCfg, EmbedCfg, SearchCfg, Settings
     from .health import HealthChecker
     from .network import NetworkPolicy
+    from .persistence.postgres.database import Database
     from .providers.protocol import ChatModel, Embedder
     from .search.protocol import SearchClient
 
@@ -138,16 +139,23 @@ def make_engine(resources: ResourceManager, engine: Literal["embedded", "opensea
     return EmbeddedSearch(resources.settings.storage.path / INDEX_FOLDER, embedder=embedder.model, dims=embedder.dims)
 
 
+def build_database(resources: ResourceManager) -> Database | None:
+    """The PostgreSQL database of threads; None for the other backends."""
+    from .persistence import postgres_database
+
+    return postgres_database(resources.settings)
+
+
 def build_checkpointer(resources: ResourceManager) -> BaseCheckpointSaver[Any]:
     from .persistence import build_checkpointer as build
 
-    return build(resources.settings)
+    return build(resources.settings, resources.get("database"))
 
 
 def build_store(resources: ResourceManager) -> BaseStore:
     from .persistence import build_store as build
 
-    return build(resources.settings)
+    return build(resources.settings, resources.get("database"))
 
 
 def build_health(resources: ResourceManager) -> HealthChecker:
@@ -166,6 +174,13 @@ def build_health(resources: ResourceManager) -> HealthChecker:
     checker.register_component("embedder", embedder)
     register_identity(checker, resources)
     return checker
+    register_secrets(checker, resources.settings)
+    if resources.settings.persistence.backend == "postgres":
+
+        async def threads() -> None:
+            await resources.get("database").ping()
+
+        checker.register_component("threads", threads)
 
 
 for _name, _factory in {
@@ -175,6 +190,7 @@ for _name, _factory in {
     "embedder": build_embedder,
     "search": build_search,
     "checkpointer": build_checkpointer,
+    "database": build_database,
     "store": build_store,
     "health": build_health,
 }.items():

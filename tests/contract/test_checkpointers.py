@@ -16,6 +16,7 @@ from typing import Annotated, Any, TypedDict
 
 import pytest
 from langgraph.graph import END, START, StateGraph
+from pydantic import SecretStr
 
 from src.core.chat import Citation, Turn
 from src.core.identity import Identity, current_identity
@@ -27,7 +28,6 @@ from src.errors import (
     StorageCorruptError,
     StorageError,
     StorageLockedError,
-    UnsupportedFeatureError,
 )
 from src.infra.config import EnvironmentCfg, PersistenceCfg, Settings, StorageCfg
 from src.infra.persistence import (
@@ -56,9 +56,16 @@ def make_settings(folder: Path, backend: str) -> Settings:
     return Settings(storage=StorageCfg(path=folder), persistence=PersistenceCfg(backend=backend))
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    if request.param == "postgres":
+        server = request.getfixturevalue("postgres")
+        return postgres_settings(tmp_path, server.dsn(server.database()))
     return make_settings(tmp_path, request.param)
+
+
+def postgres_settings(folder: Path, dsn: str, **more: Any) -> Settings:
+    return Settings(storage=StorageCfg(path=folder), persistence=PersistenceCfg(backend="postgres", dsn=SecretStr(dsn), **more))
 
 
 @pytest.fixture
@@ -159,11 +166,6 @@ def test_what_is_saved_survives_a_restart(sqlite_settings: Settings) -> None:
 def test_without_settings_they_are_the_processs_own(sqlite_settings: Settings) -> None:
     with ResourceManager(sqlite_settings) as manager, use_resources(manager):
         assert get_checkpointer_and_store() == (manager.checkpointer, manager.store)
-
-
-def test_postgres_is_said_to_be_missing(tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedFeatureError, match=r"persistence\.backend"):
-        get_checkpointer_and_store(make_settings(tmp_path, "postgres"))
 
 
 def test_the_file_is_readable_by_its_owner_alone(sqlite_settings: Settings) -> None:

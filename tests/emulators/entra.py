@@ -86,6 +86,8 @@ class EntraEmulator:
         self.token_requests = 0
         self.metadata_requests = 0
         self.paths: list[str] = []
+        self.sent: list[dict[str, str]] = []
+        """Headers of all requests."""
         self.assertions: list[tuple[dict[str, Any], dict[str, Any]]] = []
         self.revoked: set[str] = set()
         self.issued: list[str] = []
@@ -154,6 +156,7 @@ class EntraEmulator:
                 first, *lines = head.decode("latin-1").split("\r\n")
                 method, target, _ = first.split(" ")
                 headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)}
+                self.sent.append(headers)
                 body = await reader.readexactly(int(headers.get("content-length", "0")))
                 status, answer, more = await self._answer(method, urlsplit(target), headers, body)
                 data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
@@ -219,7 +222,7 @@ class EntraEmulator:
         scope = form.get("scope", "")
         if not scope.endswith("/.default"):
             raise RefusedError(400, "invalid_scope", 70011, "The provided value for the input parameter 'scope' is not valid.")
-        if not scope.startswith("https://cognitiveservices."):
+        if not scope.startswith(("https://cognitiveservices.", "https://ossrdbms-aad.database.")):  # models, and Azure Database
             raise RefusedError(400, "invalid_resource", 500011, "The resource principal was not found in the tenant.")
         if "client_assertion" in form:
             if form.get("client_assertion_type") != ASSERTION_TYPE:

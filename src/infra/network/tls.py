@@ -63,12 +63,12 @@ def _trust(context: ssl.SSLContext, cfg: NetworkCfg) -> None:
 
 
 def _show(context: ssl.SSLContext, certificate: Path, key: Path | None, password: str) -> None:
-    data = _read(certificate, CERTIFICATE)
+    data = read_file(certificate, CERTIFICATE)
     if b"-----BEGIN" not in data:
         with _as_pem(certificate, data, password) as (path, temporary):
             context.load_cert_chain(path, password=temporary)
         return
-    key_data = data if key is None else _read(key, KEY)
+    key_data = data if key is None else read_file(key, KEY)
     if b"PRIVATE KEY-----" not in key_data:
         raise ConfigurationError(f"{key or certificate} holds no private key.", setting=KEY, hint="Name the file of its key, or put it into the same file.")
     encrypted = b"ENCRYPTED" in key_data
@@ -90,7 +90,8 @@ def _unusable(error: Exception, certificate: Path, key: Path | None, encrypted: 
     return ConfigurationError(f"{certificate} cannot be used: certificate or key is not usable PEM.", setting=CERTIFICATE, hint="Have it issued anew.")
 
 
-def _read(path: Path, setting: str) -> bytes:
+def read_file(path: Path, setting: str) -> bytes:
+    """A file that ``setting`` names; ConfigurationError where it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -101,14 +102,20 @@ def _read(path: Path, setting: str) -> bytes:
 def _as_pem(path: Path, data: bytes, password: str) -> Iterator[tuple[str, str]]:
     """A PFX file as PEM, and the password of its key. The `ssl` module reads files only; the key never lies there in the clear."""
     temporary = secrets.token_hex(32)
-    pem = _converted(path, data, password, temporary)
+    pem = pfx_as_pem(path, data, password, temporary)
     with tempfile.NamedTemporaryFile(prefix="rag-", suffix=".pem") as file:  # readable by its owner alone, deleted on leaving
         file.write(pem)
         file.flush()
         yield file.name, temporary
 
 
-def _converted(path: Path, data: bytes, password: str, temporary: str) -> bytes:
+def pfx_as_pem(path: Path, data: bytes, password: str, temporary: str) -> bytes:
+    """Key, encrypted under ``temporary``, certificate and chain of a PFX file.
+
+    Raises:
+        ConfigurationError: it is no PFX file, or ``password`` does not open it.
+        MissingExtraError: cryptography is not installed.
+    """
     try:
         from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat

@@ -5,15 +5,10 @@ from __future__ import annotations
 import threading
 
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.store.memory import InMemoryStore
 
 from .rows import ThreadRow
-
-
-def strict_serializer() -> JsonPlusSerializer:
-    """Reads nothing but LangGraph's list of safe types: no pickle, no class named by what is stored."""
-    return JsonPlusSerializer(pickle_fallback=False, allowed_json_modules=None, allowed_msgpack_modules=None)
+from .sealing import strict_serializer
 
 
 def make_saver() -> InMemorySaver:

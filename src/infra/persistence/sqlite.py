@@ -22,11 +22,11 @@ from langgraph.store.base import BaseStore, Op, Result
 from langgraph.store.sqlite import SqliteStore
 
 from ...errors import ResourceClosedError, StorageCorruptError, StorageError, StorageFullError, StorageLockedError, StorageReadOnlyError
-from .memory import strict_serializer
 from .rows import ThreadRow
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
+    from langgraph.checkpoint.serde.base import SerializerProtocol
 
 T = TypeVar("T")
 
@@ -171,9 +171,9 @@ def _from_sqlite(error: sqlite3.Error, path: Path) -> StorageError:
 class LazySqliteSaver(SqliteSaver):
     """LangGraph's SQLite checkpointer over a `SqliteFile`, for synchronous and asynchronous graphs alike."""
 
-    def __init__(self, file: SqliteFile) -> None:
+    def __init__(self, file: SqliteFile, serde: SerializerProtocol) -> None:
         # Not SqliteSaver's own constructor: it wants an open connection.
-        BaseCheckpointSaver.__init__(self, serde=strict_serializer())
+        BaseCheckpointSaver.__init__(self, serde=serde)
         self.file = file
         self.is_setup = False
 

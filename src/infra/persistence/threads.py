@@ -156,6 +156,12 @@ def _rows_of(settings: Settings, checkpointer: BaseCheckpointSaver[Any]) -> Thre
 
         if isinstance(checkpointer, LazySqliteSaver):
             return SqliteThreadRows(checkpointer.file)
+    if settings.persistence.backend == "postgres":
+        from .postgres.langgraph import PooledPostgresSaver
+        from .postgres.rows import PostgresThreadRows
+
+        if isinstance(checkpointer, PooledPostgresSaver):
+            return PostgresThreadRows(checkpointer.database)
     from .memory import MemoryThreadRows
 
     return MemoryThreadRows()
