@@ -24,6 +24,7 @@ from tests.emulators.service import client_certificate
 
 LOGIN, OPENAI, GATEWAY = (f"{name}.company.test" for name in ("login", "openai", "gateway"))
 PROXY_USER, PROXY_PASSWORD = "svc-rag", "p@ss:word/ü"
+CLIENT_NAME = "rag-client"
 IDENTITY_PASSWORD, CLIENT_PASSWORD = "identity-password", "client-password"
 DIMS = 1536
 
@@ -31,13 +32,14 @@ DIMS = 1536
 class Company:
     """Servers, with certificates and ``config.ini`` in ``folder``.
 
-    ``broken``: one of `BREAKS`. ``others``: further hosts (``name:port``) behind the proxies, and their ports here.
+    ``broken``: one of `BREAKS`. ``authority``: of all certificates, instead of an own one. ``others``: further hosts (``name:port``)
+    behind the proxies, and their ports here.
     """
 
-    def __init__(self, folder: Path, broken: str = "", others: Mapping[str, int] | None = None) -> None:
+    def __init__(self, folder: Path, broken: str = "", *, authority: trustme.CA | None = None, others: Mapping[str, int] | None = None) -> None:
         self.folder = folder
         self.broken = broken
-        self.authority = trustme.CA(organization_name="Company", organization_unit_name="Private authority")
+        self.authority = authority or trustme.CA(organization_name="Company", organization_unit_name="Private authority")
         folder.mkdir(parents=True, exist_ok=True)
         self._others = dict(others or {})
         self._hosts: dict[str, int] = {}
@@ -63,7 +65,7 @@ class Company:
         identity.written(self.folder / "identity.pem", IDENTITY_PASSWORD)
         if self.broken != "unknown-identity":
             self.entra.apps[CLIENT].certificates.append(identity.certificate)
-        client_certificate(self.authority, self.folder / "client.pfx", CLIENT_PASSWORD)
+        client_certificate(self.authority, self.folder / "client.pfx", CLIENT_PASSWORD, CLIENT_NAME)
         trusted = trustme.CA(organization_name="Another company") if self.broken == "wrong-ca" else self.authority
         trusted.cert_pem.write_to_path(self.folder / "ca.pem")
 

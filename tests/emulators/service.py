@@ -38,9 +38,9 @@ STS = (
 )
 
 
-def client_certificate(authority: trustme.CA, path: Path, password: str = "") -> Path:
-    """A client's certificate of an authority, as PEM or PFX by the file's name."""
-    leaf = authority.issue_cert("client.example", key_type=trustme.KeyType.RSA)
+def client_certificate(authority: trustme.CA, path: Path, password: str = "", name: str | None = None) -> Path:
+    """A client's certificate of an authority, as PEM or PFX by the file's name. ``name``: its common name."""
+    leaf = authority.issue_cert("client.example", common_name=name, key_type=trustme.KeyType.RSA)
     certificate = x509.load_pem_x509_certificate(leaf.cert_chain_pems[0].bytes())
     key: Any = load_pem_private_key(leaf.private_key_pem.bytes(), None)
     return Issued(certificate, key).written(path, password)

@@ -62,17 +62,18 @@ class Security:
     admin_certificate: tuple[str, str]
     client_certificate: tuple[str, str]
     node_settings: dict[str, Any]
+    authority: trustme.CA
 
     @classmethod
     def create(cls, config: Path) -> Security:
         """Write certificates and the plugin's files into the node's configuration folder."""
         authority = trustme.CA()
         authority.cert_pem.write_to_path(config / "ca.pem")
-        node = _issue(authority, config, "node", "127.0.0.1", "localhost")
+        node = _issue(authority, config, "node", "127.0.0.1", "localhost", "opensearch.company.test")
         admin = _issue(authority, config, "super-admin", "super-admin")
         client = _issue(authority, config, CERTIFICATE_USER, CERTIFICATE_USER)
         _write_plugin_files(config / "opensearch-security")
-        return cls(str(config / "ca.pem"), admin, client, _node_settings(node))
+        return cls(str(config / "ca.pem"), admin, client, _node_settings(node), authority)
 
     def user(self, name: str) -> tuple[str, str]:
         """User and password: admin, reader, writer, bare (no cluster permission), nobody (no right at all), partner (document-level security)."""
