@@ -173,14 +173,13 @@ def build_health(resources: ResourceManager) -> HealthChecker:
     checker.register_component("search", search)
     checker.register_component("embedder", embedder)
     register_identity(checker, resources)
-    return checker
-    register_secrets(checker, resources.settings)
     if resources.settings.persistence.backend == "postgres":
 
         async def threads() -> None:
             await resources.get("database").ping()
 
         checker.register_component("threads", threads)
+    return checker
 
 
 for _name, _factory in {
@@ -189,8 +188,8 @@ for _name, _factory in {
     "chat": build_chat,
     "embedder": build_embedder,
     "search": build_search,
-    "checkpointer": build_checkpointer,
     "database": build_database,
+    "checkpointer": build_checkpointer,
     "store": build_store,
     "health": build_health,
 }.items():
