@@ -32,9 +32,9 @@ def effective_chat(settings: Settings) -> ChatCfg:
     """`[chat]`, with the shared Azure key and deployments, and the configured user, where it has none of its own."""
     chat = settings.chat
     key = chat.api_key or (settings.azure_openai.api_key if chat.provider == "azure" else None)
-    lender = "azure_openai.api_key" if key is not None and chat.api_key is None else ""
     deployment, lender_of_deployment = _deployment(settings, chat)
     user = (chat.user or settings.environment.jpmc_user_sid) if chat.user_header else None
+    lender = "azure_openai.api_key" if key is not None and chat.api_key is None else ""
     values = {"api_key": key, "deployment": deployment, "user": user}
     return chat.model_copy(update=values).lent(api_key=lender, deployment=lender_of_deployment)
 
@@ -54,8 +54,8 @@ def effective_embed(settings: Settings) -> EmbedCfg:
         "api_base": embed.api_base or (shared.api_base if shared else None),
         "api_version": embed.api_version or (shared.api_version if shared else None),
         "api_key": key,
-    }
         "user_header": embed.user_header or (shared.user_header if shared else None),
+    }
     from_chat = {name: chat.key("chat", name) for name in values if shared and getattr(shared, name) and not getattr(embed, name)}
     deployment, lender_of_deployment = _deployment(settings, embed)
     user = (embed.user or (shared.user if shared else None) or settings.environment.jpmc_user_sid) if values["user_header"] else None
@@ -83,12 +83,12 @@ def build_chat(resources: ResourceManager) -> ChatModel:
 
         return LocalChatModel(resources.embedder)
     from .azure_models import azure_chat
-    from .clients import make_chat_client
     from .client_sizes import fit_caches
+    from .clients import make_chat_client
     from .providers.openai_chat import OpenAIChatModel
 
-    return azure_chat(resources, cfg, lambda cfg, tokens: OpenAIChatModel(lambda: make_chat_client(cfg, tokens, network=resources.network), cfg))
     fit_caches(resources.settings)
+    return azure_chat(resources, cfg, lambda cfg, tokens: OpenAIChatModel(lambda: make_chat_client(cfg, tokens, network=resources.network), cfg))
 
 
 def build_embedder(resources: ResourceManager) -> Embedder:
@@ -107,12 +107,12 @@ def _bare_embedder(resources: ResourceManager, cfg: EmbedCfg) -> Embedder:
 
         return LocalEmbedder(cache_folder(resources.settings), threads=cfg.threads)
     from .azure_models import azure_embedder
-    from .clients import make_embed_client
     from .client_sizes import fit_caches
+    from .clients import make_embed_client
     from .providers.openai_embedder import OpenAIEmbedder
 
-    return azure_embedder(resources, cfg, lambda cfg, tokens: OpenAIEmbedder(lambda: make_embed_client(cfg, tokens, network=resources.network), cfg))
     fit_caches(resources.settings)
+    return azure_embedder(resources, cfg, lambda cfg, tokens: OpenAIEmbedder(lambda: make_embed_client(cfg, tokens, network=resources.network), cfg))
 
 
 def build_search(resources: ResourceManager) -> SearchClient:
@@ -162,6 +162,7 @@ def build_health(resources: ResourceManager) -> HealthChecker:
     """Checks of what an answer needs: the index, and the model that embeds questions."""
     from .azure_models import register_identity
     from .health import HealthChecker
+    from .secrets.health import register_secrets
 
     async def embedder() -> None:
         await resources.embedder.embed(["ready?"])
@@ -173,6 +174,7 @@ def build_health(resources: ResourceManager) -> HealthChecker:
     checker.register_component("search", search)
     checker.register_component("embedder", embedder)
     register_identity(checker, resources)
+    register_secrets(checker, resources.settings)
     if resources.settings.persistence.backend == "postgres":
 
         async def threads() -> None:
