@@ -21,6 +21,8 @@ class Proxy:
         self._expected = b"basic " + base64.b64encode(f"{user}:{password}".encode()) if user else None
         self._hosts = hosts
         self.asked: list[str] = []
+        self.heads: list[bytes] = []
+        """Of all requests, as they came."""
         self.forbidden: set[str] = set()
         self.refused = 0
         self.ports: set[int] = set()
@@ -40,6 +42,7 @@ class Proxy:
         back: asyncio.StreamWriter | None = None
         try:
             head = await reader.readuntil(b"\r\n\r\n")
+            self.heads.append(head)
             first, *lines = head.split(b"\r\n")
             sent = {line.partition(b":")[0].strip().lower(): line.partition(b":")[2].strip() for line in lines}
             _, target, _ = first.decode().split(" ")
