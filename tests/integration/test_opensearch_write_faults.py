@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from src.core.identity import EVERYONE
+from src.core.identity import DEFAULT_TENANT, EVERYONE
 from src.core.search import SearchRequest
 from src.errors import OverloadedError, RagError, ServiceUnavailableError, UnreachableError, WriteBlockedError
 from src.infra.config import SearchCfg
@@ -119,6 +119,20 @@ async def test_writing_waits_for_an_outage_of_some_seconds_and_the_breaker_that_
     await writing
     assert await store.torn() == []
     assert (await store.documents.info()).documents == len(CORPUS)
+
+
+async def test_what_ingestion_asks_between_its_writes_waits_for_an_outage_as_well(proxy: FaultProxy, index_prefix: str) -> None:
+    client = OpenSearchClient(SearchCfg(host=proxy.url, index_alias=f"{index_prefix}asked", timeout_s=5), embedder=EMBEDDER, dims=DIMS)
+    try:
+        await client.write(CORPUS[:2])
+        with proxy.fault(Refuse()):
+            asked = [asyncio.create_task(client.content_hashes(["d00", "d01"], DEFAULT_TENANT)), asyncio.create_task(client.refresh())]
+            done, _ = await asyncio.wait(asked, timeout=3)
+            assert not done
+        hashes, _ = await asyncio.gather(*asked)
+        assert hashes == {item.document.id: item.document.content_hash for item in CORPUS[:2]}
+    finally:
+        await client.aclose()
 
 
 async def test_a_cluster_that_never_answered_is_not_waited_for(proxy: FaultProxy, index_prefix: str) -> None:

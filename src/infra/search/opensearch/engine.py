@@ -132,9 +132,9 @@ class OpenSearchEngine:
         return await self._documents.list_documents(scope, filters=filters, limit=limit, cursor=cursor)
 
     async def content_hashes(self, document_ids: Sequence[str], tenant: str) -> dict[str, str]:
-        """Content hash of each known document of the tenant; in real time."""
+        """Content hash of each known document of the tenant; in real time. Waits for the cluster as `write` does."""
         self._begin()
-        return await self._documents.content_hashes(document_ids, tenant)
+        return await self._writer.waiting.answer(lambda: self._documents.content_hashes(document_ids, tenant))
 
     async def export(self, scope: AccessScope, *, after: tuple[str, str] | None = None) -> AsyncGenerator[DocumentWrite, None]:
         """Every visible document with its chunks and vectors, by (id, tenant)."""
@@ -163,10 +163,13 @@ class OpenSearchEngine:
         return await self._writer.delete(document_ids, scope)
 
     async def refresh(self) -> None:
-        """After this, every search sees what was acknowledged."""
+        """After this, every search sees what was acknowledged. Waits for the cluster as `write` does."""
+        self._begin()
+        await self._writer.waiting.answer(self._refresh)
+
+    async def _refresh(self) -> None:
         from .reading.stored import refresh
 
-        self._begin()
         state = await self._indices.current()
         await refresh(self._transport, state.alias, self._cfg.bulk_timeout_s)
 

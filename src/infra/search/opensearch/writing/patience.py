@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from .....errors import PartialResultError, RagError, ServiceUnavailableError, TlsError, WriteBlockedError
 from .....telemetry.logger import get_logger
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from ....config import SearchCfg
 
 log = get_logger(__name__)
+
+T = TypeVar("T")
 
 LONGEST_S: Final = 60.0
 """A node restarts in 10 to 40 s, an open breaker lets one request try every 10 s."""
@@ -54,6 +57,39 @@ class Patience:
         if self.made > self._most and not self._told:
             self._told = True
             log.warning("OpenSearch takes nothing for the moment; trying again", for_s=self._longest_s, reason=error.message)
+
+
+class Waiting:
+    """Requests of those who write: waited for while the cluster is away, if it answered before. One that never did may not be there at all."""
+
+    def __init__(self, cfg: SearchCfg) -> None:
+        self._cfg = cfg
+        self._heard = False
+
+    async def answer(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """
+        Args:
+            ask: makes the request anew; it changes nothing, or the same again.
+
+        Raises:
+            RagError: as ``ask``; an outage only once it lasted for longer than `Patience` has.
+        """
+        patience: Patience | None = None
+        while True:
+            try:
+                answer = await ask()
+            except ServiceUnavailableError as error:
+                if not self._heard:
+                    raise
+                patience = patience or Patience(self._cfg)
+                await patience.wait(error)
+            else:
+                self._heard = True
+                return answer
+
+    def lost(self) -> None:
+        """The cluster was waited for in vain."""
+        self._heard = False
 
 
 def is_passing(error: RagError) -> bool:

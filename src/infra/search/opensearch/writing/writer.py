@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -30,7 +30,7 @@ from ...revision import digest
 from .. import records
 from ..reading.stored import Record, find_everywhere, read_records
 from .bulk import Action, Bulk
-from .patience import Patience
+from .patience import Waiting
 
 if TYPE_CHECKING:
     import numpy as np
@@ -106,8 +106,7 @@ class Writer:
         self._transport = transport
         self._indices = indices
         self._cfg = cfg
-        self._heard = False
-        """The cluster answered the last time."""
+        self.waiting = Waiting(cfg)
 
     async def write(self, documents: Sequence[DocumentWrite]) -> None:
         """Insert or replace whole documents; each is acknowledged when this returns. Unchanged ones cost one request a group.
@@ -140,11 +139,10 @@ class Writer:
     async def _run(self, jobs: Sequence[_Job], scope: AccessScope | None = None) -> None:
         for group in _groups(jobs):
             try:
-                await _Group(self._transport, self._indices, self._cfg, group, scope, patient=self._heard).run()
+                await _Group(self._transport, self._indices, self._cfg, self.waiting, group, scope).run()
             except ServiceUnavailableError:
-                self._heard = False
+                self.waiting.lost()
                 raise
-            self._heard = True
 
 
 def _groups(jobs: Sequence[_Job]) -> Iterator[list[_Job]]:
@@ -174,11 +172,10 @@ class _Group:
     transport: Transport
     indices: Indices
     cfg: SearchCfg
+    waiting: Waiting
     jobs: list[_Job]
     scope: AccessScope | None = None
     """Of a delete."""
-    patient: bool = False
-    """Wait for a cluster that does not answer: it did before. One that never did may not be there at all."""
     writer: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     async def run(self) -> None:
@@ -210,7 +207,7 @@ class _Group:
     # -- the steps
 
     async def _round(self, jobs: Sequence[_Job]) -> None:
-        state, found = await self._patiently(lambda: self._read(jobs))
+        state, found = await self.waiting.answer(lambda: self._read(jobs))
         now = asyncio.get_running_loop().time()
         ready = []
         for job in jobs:
@@ -228,21 +225,6 @@ class _Group:
     async def _read(self, jobs: Sequence[_Job]) -> tuple[IndexState, dict[str, Record]]:
         state = await self.indices.ensure() if self.scope is None else await self.indices.current()
         return state, await read_records(self.transport, state.alias, [job.key for job in jobs])
-
-    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """The answer, waited for while the cluster is away."""
-        patience: Patience | None = None
-        while True:
-            try:
-                answer = await ask()
-            except ServiceUnavailableError as error:
-                if not self.patient:
-                    raise
-                patience = patience or Patience(self.cfg)
-                await patience.wait(error)
-            else:
-                self.patient = True
-                return answer
 
     def _is_done(self, job: _Job) -> bool:
         """Nothing is left to do."""
@@ -336,7 +318,7 @@ class _Group:
         ends, turns = clock() + self.cfg.bulk_timeout_s, _BLOCKED.start()
         while True:
             self.indices.forget()
-            state = await self._patiently(self.indices.ensure)
+            state = await self.waiting.answer(self.indices.ensure)
             if not state.write_blocked:
                 return
             check("waiting for the index to take writes again")
