@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup run check test test-long opensearch pins clean
+.PHONY: help setup run check test test-long opensearch emulators pins clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -43,16 +43,21 @@ check: $(VENV)/.dev ## Lint, format and type checks
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+# Half of the time they wait for servers: four processes keep two cores busy. One after another, to look at one: `.venv/bin/pytest PATH`.
+WORKERS := -n 4 --dist loadgroup
 test: $(VENV)/.dev ## Unit, contract, integration and acceptance tests (under 10 minutes on 2 cores)
-	@$(BIN)/python -m pytest -m "not long"
+	@$(BIN)/python -m pytest -m "not long" $(WORKERS)
 
 test-long: $(VENV)/.dev ## All rounds of what `make test` samples
-	@$(BIN)/python -m pytest -m long
+	@$(BIN)/python -m pytest -m long $(WORKERS)
 
 FLAVOUR ?= full
 PORT ?= 9201
 opensearch: $(VENV)/.dev ## A throw-away OpenSearch to try things on (needs Java and Maven); FLAVOUR=secured, PORT=9202
 	@$(BIN)/python -m tests.servers.opensearch --flavour $(FLAVOUR) --port $(PORT)
+
+emulators: $(VENV)/.dev ## A company's network to try things on: proxies, Entra ID, Azure OpenAI; ARGS="--break 429", "--intercept", "--help"
+	@$(BIN)/python -m tests.emulators $(ARGS)
 
 # dev.txt first: it holds every extra, so base.txt never pins what an extra cannot live with (boto3 wants an older python-dateutil).
 COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make pins"

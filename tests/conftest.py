@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.servers.fixtures import index_prefix, opensearch, opensearch_knn_only, opensearch_node, opensearch_plain, opensearch_secured
@@ -27,6 +28,23 @@ __all__ = [
 ]
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# No assertion on a clock: an example that takes 10 ms takes 400 beside a server that starts.
+hypothesis.settings.register_profile("rag", deadline=None)
+hypothesis.settings.load_profile("rag")
+
+SERVERS = frozenset({"opensearch", "opensearch_knn_only", "opensearch_plain", "opensearch_secured", "postgres", "postgres_15", "pgbouncer"})
+"""Fixtures that start a server for a whole session."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Which tests stay together when `make test` runs them in several processes: those of a file, which share its fixtures, and
+    those of a server, so that no more than two are started of the one that most tests ask for."""
+    for item in items:
+        servers = SERVERS.intersection(getattr(item, "fixturenames", ()))
+        place = item.path.relative_to(ROOT)
+        group = f"{min(servers)} {place.parts[1] == 'integration'}" if servers else str(place)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 def skip_or_fail(reason: str) -> None:
