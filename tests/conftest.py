@@ -43,7 +43,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         servers = SERVERS.intersection(getattr(item, "fixturenames", ()))
         place = item.path.relative_to(ROOT)
-        group = f"{min(servers)} {place.parts[1] == 'integration'}" if servers else str(place)
+        server = min(servers, default="")
+        # The secured one takes longest to start and few ask for it: once.
+        group = server if server == "opensearch_secured" else f"{server} {place.parts[1] == 'integration'}" if server else str(place)
         item.add_marker(pytest.mark.xdist_group(group))
 
 

@@ -16,6 +16,7 @@ class Gateway(Service):
 
     def __init__(self, authority: trustme.CA, *names: str, port: int) -> None:
         super().__init__(authority, *names, demands_certificate=True)
+        authority.issue_cert(*names).configure_cert(self._context)  # a `Service`'s own certificate ends soon, which `rag doctor` tells
         self._backend = port
 
     def _answer(self, tls: ssl.SSLSocket) -> bool:
