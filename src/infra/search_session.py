@@ -176,12 +176,16 @@ class PolicyAdapter(HTTPAdapter):
         proxy = self.proxy_of(request)
         routes = {urlsplit(request.url or "").scheme: proxy.url} if proxy else {}
         with within(self._seconds(timeout)):
-            return super().send(request, stream=stream, timeout=self._timeouts if timeout is None else timeout, verify=True, cert=cert, proxies=routes)
+            return super().send(request, stream=stream, timeout=self._phases(timeout), verify=True, cert=cert, proxies=routes)
 
     def proxy_of(self, request: requests.PreparedRequest) -> ProxySettings | None:
         """The proxy on a request's way."""
         parts = urlsplit(request.url or "")
         return self._policy.proxy_for(parts.hostname or "", parts.port, parts.scheme) if self._proxied else None
+
+    def _phases(self, timeout: Any) -> Any:
+        """To connect, and to wait for an answer or its next piece."""
+        return self._timeouts if timeout is None else timeout
 
     def _seconds(self, timeout: Any) -> float:
         """For the whole of an exchange with this time-out."""
@@ -240,7 +244,8 @@ def open_session(cfg: SearchCfg, policy: NetworkPolicy) -> requests.Session:
     session.trust_env = False
     session.headers["User-Agent"] = "founders-rag"
     if cfg.use_aws_auth:
-        from .aws_auth import PATIENCE, aws_credentials
+        from .aws_auth import aws_credentials
+        from .aws_credentials import PATIENCE
 
         session.auth = SigV4Auth(aws_credentials(cfg, policy), cfg.aws_service, cfg.timeout_s * PATIENCE)
     elif (secret := secret_of(cfg)) is not None:

@@ -91,6 +91,7 @@ class AzureOpenAIEmulator:
         self.peers: set[int] = set()
         """Ports of those who connected over TLS."""
         self.deployments = {"gpt-4", "text-embedding-ada-002", "text-embedding-3-small"}
+        self.credentials = {KEY, TOKEN}
         self.unknown_arguments: set[str] = set()
         self.problem_of: Callable[[str], str] | None = None
         """Says why a bearer token is not good, or nothing: `EntraEmulator.problem_of`."""
@@ -166,7 +167,7 @@ class AzureOpenAIEmulator:
 
     def _refusal(self, request: Recorded) -> Reply | None:
         credential = request.headers.get("api-key") or request.headers.get("authorization", "").removeprefix("Bearer ")
-        known = credential in (KEY, TOKEN) or (self.problem_of is not None and bool(credential) and not self.problem_of(credential))
+        known = credential in self.credentials or (self.problem_of is not None and bool(credential) and not self.problem_of(credential))
         if not known:
             return Reply(401, {"error": {"code": "401", "message": "Access denied due to invalid subscription key."}})
         model = request.body.get("model")

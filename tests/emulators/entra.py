@@ -222,7 +222,8 @@ class EntraEmulator:
         scope = form.get("scope", "")
         if not scope.endswith("/.default"):
             raise RefusedError(400, "invalid_scope", 70011, "The provided value for the input parameter 'scope' is not valid.")
-        if not scope.startswith(("https://cognitiveservices.", "https://ossrdbms-aad.database.")):  # models, and Azure Database
+        known = ("https://cognitiveservices.", "https://ossrdbms-aad.database.", "https://vault.")  # models, Azure Database, Key Vault
+        if not scope.startswith(known):
             raise RefusedError(400, "invalid_resource", 500011, "The resource principal was not found in the tenant.")
         if "client_assertion" in form:
             if form.get("client_assertion_type") != ASSERTION_TYPE:

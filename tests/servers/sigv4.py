@@ -1,4 +1,4 @@
-"""An AWS of our own, on loopback: OpenSearch behind a signature check, STS, and an instance's metadata service.
+"""An AWS of our own, on loopback: OpenSearch behind a signature check, Secrets Manager, STS, and an instance's metadata service.
 
 The check starts from the bytes that came over the wire and follows AWS's specification of SigV4; botocore only derives the
 signature from the canonical request. What is refused is answered as AWS answers it.
@@ -166,6 +166,12 @@ class Aws:
     metadata: list[Wire] = field(default_factory=list)
     gate: threading.Event = field(default_factory=threading.Event)
     """STS answers while it is set."""
+    secrets: dict[str, str] = field(default_factory=dict)
+    """What Secrets Manager holds."""
+    forbidden: set[str] = field(default_factory=set)
+    """Secrets that may not be read."""
+    reads: list[Wire] = field(default_factory=list)
+    """What reached Secrets Manager."""
     sts_failures: int = 0
     """So many calls of STS to come fail with 500."""
     connections: int = 0
@@ -233,6 +239,9 @@ class Aws:
         if wire.body.startswith(b"Action=") and "x-www-form-urlencoded" in wire.headers.get("content-type", ""):
             self.sts.append(wire)
             return self._sts(wire)
+        if "x-amz-target" in wire.headers:
+            self.reads.append(wire)
+            return self._secret(wire)
         self.requests.append(wire)
         try:
             check(wire, self.known, self.service, self.region, self.now)
@@ -240,6 +249,23 @@ class Aws:
             wire.refusal = error.code
             return 403, {"x-amzn-errortype": error.code}, json.dumps({"message": str(error)}).encode()
         return 200, {}, json.dumps({"took": 1, "target": wire.target, "body_sha256": hashlib.sha256(wire.body).hexdigest()}).encode()
+
+    def _secret(self, wire: Wire) -> tuple[int, dict[str, str], bytes]:
+        self.gate.wait(30)
+        name = str(json.loads(wire.body).get("SecretId"))
+        try:
+            if wire.headers["x-amz-target"] != "secretsmanager.GetSecretValue":
+                raise RefusedError("UnknownOperationException", "No such operation.")
+            check(wire, self.known, "secretsmanager", self.region, self.now)
+            if name in self.forbidden:
+                raise RefusedError("AccessDeniedException", f"User: app is not authorized to perform: secretsmanager:GetSecretValue on {name}")
+            if name not in self.secrets:
+                raise RefusedError("ResourceNotFoundException", "Secrets Manager can't find the specified secret.")
+        except RefusedError as error:
+            wire.refusal = error.code
+            return 400, {"content-type": "application/x-amz-json-1.1"}, json.dumps({"__type": error.code, "message": str(error)}).encode()
+        found = {"ARN": f"arn:aws:secretsmanager:{self.region}:1:secret:{name}", "Name": name, "SecretString": self.secrets[name], "VersionId": "v" * 32}
+        return 200, {"content-type": "application/x-amz-json-1.1"}, json.dumps(found).encode()
 
     def _sts(self, wire: Wire) -> tuple[int, dict[str, str], bytes]:
         self.gate.wait(30)
