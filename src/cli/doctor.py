@@ -9,7 +9,7 @@ from .common import EXIT_FAILED, CommandContext, common_options, plain
 
 @click.command("doctor")
 @click.option("--hop", "hops", multiple=True, metavar="NAME", help="Check this hop only; may be repeated.")
-@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0.5), default=20.0, show_default=True, help="Seconds a hop may take; all run side by side.")
+@click.option("--timeout", "timeout_s", type=click.FloatRange(min=1), default=20.0, show_default=True, help="Seconds a hop may take; all run side by side.")
 @click.option("--fix-hints", is_flag=True, help="Print the lines of an INI file that would mend what was found.")
 @common_options
 def command(context: CommandContext, hops: tuple[str, ...], timeout_s: float, fix_hints: bool) -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 PROXY_EXAMPLE = "http://proxy.example.com:8080"
 CA_EXAMPLE = "/etc/ssl/company-ca.pem"
+_HOST = re.compile(r"[A-Za-z0-9._:-]+")
+_MODEL = re.compile(r"[A-Za-z0-9._:/-]+")
 _DIMS = re.compile(r"vectors have (\d+) dimensions")
 
 
@@ -30,7 +32,7 @@ def direct(settings: Settings, host: str, note: str) -> Fix:
 def of_proxy(settings: Settings, target: Target, status: int) -> list[Fix]:
     """What the proxy's refusal asks for."""
     if status == 407:
-        note = "Best in a secret file, or as ${VARIABLE}; never in this file."
+        note = "Best in a secret file named network__proxy_password, or as a variable; never as text in this file."
         user = Fix("network.proxy_username", settings.network.proxy_username or "your-user", ready=False, note="The user that the proxy knows.")
         return [user, Fix("network.proxy_password", "${PROXY_PASSWORD}", ready=False, note=note)]
     return [direct(settings, target.host, "If this host can be reached without the proxy; else have it allowed there.")]
@@ -74,7 +76,8 @@ def _of_address(settings: Settings, target: Target, kind: FaultKind, chain: Sequ
 
 
 def _hosts(chain: Sequence[Seen]) -> list[str]:
-    return [name for name in chain[0].names if "*" not in name] if chain else []
+    """Names that can be written into a configuration; a certificate may hold anything, ``${VARIABLE}`` too."""
+    return [name for name in chain[0].names if _HOST.fullmatch(name)] if chain else []
 
 
 def _renamed(settings: Settings, target: Target, host: str) -> str:
@@ -115,7 +118,7 @@ def of_index(settings: Settings, embedder: object, dims: object) -> list[Fix]:
     """The model that made an index, as the configuration names it."""
     name = str(embedder or "")
     provider, _, model = name.partition(":")
-    if provider in ("azure", "openai") and model:
+    if provider in ("azure", "openai") and _MODEL.fullmatch(model) and str(dims).isdecimal():
         note = "The model that made the index; or build it anew for the configured one."
         return [Fix("embed.provider", provider, note=note), Fix("embed.model", model), Fix("embed.dims", str(dims))]
     if name.startswith("all-MiniLM-L6-v2/") and settings.embed.provider != "local":

@@ -77,7 +77,7 @@ def chain_of(tls: ssl.SSLObject) -> tuple[Seen, ...]:
 
 def seen(info: Mapping[str, Any]) -> Seen:
     """A certificate of what `SSLSocket.getpeercert` returns."""
-    names = tuple(str(value) for kind, value in info.get("subjectAltName", ()) if kind in ("DNS", "IP Address"))
+    names = tuple(_printable(value) for kind, value in info.get("subjectAltName", ()) if kind in ("DNS", "IP Address"))
     return Seen(_name(info.get("subject", ())), _name(info.get("issuer", ())), names, ssl.cert_time_to_seconds(info["notAfter"]))
 
 
@@ -86,5 +86,10 @@ _SHORT = {"commonName": "CN", "organizationName": "O", "organizationalUnitName":
 
 def _name(parts: Any) -> str:
     """``CN=…, O=…``: what people know an authority by."""
-    found = {_SHORT[key]: str(value) for part in parts for key, value in part if key in _SHORT}
+    found = {_SHORT[key]: _printable(value) for part in parts for key, value in part if key in _SHORT}
     return ", ".join(f"{key}={found[key]}" for key in ("CN", "O", "OU") if key in found) or "(no name)"
+
+
+def _printable(text: object) -> str:
+    """What a stranger wrote into a certificate, without what could steer a terminal or begin a line."""
+    return "".join(char if char.isprintable() else "?" for char in str(text))

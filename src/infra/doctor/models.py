@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, cast
 
 from ...errors import ConfigurationError, RagError
@@ -68,7 +69,7 @@ async def identity(walk: Walk) -> str:
 
 
 async def chat(walk: Walk) -> str:
-    """One token of an answer."""
+    """One token of an answer, streamed as answers are: what lies between may hold back or cut streams alone."""
     cfg = effective_chat(walk.settings)
     limit = walk.left(cfg.timeout_s)
     asked = cfg.model_copy(update={"max_output_tokens": 1, "max_retries": 0, "timeout_s": limit})
@@ -81,12 +82,13 @@ async def chat(walk: Walk) -> str:
 
     model = azure_chat(walk.site.resources, asked, make)
     try:
-        result = await model.generate(WORD)
+        async with aclosing(cast("Any", model.stream(WORD))) as pieces:
+            degraded = [reason async for piece in pieces for reason in piece.degraded]
     except RagError as error:
         raise _explained(walk, error, cfg.timeout_s, limit) from None
     finally:
         await cast("Any", model).aclose()
-    for reason in result.degraded:
+    for reason in degraded:
         walk.warn(f"Degraded: {reason}.", "azure.allow_api_key_fallback", "Mend the identity.")
     return f"the {'deployment' if cfg.provider == 'azure' else 'model'} {cfg.model!r} answers"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from . import identity, local, models, opensearch, otlp, policy, postgres, wire
 from .handshake import Inspector
 from .report import Finding, HopReport, Report, StepReport
 from .sources import source_text
-from .targets import Target, targets_of
+from .targets import Kind, Target, targets_of
 from .walk import Site, Step, walk
 
 if TYPE_CHECKING:
@@ -33,12 +34,13 @@ async def diagnose(settings: Settings, *, timeout_s: float = TIMEOUT_S, hops: Se
     Raises:
         ConfigurationError: no such hop is configured.
     """
-    began = time.perf_counter()
     targets = targets_of(settings)
     unknown = [name for name in hops if name not in {target.hop for target in targets}]
     if unknown:
         raise ConfigurationError(f"No hop {unknown[0]!r} is configured.", hint=f"There are: {', '.join(target.hop for target in targets)}.")
     chosen = [target for target in targets if not hops or target.hop in hops]
+    await asyncio.to_thread(_load, {target.kind for target in chosen})
+    began = time.perf_counter()
     resources = ResourceManager(_hastened(settings, timeout_s))
     site = Site(settings, resources, timeout_s, Inspector(settings.network))
     try:
@@ -46,6 +48,16 @@ async def diagnose(settings: Settings, *, timeout_s: float = TIMEOUT_S, hops: Se
     finally:
         await resources.aclose()
     return Report(tuple(reports), (time.perf_counter() - began) * 1000)
+
+
+def _load(kinds: set[Kind]) -> None:
+    """Import what the hops need before their time begins: with cold disks that takes seconds, and is nobody's fault on the way."""
+    if kinds & {"chat", "embed", "otlp"}:
+        from ..providers import openai_errors  # noqa: F401 - importing is the point
+    if "search" in kinds:
+        from ..search.opensearch.wire import sessions  # noqa: F401 - likewise
+    if "identity" in kinds and importlib.util.find_spec("azure") is not None:
+        from ..azure_auth import transport  # noqa: F401 - likewise
 
 
 def _hastened(settings: Settings, timeout_s: float) -> Settings:

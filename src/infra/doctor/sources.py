@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..provenance import DEFAULT, Source
+from ..provenance import DEFAULT
 
 if TYPE_CHECKING:
     from ..config import Settings
@@ -46,6 +46,7 @@ def source_text(settings: Settings, setting: str) -> str:
     return str(DEFAULT)
 
 
-def source(settings: Settings, key: str) -> Source:
-    """The place of one key."""
-    return settings.provenance.sources.get(key, DEFAULT)
+def outranking(settings: Settings, key: str) -> str:
+    """The place of a key that a line in a file cannot change, because it outranks files; else the empty text."""
+    found = settings.provenance.sources.get(key, DEFAULT)
+    return str(found) if found.kind in ("environment", "secret") else ""

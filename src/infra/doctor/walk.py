@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ...errors import DeadlineExceededError, RagError
 from ...telemetry.logger import get_logger
 from .report import Finding, Fix, HopReport, StepReport
-from .sources import source_text
+from .sources import outranking, source_text
 from .targets import Target
 
 if TYPE_CHECKING:
@@ -83,7 +83,14 @@ class Walk:
         """The finding of a step that ended in an error."""
         source = source_text(self.settings, error.setting)
         hint = error.hint or (f"Check {error.setting}." if error.setting else "Look at the log, with [telemetry] log_level = DEBUG.")
-        return Finding(error.message, error.setting, source, hint, error.code, error.hop, tuple(self.fixes))
+        return Finding(error.message, error.setting, source, hint, error.code, error.hop, tuple(self._effective(fix) for fix in self.fixes))
+
+    def _effective(self, fix: Fix) -> Fix:
+        """A line that would stay without effect says where the value has to be changed instead."""
+        place = outranking(self.settings, fix.key)
+        if not place:
+            return fix
+        return replace(fix, ready=False, note=f"{fix.note} It is set by {place}, which outranks files: change it there.".strip())
 
 
 @dataclass(frozen=True, slots=True)

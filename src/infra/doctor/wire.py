@@ -208,8 +208,8 @@ async def _open(walk: Walk, found: ProxySettings, host: str, port: int) -> int:
     except OSError as error:
         raise _error(walk, _at(fault_of(error), found, late=f"no answer within {limit:.3g} s")) from None
     status = _STATUS.match(head)
-    if status is None:
-        raise _error(walk, Fault("not-http" if head else "reset", at_proxy=True))
+    if status is None or b"\r\n\r\n" not in head:
+        raise _error(walk, Fault("not-http" if head and status is None else "reset", at_proxy=True))
     return int(status[1])
 
 
