@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit, urlunsplit
 
 from ..errors import RagError
 from ..telemetry.logger import get_logger
-from .aws_credentials import AwsCredentials, AwsKeys, late
+from .aws_credentials import PATIENCE, AwsCredentials, AwsKeys, late
 
 if TYPE_CHECKING:
     from .config import SearchCfg
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-PATIENCE = 0.8
-"""Share of `[search] timeout_s` to wait for credentials: what is late is then named, before the request's own time is over."""
 LARGE_BODY = 256 * 1024
 """Bodies beyond this are hashed off the event loop: 8 MB take 5 to 25 ms."""
 REFUSED = re.compile(rb"security token included in the request is (?:expired|invalid)", re.IGNORECASE)

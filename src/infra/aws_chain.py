@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from .config import SearchCfg
     from .network import NetworkPolicy
 
+SHARE = 0.5
+"""Of `[search] timeout_s`, for all calls of AWS together: what failed is then told before those who wait have lost their patience, libraries
+loaded and repeats included."""
 EXTRA_HINT = "Install it with: pip install 'founders-rag[aws]'"
 ROLE_SESSION = "founders-rag"
 _HOST_REGION = re.compile(r"\.([a-z]{2}(?:-[a-z]+)+-\d)\.(?:es|aoss)\.amazonaws\.com(?:\.cn)?(?::\d+)?/?$")
@@ -68,7 +72,7 @@ def load_keys(cfg: SearchCfg, network: NetworkPolicy, clock: Callable[[], float]
     except ImportError:
         raise MissingExtraError("Signing for AWS needs the extra `aws`, which is not installed.", setting="search.use_aws_auth", hint=EXTRA_HINT) from None
     hush()
-    calls, metadata = Sender(network, cfg.connect_timeout_s, cfg.timeout_s), None
+    calls, metadata = Sender(network, cfg.connect_timeout_s, cfg.timeout_s, total_s=cfg.timeout_s * SHARE), None
     try:
         session = botocore.session.Session(profile=cfg.aws_profile)
         region = region_of(cfg, session.get_config_variable("region"))
@@ -80,7 +84,7 @@ def load_keys(cfg: SearchCfg, network: NetworkPolicy, clock: Callable[[], float]
         if found is None:
             raise _nothing_found(session)
         if cfg.aws_role_arn:
-            return _assume(session, cfg.aws_role_arn, region, clock())
+            return _assume(session, cfg.aws_role_arn, region, clock(), calls)
         keys = found.get_frozen_credentials()
         # Private, and the only place that tells; keys that live for ever have none.
         expires = getattr(found, "_expiry_time", None)
@@ -136,9 +140,12 @@ def _put_under_policy(session: Any, calls: Sender, metadata: Sender) -> None:
         getattr(chain.get_provider(provider), holder)._session = metadata  # noqa: SLF001 - see above
 
 
-def _assume(session: Any, role: str, region: str, now: float) -> AwsKeys:
+def _assume(session: Any, role: str, region: str, now: float, calls: Sender) -> AwsKeys:
     client = session.create_client("sts", region_name=region)
-    keys: Mapping[str, Any] = client.assume_role(RoleArn=role, RoleSessionName=ROLE_SESSION)["Credentials"]
+    answer: Mapping[str, Any] = client.assume_role(RoleArn=role, RoleSessionName=ROLE_SESSION)
+    if "Credentials" not in answer:  # botocore takes any page with status 200 for an answer
+        raise foreign(calls.last, "no credentials")
+    keys: Mapping[str, Any] = answer["Credentials"]
     return AwsKeys(keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"], region, now, keys["Expiration"].timestamp())
 
 
@@ -158,10 +165,23 @@ class Sender:
     """Sends what botocore prepared, under the policy, and answers in botocore's terms.
 
     Args:
+        total_s: seconds for all that is sent; None where each call has its own alone.
         hop: of an address, for errors.
     """
 
-    def __init__(self, network: NetworkPolicy, connect_s: float, read_s: float, *, proxied: bool = True, hop: Callable[[str], Hop] | None = None) -> None:
+    def __init__(
+        self,
+        network: NetworkPolicy,
+        connect_s: float,
+        read_s: float,
+        *,
+        total_s: float | None = None,
+        proxied: bool = True,
+        hop: Callable[[str], Hop] | None = None,
+    ) -> None:
+        self._ends = None if total_s is None else time.monotonic() + total_s
+        self._spare_s = 0.0 if total_s is None else total_s / 4
+        self._failure: Exception | None = None
         self._network = network
         self._limits = (connect_s, read_s)
         self._proxied = proxied
@@ -175,10 +195,19 @@ class Sender:
 
     def send(self, request: Any) -> Any:
         """Like botocore's `URLLib3Session.send`."""
+        if self._failure is not None and self._ends is not None and self._ends - time.monotonic() < min(self._limits[0], self._spare_s):
+            raise self._failure  # no time for another attempt: it would only seem that the connection takes too long
+        self.last = self._way(request.url)
+        try:
+            return self._sent(request)
+        except Exception as error:
+            self._failure = error
+            raise
+
+    def _sent(self, request: Any) -> Any:
         from botocore.awsrequest import AWSResponse
         from botocore.exceptions import ConnectionClosedError, ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
 
-        self.last = self._way(request.url)
         hop = self.last.address
         try:
             answer = self._opened().request(
@@ -186,6 +215,8 @@ class Sender:
             )
             found = AWSResponse(answer.url, answer.status_code, answer.headers, answer.raw)
             _ = found.content  # read here, where what goes wrong is translated
+            if found.status_code == 407 or 300 <= found.status_code < 400:  # of what lies between: botocore would look for AWS's words in it
+                raise answer_error(found.status_code, self.last) or foreign(self.last, f"HTTP {found.status_code}")
         except (requests.exceptions.SSLError, requests.exceptions.ProxyError) as error:
             raise error_of(fault_of(error), self.last) from None
         except requests.exceptions.ConnectTimeout as error:
@@ -211,10 +242,26 @@ class Sender:
             self._session = requests.Session()
             self._session.trust_env = False
             self._session.headers.clear()
-            adapter = PolicyAdapter(self._network, self._limits, total_s=self._limits[1], proxied=self._proxied)
+            adapter = _Adapter(self._network, self._limits, self._ends, proxied=self._proxied)
             self._session.mount("https://", adapter)
             self._session.mount("http://", adapter)
         return self._session
+
+
+class _Adapter(PolicyAdapter):
+    """Sends within what is left of the time for all calls, so that an error comes before those who wait for it have gone."""
+
+    def __init__(self, network: NetworkPolicy, limits: tuple[float, float], ends: float | None, *, proxied: bool) -> None:
+        self._ends = ends
+        super().__init__(network, limits, total_s=limits[1], proxied=proxied)
+
+    def _seconds(self, timeout: Any) -> float:
+        usual = super()._seconds(timeout)
+        return usual if self._ends is None else max(0.001, min(usual, self._ends - time.monotonic()))
+
+    def _phases(self, timeout: Any) -> Any:
+        left, (connect_s, read_s) = self._seconds(timeout), self._timeouts
+        return (min(connect_s, left), min(read_s, left))
 
 
 def _address(url: str) -> str:
@@ -222,8 +269,9 @@ def _address(url: str) -> str:
 
 
 def _hop(url: str) -> Hop:
-    # No key holds AWS's addresses; where none can be reached, the way out is what is missing.
-    return Hop("AWS", _address(url), "network.proxy", "search.timeout_s", "search.connect_timeout_s", repeats_setting="search.timeout_s")
+    # No key holds AWS's addresses, they follow from the region; where none can be reached, the way out is what is missing.
+    limits = ("search.timeout_s", "search.connect_timeout_s")
+    return Hop("AWS", _address(url), "search.aws_region", *limits, reach_setting="network.proxy", repeats_setting="search.timeout_s")
 
 
 def _explained(error: Exception, cfg: SearchCfg, hop: Hop) -> RagError:
@@ -234,7 +282,7 @@ def _explained(error: Exception, cfg: SearchCfg, hop: Hop) -> RagError:
     details: Mapping[str, Any] = getattr(error, "kwargs", {})
     if isinstance(error, aws.ClientError):
         return _refused(error, cfg, hop)
-    if isinstance(error, ResponseParserError):  # an answer that is not what AWS writes, or that broke off
+    if isinstance(error, (ResponseParserError, KeyError)):  # an answer that is not what AWS writes, or that broke off
         return foreign(hop, "not in AWS's form")
     if isinstance(error, (aws.HTTPClientError, aws.ConnectionError)):
         return error_of(fault_of(error), hop)
@@ -262,6 +310,8 @@ def _refused(error: Any, cfg: SearchCfg, hop: Hop) -> RagError:
     general = answer_error(429 if code in _BUSY else status, hop)
     if general is not None:
         return general
+    if not code:
+        return foreign(hop, f"HTTP {status}, not in AWS's form")
     hint = "Check the clock of this machine." if "expired" in said and "ignature" in said else "Check the credentials, and the role's trust policy."
     setting = "search.aws_role_arn" if cfg.aws_role_arn else "search.aws_profile"
     return ServiceCredentialsError(what, hop=hop.address, proxy=hop.proxy, setting=setting, hint=hint)

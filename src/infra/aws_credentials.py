@@ -20,6 +20,8 @@ from ..telemetry.logger import get_logger
 
 log = get_logger(__name__)
 
+PATIENCE = 0.8
+"""Share of `[search] timeout_s` to wait for credentials: what is late is then named, before the request's own time is over."""
 AHEAD_S = 900.0
 """Renewed so long before they expire, or at a third of their life where that is less."""
 MARGIN_S = 5.0

@@ -25,12 +25,13 @@ class Hop:
     Args:
         noun: at the beginning of a sentence, such as ``OpenSearch``.
         address: ``scheme://host:port``, without credentials.
-        setting: the key that holds the address.
+        setting: the key that holds the address, or that it follows from.
         timeout_setting: the key that says how long an answer may take.
         connect_setting: the key that says how long a connection may take.
-        repeats_setting: the key that says how patiently a service without room is asked again.
         proxy: address of the proxy on the way; empty where there is none, or nobody knows.
         proxy_setting: the key that holds it.
+        reach_setting: the key to look at where nothing is reached; left out, the address's.
+        repeats_setting: the key that says how patiently a service without room is asked again.
     """
 
     noun: str
@@ -38,9 +39,10 @@ class Hop:
     setting: str
     timeout_setting: str = "network.read_timeout_s"
     connect_setting: str = "network.connect_timeout_s"
-    repeats_setting: str = ""
     proxy: str = ""
     proxy_setting: str = "network.proxy"
+    reach_setting: str = ""
+    repeats_setting: str = ""
 
     def through(self, proxy: ProxySettings | None) -> Hop:
         """The same way with its proxy; None where it leads through none."""
@@ -123,7 +125,7 @@ def _tls(fault: Fault, hop: Hop) -> TlsError:
     who, address, at = (f"The proxy on the way to {hop.inside}", hop.before, hop.proxy_setting) if fault.at_proxy else (hop.noun, hop.address, hop.setting)
     why, setting, hint = f"its certificate is not trusted: {fault.detail}", "network.ca_bundle", CA_HINT
     if fault.kind == "tls-name":
-        setting, hint = at, "Use the name that its certificate is for."
+        setting, hint = at, "Use the name that its certificate is for, and check what intercepts the way there."
     elif fault.kind == "tls-expired":
         setting, hint = at, "Have the server's certificate renewed; check this machine's clock."
     elif fault.kind == "tls-not-yet-valid":
@@ -140,12 +142,12 @@ def _tls(fault: Fault, hop: Hop) -> TlsError:
 
 
 def _direct(fault: Fault, hop: Hop) -> RagError:
-    where = {"hop": hop.address, "setting": hop.setting}
+    reach = {"hop": hop.address, "setting": hop.reach_setting or hop.setting}
     if fault.kind in ("name", "refused", "no-route", "connect-timeout"):
         late = f", and {hop.connect_setting}" if fault.kind == "connect-timeout" else ""
         proxy = "" if hop.proxy else ", and whether a proxy is needed (network.proxy)"
         hint = f"Check address and port, whether it runs{proxy}{late}."
-        return UnreachableError(f"{hop.noun} cannot be reached: {fault.detail}.", hint=hint, **where)
+        return UnreachableError(f"{hop.noun} cannot be reached: {fault.detail}.", hint=hint, **reach)
     if fault.kind == "read-timeout":
         text, hint = f"{hop.noun} did not answer in time.", "Raise it, or look at the service and the way there."
         return DeadlineExceededError(text, hop=hop.address, setting=hop.timeout_setting, hint=hint)
@@ -158,5 +160,5 @@ def _direct(fault: Fault, hop: Hop) -> RagError:
         what = "broke off in the middle of its answer" if fault.kind == "truncated" else "closed the connection without an answer"
         # In TLS 1.3 a server looks at the client's certificate after the client has begun to send, and some then just hang up.
         certificate = ", and whether it wants a client certificate (network.client_certificate)" if hop.address.startswith("https") else ""
-        return UnreachableError(f"{hop.noun} {what}.", hint=f"Try again; look at the service and what lies before it{certificate}.", **where)
-    return ServiceUnavailableError(f"{hop.noun} cannot be reached ({fault.detail}).", hint="Try again; look at the way there.", **where)
+        return UnreachableError(f"{hop.noun} {what}.", hint=f"Try again; look at the service and what lies before it{certificate}.", **reach)
+    return ServiceUnavailableError(f"{hop.noun} cannot be reached ({fault.detail}).", hint="Try again; look at the way there.", **reach)

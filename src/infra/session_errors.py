@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import requests
 
 from ..errors import RagError
-from .hops import Hop, error_of
-from .network.faults import fault_of
+from .hops import Hop, error_of, foreign
+from .network.faults import Fault, fault_of
 from .search.opensearch.wire.failures import classify
 
 
@@ -28,8 +28,10 @@ def _kind(ours: type[RagError], theirs: type[requests.RequestException]) -> Any:
 def both(ours: RagError, theirs: requests.RequestException) -> requests.RequestException:
     """One error that is of both kinds: our words, and requests' own request and response."""
     kinds: tuple[Any, Any] = (type(ours), type(theirs))  # Any: mypy holds classes of exceptions to be no keys of a cache
-    error: requests.RequestException = _kind(*kinds)(ours.message)
-    vars(error).update(vars(ours), request=theirs.request, response=theirs.response)
+    kind = _kind(*kinds)
+    error: requests.RequestException = kind.__new__(kind)  # not called: each of requests' kinds wants arguments of its own
+    error.args = (ours.message,)
+    vars(error).update({**vars(theirs), **vars(ours)})
     return error
 
 
@@ -43,6 +45,12 @@ def address(url: str) -> str:
     parts = urlsplit(url)
     host = parts.hostname or ""
     return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}" + (f":{parts.port}" if parts.port else "")
+
+
+def _index(url: str) -> str:
+    """The index or alias that an address is about; empty where it is about none."""
+    first = urlsplit(url).path.strip("/").partition("/")[0]
+    return "" if first.startswith("_") else first
 
 
 class SearchResponse(requests.Response):
@@ -61,14 +69,24 @@ class SearchResponse(requests.Response):
         except requests.RequestException as error:
             raise told(error, self.hop) from None
 
+    def json(self, **options: Any) -> Any:
+        """As requests does; a body that is no JSON, or only the beginning of some, fails with an error of both kinds."""
+        try:
+            return super().json(**options)
+        except requests.JSONDecodeError as error:
+            measured = "content-length" in self.headers or "transfer-encoding" in self.headers
+            cut = "json" in self.headers.get("content-type", "") and not measured
+            ours = error_of(Fault("truncated"), self.hop) if cut else foreign(self.hop, f"HTTP {self.status_code}, no JSON")
+            raise both(ours, error) from None
+
     def raise_for_status(self) -> None:
         """Raise what the answer means, where it is no success: the errors of the client for OpenSearch, which are `requests.HTTPError` too."""
-        if self.status_code < 400:
+        if self.status_code < 300:  # redirects are not followed: what answers so is not the cluster
             return
         try:
             body: object = json.loads(self.content)
         except ValueError:
             body = self.text
-        error = classify(self.status_code, body, self.hop.address, credential=self.credential).error
+        error = classify(self.status_code, body, self.hop.address, _index(self.url), credential=self.credential).error
         error.proxy = error.proxy or self.hop.proxy
         raise both(error, requests.HTTPError(response=self, request=self.request))

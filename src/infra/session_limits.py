@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from _typeshed import WriteableBuffer
 
-_ends: ContextVar[float | None] = ContextVar("_ends", default=None)
+_ends: ContextVar[float] = ContextVar("_ends", default=float("inf"))
 
 
 @contextmanager
@@ -41,23 +41,26 @@ class _Reading(io.RawIOBase):
     def __init__(self, raw: io.RawIOBase, sock: socket.socket, ends: float) -> None:
         self._raw = raw
         self._sock = sock
-        self._end = ends
+        self._ends = ends
+        self.closed_there = False
+        """The other side has said that nothing more comes."""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int | None:
-        left = self._end - time.monotonic()
+        left = self._ends - time.monotonic()
         if left <= 0:
             raise TimeoutError("the exchange took longer than it may")
         silence = self._sock.gettimeout()
-        if silence is not None and silence <= left:
-            return self._raw.readinto(buffer)
-        self._sock.settimeout(left)
+        if silence is None or silence > left:
+            self._sock.settimeout(left)
         try:
-            return self._raw.readinto(buffer)
+            count = self._raw.readinto(buffer)
         finally:
             self._sock.settimeout(silence)
+        self.closed_there = count == 0
+        return count
 
     def close(self) -> None:
         self._raw.close()
@@ -67,9 +70,8 @@ class _Reading(io.RawIOBase):
 class _LimitedResponse(HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **more: Any) -> None:
         super().__init__(sock, *args, **more)
-        ends = _ends.get()
-        if ends is not None:
-            self.fp = io.BufferedReader(_Reading(self.fp.detach(), sock, ends))
+        self.reading = _Reading(self.fp.detach(), sock, _ends.get())
+        self.fp = io.BufferedReader(self.reading)
 
 
 class _Connection(HTTPConnection):
@@ -77,15 +79,34 @@ class _Connection(HTTPConnection):
 
 
 class _TunnelConnection(HTTPSConnection):
-    """What fails before the proxy has opened the way is the proxy's failure; urllib3 says so only of connecting to it."""
+    """What fails before the proxy has opened the way is the proxy's failure, and nothing later is.
 
-    response_class = _LimitedResponse
+    urllib3 says the former only of connecting to it, and the latter also of a host that breaks off: closing forgets that the way was open.
+    """
+
+    _way_is_open = False
+    _answer: _LimitedResponse | None = None
+
+    def response_class(self, *args: Any, **more: Any) -> _LimitedResponse:  # type: ignore[override]  # it is called, never looked into
+        self._answer = _LimitedResponse(*args, **more)
+        return self._answer
+
+    def connect(self) -> None:
+        self._way_is_open = False
+        super().connect()
+
+    @property
+    def has_connected_to_proxy(self) -> bool:
+        return self._way_is_open
 
     def _tunnel(self) -> None:
         try:
             super()._tunnel()
+            if self._answer is not None and self._answer.reading.closed_there:
+                raise ConnectionResetError("closed within its answer")
         except (OSError, HTTPException) as error:
             raise ProxyError("The proxy did not open the way.", error) from error
+        self._way_is_open = True
 
 
 class _Pool(HTTPConnectionPool):

@@ -124,7 +124,7 @@ class Service:
             except (ssl.SSLError, OSError):
                 _drain(socket.socket(fileno=tls.detach()))
                 return
-            with tls, suppress(OSError):
+            with tls, suppress(OSError, AttributeError):  # the latter: at the end `shutdown` takes the TLS state away
                 subject = dict(part[0] for part in (tls.getpeercert() or {}).get("subject", ()))
                 self.clients.append(subject.get("commonName", "?"))
                 while self._answer(tls):

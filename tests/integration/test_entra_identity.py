@@ -402,7 +402,7 @@ FAULTS: list[tuple[EntraReply, type[RagError], str]] = [
     (EntraReply(400, {"error": "unauthorized_client", "error_description": "AADSTS700016: x"}), IdentityError, "azure.client_id"),
     (EntraReply(400, {"error": "invalid_scope", "error_description": "no number"}), IdentityError, "azure.scope"),
     (EntraReply(401, {"error": "invalid_client", "error_description": "AADSTS999999: x"}), IdentityError, "azure.certificate_path"),
-    (EntraReply(403, b"<html>forbidden</html>"), IdentityError, "azure.certificate_path"),
+    (EntraReply(403, b"<html>forbidden</html>"), ForeignServiceError, "azure.authority_host"),
     (EntraReply(200, b"<html>Sign in to the proxy</html>"), IdentityError, "azure.authority_host"),
     (EntraReply(302, {}, {"location": "https://elsewhere.test/"}), ForeignServiceError, "azure.authority_host"),
     (EntraReply(429, {"error": "temporarily_unavailable"}, {"retry-after": "30"}), OverloadedError, "azure.timeout_s"),

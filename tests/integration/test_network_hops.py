@@ -107,9 +107,11 @@ async def failure(call: Call, url: str, policy: NetworkPolicy, folder: Path) -> 
     return caught.value
 
 
-def address_of(call: Call) -> str:
-    """The key that holds a hop's address; AWS's no key holds."""
-    return {chat: "chat.api_base", sts: "network.proxy"}.get(call, "search.host")
+def address_of(call: Call, fault: str) -> str:
+    """The key that holds a hop's address; AWS's follows from the region, and where it is not reached the way out is missing."""
+    if call is sts:
+        return "search.aws_region" if fault in ("garbage", "plain", "expired", "name") else "network.proxy"
+    return "chat.api_base" if call is chat else "search.host"
 
 
 class TestTrust:
@@ -260,7 +262,7 @@ class TestFaults:
     @every_hop
     @pytest.mark.parametrize("fault", ["close", "cut", "garbage", "plain", "expired", "name", "refused", "unknown"])
     async def test_each_names_its_hop_and_its_setting(self, call: Call, fault: str, authority: trustme.CA, ca_file: Path, tmp_path: Path) -> None:
-        policy, setting = NetworkPolicy(NetworkCfg(ca_bundle=ca_file)), address_of(call)
+        policy, setting = NetworkPolicy(NetworkCfg(ca_bundle=ca_file)), address_of(call, fault)
         if fault in ("refused", "unknown"):
             with socket.create_server(("127.0.0.1", 0)) as listener:
                 free = listener.getsockname()[1]

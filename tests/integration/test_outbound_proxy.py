@@ -52,7 +52,7 @@ async def test_a_proxy_that_refuses_is_named(azure: AzureOpenAIEmulator, proxy: 
     model = chat(chat_cfg, network(azure, proxy, "user:wrong-word@"), f"https://{HOST}:{azure.port}")
     with pytest.raises(ServiceUnavailableError) as caught:
         await model.generate("hello")
-    assert caught.value.setting == "network.proxy"
+    assert caught.value.setting == "network.proxy_username"
     assert "wrong-word" not in str(caught.value)
     await model.aclose()
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...errors import IdentityError, RagError, ServiceUnavailableError
-from ..hops import Hop, answer_error, error_of
+from ..hops import Hop, answer_error, error_of, foreign
 from ..network.faults import causes, fault_of
 from .exchange import Exchange
 
@@ -90,12 +90,14 @@ def _answer(exchange: Exchange, status: int, kind: Kind) -> Failure:
     return Failure(_refused(exchange, status, kind))
 
 
-def _refused(exchange: Exchange, status: int, kind: Kind) -> IdentityError:
+def _refused(exchange: Exchange, status: int, kind: Kind) -> RagError:
     known = next((code for code in exchange.codes if code in _CODES), None)
     if known is not None:
         setting, hint = _CODES[known]
     elif status == 404:
         setting, hint = "azure.authority_host", "No authority answers there, or none that knows the tenant."
+    elif not exchange.error and not exchange.codes and not kind.local:
+        return foreign(_hop(exchange), f"HTTP {status}, no word of OAuth's")
     else:
         setting, hint = _WORDS.get(exchange.error, ""), "Compare tenant_id, client_id and credential with the app registration."
     said = ", ".join(part for part in (f"HTTP {status}", exchange.error, *(f"AADSTS{code}" for code in exchange.codes)) if part)

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from ..config import NetworkCfg
 
 
+CONNECT_SHARE = 0.8
+"""Of the time that a whole call has, connecting takes this much at most: so what cannot be connected to, the proxy or the host, is told,
+and not that the call took too long."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Limits for hops that have none of their own."""

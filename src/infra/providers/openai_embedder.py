@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -90,21 +91,25 @@ class OpenAIEmbedder:
         from .openai_errors import ErrorMap
 
         errors = ErrorMap("embed", self._cfg, client)
-        # Only this family takes a length to cut its vectors to; others refuse the parameter.
-        options: dict[str, Any] = {"dimensions": self._cfg.dims} if "embedding-3" in self._cfg.model else {}
+        # The client asks for base64 as well, but makes lists of floats of it: a vector of 1,536 then takes 75 µs instead of 5.
+        options: dict[str, Any] = {"encoding_format": "base64"}
+        if "embedding-3" in self._cfg.model:  # only this family takes a length to cut its vectors to; others refuse the parameter
+            options["dimensions"] = self._cfg.dims
         try:
             async with asyncio.timeout(self._cfg.timeout_s):
                 with errors.noted():
                     response = await client.embeddings.create(model=self._cfg.deployed, input=texts, **options)
+            data = response.data
+            rows = {item.index: _vector(item.embedding) for item in data}
         except errors.failures as error:
             raise errors.translate(error) from None
-        errors.check(response)
-        rows = {item.index: item.embedding for item in response.data}
-        if len(response.data) != len(texts) or set(rows) != set(range(len(texts))):
-            raise ModelError(f"The model gave {len(response.data)} vectors for {len(texts)} texts.", hop=errors.hop, setting="embed.model")
+        except AttributeError:  # an answer that is no JSON, a web page, is text
+            raise errors.foreign() from None
+        if len(data) != len(texts) or set(rows) != set(range(len(texts))):
+            raise ModelError(f"The model gave {len(data)} vectors for {len(texts)} texts.", hop=errors.hop, setting="embed.model")
         return self._normalised([rows[place] for place in range(len(texts))], errors.hop)
 
-    def _normalised(self, rows: list[list[float]], hop: str) -> NDArray[np.float32]:
+    def _normalised(self, rows: list[NDArray[np.float32]], hop: str) -> NDArray[np.float32]:
         import numpy as np
 
         wrong = next((len(row) for row in rows if len(row) != self.dims), None)
@@ -115,11 +120,30 @@ class OpenAIEmbedder:
                 setting="embed.dims",
                 hint=f"Set it to {wrong}, or name another model.",
             )
-        matrix = np.array(rows, np.float32)
+        matrix = np.stack(rows)
         lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
         if not np.isfinite(lengths).all() or (lengths == 0).any():
             raise ModelError("The model gave a vector without a direction.", hop=hop, setting="embed.model")
         return cast("NDArray[np.float32]", matrix / lengths)
+
+
+def _vector(embedding: str | list[float]) -> NDArray[np.float32]:
+    """A vector as the service sent it: base64 of little-endian floats, as it was asked for, or numbers.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    import numpy as np
+
+    if isinstance(embedding, str):
+        return np.frombuffer(base64.b64decode(embedding, validate=True), "<f4")
+    try:
+        vector = np.array(embedding, np.float32)
+    except TypeError as error:
+        raise ValueError("not numbers") from error
+    if vector.ndim != 1:
+        raise ValueError("not a row of numbers")
+    return vector
 
 
 def _import_openai() -> None:

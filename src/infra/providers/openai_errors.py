@@ -116,7 +116,11 @@ class ErrorMap:
     def check(self, answer: object) -> None:
         """Raise `ForeignServiceError` where an answer is text: the client hands on as it is what is not JSON."""
         if isinstance(answer, str):
-            raise foreign(self._way, "no JSON")
+            raise self.foreign()
+
+    def foreign(self) -> RagError:
+        """The error of an answer that is no JSON."""
+        return foreign(self._way, "no JSON")
 
     def empty(self, response: httpx2.Response) -> RagError:
         """The error of a stream without a single event: something else answered, or it broke off at its beginning."""
