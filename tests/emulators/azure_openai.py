@@ -7,8 +7,10 @@ the paths, `api-version` and credentials that the services check. Runs on its ow
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import ssl
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -192,7 +194,8 @@ class AzureOpenAIEmulator:
         rows = []
         for place, text in enumerate(body["input"]):
             vector = self.model.vector(text, self.dims) if self.model else [float((crc32(text.encode()) >> shift) % 7 + 1) for shift in range(self.dims)]
-            rows.append({"object": "embedding", "index": place, "embedding": vector})
+            data = base64.b64encode(array("f", vector).tobytes()).decode() if body.get("encoding_format") == "base64" else vector
+            rows.append({"object": "embedding", "index": place, "embedding": data})
         # Out of order on purpose: the index says which is which.
         return {"object": "list", "data": rows[::-1], "model": "e", "usage": {"prompt_tokens": 1, "total_tokens": 1}}
 

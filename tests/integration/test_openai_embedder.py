@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import numpy as np
@@ -8,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.errors import ConfigurationError, DeadlineExceededError, InputError, ModelError, ServiceUnavailableError
+from src.errors import ConfigurationError, DeadlineExceededError, InputError, ModelError, OverloadedError, ServiceUnavailableError
 from src.infra.clients import make_embed_client
 from src.infra.config import EmbedCfg
 from src.infra.network import NetworkPolicy
@@ -105,3 +108,50 @@ def test_batches_cover_all_texts_in_order_within_both_limits(texts: list[str], m
     for start, end in batches:
         assert 1 <= end - start <= most_texts
         assert end - start == 1 or sum(map(estimated_tokens, texts[start:end])) <= most_tokens
+
+
+@pytest.mark.parametrize("values", [[3.0, 4.0] + [0.0] * 6, "AABAQAAAgEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="], ids=["numbers", "base64"])
+async def test_vectors_come_as_base64_or_as_numbers(azure: AzureOpenAIEmulator, make: MakeEmbedder, values: object) -> None:
+    data = [{"object": "embedding", "index": 0, "embedding": values}]
+    azure.script.append(Reply(body={"object": "list", "model": "e", "data": data, "usage": {"prompt_tokens": 1, "total_tokens": 1}}))
+    assert np.allclose(await make().embed(["a"]), [[0.6, 0.8, 0, 0, 0, 0, 0, 0]])
+    assert azure.requests[0].body["encoding_format"] == "base64"
+
+
+@pytest.mark.parametrize("values", ["no base64", "AAAA", "", ["a"], [[1.0] * 8], [{}], {}, None, 1.0])
+async def test_vectors_that_are_none_are_an_error_of_the_model(azure: AzureOpenAIEmulator, make: MakeEmbedder, values: object) -> None:
+    data = [{"object": "embedding", "index": 0, "embedding": values}]
+    azure.script.append(Reply(body={"object": "list", "model": "e", "data": data, "usage": {"prompt_tokens": 1, "total_tokens": 1}}))
+    with pytest.raises((ModelError, ConfigurationError)):
+        await make().embed(["a"])
+
+
+def retry_after(seconds: float) -> str:
+    return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
+
+
+@pytest.mark.parametrize("wait", ["3", "date"])
+async def test_a_wait_that_the_service_asks_for_is_kept_and_the_batch_sent_again(
+    azure: AzureOpenAIEmulator, make: MakeEmbedder, wait: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr("openai._base_client.anyio.sleep", sleep)
+    azure.script.append(Reply(429, {"error": {"code": "429"}}, {"retry-after": retry_after(10) if wait == "date" else wait}))
+    assert (await make(max_retries=1).embed(["a"])).shape == (1, azure.dims)
+    (waited,) = waits
+    assert 5 < waited <= 10 if wait == "date" else waited == 3
+    assert len(azure.requests) == 2
+
+
+@pytest.mark.parametrize("wait", ["3600", "86400000", "9" * 30, "-5", "nan", "soon", "date", "1e400"])
+async def test_an_absurd_wait_ends_within_the_time_of_the_batch(azure: AzureOpenAIEmulator, make: MakeEmbedder, wait: str) -> None:
+    azure.always = lambda _: Reply(429, {"error": {"code": "429"}}, {"retry-after": retry_after(1e6) if wait == "date" else wait})
+    async with asyncio.timeout(15):
+        with pytest.raises(ServiceUnavailableError) as caught:
+            await make(max_retries=1, timeout_s=5).embed(["a"])
+    assert isinstance(caught.value, OverloadedError)
+    assert "429" in caught.value.message
