@@ -14,6 +14,7 @@ from pydantic import Field, JsonValue, PrivateAttr, SecretStr, field_validator
 from ..retrieval.config import IntentCfg, RetrievalCfg
 from .config_search import SearchCfg as SearchCfg
 from .config_section import Section as Section
+from .config_section import without_credentials
 from .provenance import Provenance
 
 ADDRESS: dict[str, JsonValue] = {"format": "uri"}
@@ -49,6 +50,7 @@ class ChatCfg(Section):
     user: str | None = Field(None, description="User it names where a request has none of its own; unset is `[environment] jpmc_user_sid`.")
 
     _header = field_validator("user_header")(_header_name)
+    _address = field_validator("api_base")(without_credentials)
 
     @property
     def deployed(self) -> str:
@@ -77,6 +79,7 @@ class EmbedCfg(Section):
     user: str | None = Field(None, description="As in `[chat]`; empty means the chat model's.")
 
     _header = field_validator("user_header")(_header_name)
+    _address = field_validator("api_base")(without_credentials)
 
     @property
     def deployed(self) -> str:
@@ -205,6 +208,8 @@ class TelemetryCfg(Section):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least severe message that is logged.")
     log_format: Literal["auto", "json", "text"] = Field("auto", description="`auto`: text on a terminal, JSON lines otherwise.")
 
+    _address = field_validator("endpoint")(without_credentials)
+
 
 class SecretsCfg(Section):
     """`[secrets]`: vaults that `${vault:NAME}` and `${aws:NAME#KEY}` read from."""
@@ -216,6 +221,8 @@ class SecretsCfg(Section):
     aws_endpoint: str | None = Field(None, description="Address of Secrets Manager, such as a VPC endpoint's; unset is the region's own.")
     ttl_s: float = Field(300.0, gt=0, description="Seconds after which a secret of a vault is read again, behind the caller's back.")
     timeout_s: float = Field(10.0, gt=0, description="Seconds that reading one may take, repeats and the identity's token included.")
+
+    _addresses = field_validator("vault", "aws_endpoint")(without_credentials)
 
 
 class CacheCfg(Section):

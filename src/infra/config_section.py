@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Self
+from typing import Any, Self, SupportsIndex
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr, field_validator
+from pydantic import BaseModel, ConfigDict, PrivateAttr, SecretStr, field_validator
+
+_CREDENTIALS = re.compile(r"://[^/?#]*@")
+_SHOWN = re.compile(r"(?<=://).*@", re.DOTALL)
 
 
 class Section(BaseModel):
@@ -26,6 +31,20 @@ class Section(BaseModel):
         """The key under which a value of this section stands, for errors."""
         return self._borrowed.get(name, f"{section}.{name}")
 
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """User and password within an address are shown to nobody, also where they should not stand."""
+        return ((name, _SHOWN.sub("**********@", value) if isinstance(value, str) else value) for name, value in super().__repr_args__())
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
+        """A pickle would hold the secrets in the clear.
+
+        Raises:
+            TypeError: there are some.
+        """
+        if any(isinstance(value, SecretStr) for _, value in self):
+            raise TypeError(f"{type(self).__name__} is not pickled, for it holds secrets; load the settings where they are used.")
+        return super().__reduce_ex__(protocol)
+
     @field_validator("*")
     @classmethod
     def _with_home(cls, value: object) -> object:
@@ -36,3 +55,14 @@ class Section(BaseModel):
             return value.expanduser()
         except RuntimeError as error:
             raise ValueError(str(error)) from error
+
+
+def without_credentials(value: str | None) -> str | None:
+    """An address as it is.
+
+    Raises:
+        ValueError: user and password stand in it; the message does not repeat them.
+    """
+    if value is not None and _CREDENTIALS.search(value):
+        raise ValueError("holds user and password, which do not belong into an address: it is shown.")
+    return value

@@ -54,6 +54,8 @@ class stage:  # noqa: N801 - reads as a statement at the call site
 
     def __exit__(self, *exc: Any) -> None:
         record_timing(self._name, (time.perf_counter() - self._start) * 1000)
+        if exc[0] is not None and not isinstance(self._span, nullcontext):
+            _mark_failed(exc[0])
         self._span.__exit__(*exc)
 
 
@@ -62,7 +64,13 @@ def _span(name: str, attributes: dict[str, str | int | float | bool]) -> Abstrac
         return nullcontext()
     from opentelemetry import trace
 
-    # The exception's text may hold content; its type is enough for a span.
+    # The exception's text may hold content, or what a foreign library repeats of a request; its type is enough for a span.
     return trace.get_tracer("founders-rag").start_as_current_span(
-        f"rag.{name}", attributes={f"rag.{key}": value for key, value in attributes.items()}, record_exception=False
+        f"rag.{name}", attributes={f"rag.{key}": value for key, value in attributes.items()}, record_exception=False, set_status_on_exception=False
     )
+
+
+def _mark_failed(kind: type[BaseException]) -> None:
+    from opentelemetry import trace
+
+    trace.get_current_span().set_status(trace.Status(trace.StatusCode.ERROR, kind.__name__))
