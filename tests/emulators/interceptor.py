@@ -75,7 +75,19 @@ class Interceptor:
             "upstream_auth": f"{PROXY_USER}:{PROXY_PASSWORD}",
             "connection_strategy": "lazy",
         }
-        command = [sys.executable, "-S", "-c", RUN, "--mode", f"upstream:http://127.0.0.1:{company.proxy.port}", "--listen-host", "127.0.0.1"]
+        command = [
+            "setpriv",
+            "--pdeathsig",
+            "TERM",
+            sys.executable,
+            "-S",
+            "-c",
+            RUN,
+            "--mode",
+            f"upstream:http://127.0.0.1:{company.proxy.port}",
+            "--listen-host",
+            "127.0.0.1",
+        ]
         return [*command, "--listen-port", str(port), *(part for name, value in options.items() for part in ("--set", f"{name}={value}"))]
 
     @contextmanager
