@@ -10,7 +10,7 @@ import click
 from .common import plain, printable
 
 if TYPE_CHECKING:
-    from ..infra.doctor import Finding, HopReport, Report, StepReport
+    from ..infra.doctor import Finding, Report, StepReport
 
 _MARKS = {"ok": "ok", "warning": "warning", "failed": "FAILED", "not reached": "not reached"}
 _COLOURS = {"ok": "green", "warning": "yellow", "failed": "red", "not reached": "bright_black"}
@@ -80,30 +80,24 @@ def _table(report: Report) -> None:
 
 def hint_lines(report: Report) -> str:
     """What would mend the failures, as an INI file: lines that only a person can complete are commented out."""
-    sections: dict[str, list[str]] = {}
+    sections: dict[str, dict[str, list[str]]] = {}
     for hop, step, finding in report.fixes:
         for fix in finding.fixes:
             section, _, key = fix.key.partition(".")
-            block = sections.setdefault(section, [])
-            if any(line.removeprefix("# ").startswith(f"{key} =") for line in block):
-                continue
-            block.append(f"# {hop.hop}, {step.step}: {_one_line(fix.note or finding.message)}")
-            block.append(f"{'' if fix.ready else '# '}{key} = {_one_line(fix.value)}")
-    if not sections:
-        return _without_lines(report)
-    return "\n\n".join("\n".join([f"[{section}]", *block]) for section, block in sections.items())
+            line = f"{'' if fix.ready else '# '}{key} = {_one_line(fix.value)}"
+            sections.setdefault(section, {}).setdefault(key, [f"# {hop.hop}, {step.step}: {_one_line(fix.note or finding.message)}", line])
+    blocks = ["\n".join([f"[{section}]", *(line for lines in keys.values() for line in lines)]) for section, keys in sections.items()]
+    return "\n\n".join([*_without_lines(report), *blocks]) or "# Nothing failed that a line of configuration would mend."
 
 
-def _without_lines(report: Report) -> str:
-    failed = [hop for hop in report.hops if hop.status == "failed"]
-    if not failed:
-        return "# Nothing failed that a line of configuration would mend."
-    return "\n".join(f"# {hop.hop}, {hop.step}: {_one_line(_advised(hop))}" for hop in failed)
-
-
-def _advised(hop: HopReport) -> str:
-    finding: Finding = hop.worst.told
-    return f"{finding.message} {finding.hint}"
+def _without_lines(report: Report) -> list[str]:
+    """Failures that no line would mend, as comments: each text once."""
+    told: dict[str, list[str]] = {}
+    for hop in report.hops:
+        finding: Finding = hop.worst.told
+        if hop.status == "failed" and not finding.fixes:
+            told.setdefault(_one_line(f"{finding.message} {finding.hint}"), []).append(f"{hop.hop}, {hop.step}")
+    return [f"# {'; '.join(where)}: {text}" for text, where in told.items()]
 
 
 def _one_line(text: str) -> str:

@@ -144,12 +144,17 @@ class Service:
             tls.sendall(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
             return False
         data = self._body(head, body)
-        kind = b"text/xml" if b"Action=AssumeRole" in body else b"application/json"
+        streamed = b'"stream":true' in body
+        kind = b"text/xml" if b"Action=AssumeRole" in body else b"text/event-stream" if streamed else b"application/json"
         answer = b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ncontent-length: %d\r\n\r\n%b" % (kind, len(data), data)
         tls.sendall(answer if self.way == "answer" else answer[:-10])
         return self.way == "answer"
 
     def _body(self, head: bytes, body: bytes) -> bytes:
+        if b"/chat/completions" in head.split(b"\r\n")[0] and b'"stream":true' in body:
+            choice = {"index": 0, "finish_reason": "stop", "delta": {"content": "Hello."}}
+            event = json.dumps({**CHAT, "object": "chat.completion.chunk", "choices": [choice]}).encode()
+            return b"data: " + event + b"\n\ndata: [DONE]\n\n"
         if b"/chat/completions" in head.split(b"\r\n")[0]:
             return json.dumps(CHAT).encode()
         if b"Action=AssumeRole" in body:

@@ -12,6 +12,7 @@ from ..network.faults import Fault, FaultKind
 from .certificates import missing_authority
 from .handshake import Seen
 from .report import Fix
+from .sources import settings_of
 from .targets import Target
 
 if TYPE_CHECKING:
@@ -22,6 +23,49 @@ CA_EXAMPLE = "/etc/ssl/company-ca.pem"
 _HOST = re.compile(r"[A-Za-z0-9._:-]+")
 _MODEL = re.compile(r"[A-Za-z0-9._:/-]+")
 _DIMS = re.compile(r"vectors have (\d+) dimensions")
+
+
+EXAMPLES = {
+    "azure.certificate_path": "/etc/ssl/identity.pem",
+    "azure.certificate_password": "${CERTIFICATE_PASSWORD}",
+    "azure.client_secret": "${CLIENT_SECRET}",
+    "azure.tenant_id": "your-tenant-id",
+    "azure.client_id": "your-application-id",
+    "azure.authority_host": "https://login.microsoftonline.com",
+    "azure.scope": "https://cognitiveservices.azure.com/.default",
+    "azure.credential": "certificate",
+    "azure_openai.api_key": "${AZURE_OPENAI_API_KEY}",
+    "chat.api_base": "https://your-resource.openai.azure.com",
+    "chat.api_key": "${CHAT_API_KEY}",
+    "chat.api_version": "2024-06-01",
+    "embed.api_base": "https://your-resource.openai.azure.com",
+    "embed.api_key": "${EMBED_API_KEY}",
+    "embed.api_version": "2024-06-01",
+    "network.ca_bundle": CA_EXAMPLE,
+    "network.client_certificate": "/etc/ssl/client.pem",
+    "network.client_key": "/etc/ssl/client-key.pem",
+    "network.client_key_password": "${CLIENT_KEY_PASSWORD}",
+    "network.proxy": PROXY_EXAMPLE,
+    "network.no_proxy": "localhost, .company.com, 10.0.0.0/8",
+    "persistence.dsn": "postgresql://USER@HOST:5432/DATABASE",
+    "search.aws_profile": "your-profile",
+    "search.aws_region": "eu-west-1",
+    "search.aws_role_arn": "arn:aws:iam::123456789012:role/search",
+    "search.host": "https://opensearch.example.com:9200",
+    "search.index_alias": "rag-documents",
+    "search.password": "${SEARCH_PASSWORD}",
+    "search.username": "your-user",
+    "storage.path": "/var/lib/rag",
+    "cache.path": "/var/cache/rag",
+    "telemetry.endpoint": "https://otel.example.com:4318",
+}
+"""What a value may look like, for those that only a person knows; secrets stand in variables."""
+
+
+def example(setting: str, hint: str) -> tuple[Fix, ...]:
+    """A line to complete, where nothing tells the value; none for settings without an example, such as limits."""
+    keys = settings_of(setting)
+    return tuple(Fix(key, EXAMPLES[key], ready=False, note=hint) for key in keys[:1] if key in EXAMPLES)
 
 
 def direct(settings: Settings, host: str, note: str) -> Fix:
@@ -49,7 +93,11 @@ def of_fault(settings: Settings, target: Target, fault: Fault) -> list[Fix]:
         )
     if fault.kind in ("name", "connect-timeout", "no-route") and target.kind != "postgres":
         has = settings.network.proxy is not None or settings.network.https_proxy is not None
-        return [] if has else [Fix("network.proxy", PROXY_EXAMPLE, ready=False, note="If this network is left through a proxy.")]
+        return (
+            []
+            if has
+            else [Fix("network.proxy", PROXY_EXAMPLE, ready=False, note="If this network is left through a proxy; trust_env = true takes that of HTTPS_PROXY.")]
+        )
     return []
 
 

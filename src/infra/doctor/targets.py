@@ -18,7 +18,7 @@ from ..search.opensearch.wire.hosts import parse_hosts
 from .dsn import database_address
 
 if TYPE_CHECKING:
-    from ..config import Settings
+    from ..config import ChatCfg, EmbedCfg, Settings
     from ..network import NetworkPolicy
 
 Kind = Literal["data", "model", "index", "network", "proxy", "identity", "chat", "embed", "search", "aws", "postgres", "otlp"]
@@ -122,11 +122,16 @@ def _models(settings: Settings) -> Iterator[Target]:
     chat, embed = effective_chat(settings), effective_embed(settings)
     noun = "The model's service"
     if chat.provider != "local":
-        base = _origin(chat.api_base or OPENAI_API)
+        base = _base(chat)
         yield Target("chat", "chat", base, noun, "chat.api_base", limit, timeout_setting="chat.timeout_s", cost="one token of chat")
     if embed.provider != "local":
-        base = _origin(embed.api_base or OPENAI_API)
+        base = _base(embed)
         yield Target("embed", "embed", base, noun, embed.key("embed", "api_base"), limit, timeout_setting="embed.timeout_s", cost="one embedding of a word")
+
+
+def _base(cfg: ChatCfg | EmbedCfg) -> str:
+    """Only OpenAI has an address that everybody knows."""
+    return _origin(cfg.api_base or ("" if cfg.provider == "azure" else OPENAI_API))
 
 
 def _search(settings: Settings) -> Iterator[Target]:

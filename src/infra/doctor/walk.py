@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import DeadlineExceededError, RagError
 from ...telemetry.logger import get_logger
+from .fixes import example
 from .report import Finding, Fix, HopReport, StepReport
 from .sources import outranking, source_text
 from .targets import Target
@@ -83,7 +84,8 @@ class Walk:
         """The finding of a step that ended in an error."""
         source = source_text(self.settings, error.setting)
         hint = error.hint or (f"Check {error.setting}." if error.setting else "Look at the log, with [telemetry] log_level = DEBUG.")
-        return Finding(error.message, error.setting, source, hint, error.code, error.hop, tuple(self._effective(fix) for fix in self.fixes))
+        fixes = tuple(self._effective(fix) for fix in self.fixes or example(error.setting, hint))
+        return Finding(error.message, error.setting, source, hint, error.code, error.hop, fixes)
 
     def _effective(self, fix: Fix) -> Fix:
         """A line that would stay without effect says where the value has to be changed instead."""
