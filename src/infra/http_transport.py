@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MAX_IDLE = 20
 """Connections kept open between requests, of those that `[network] pool_size` allows."""
+_LATE = "The exchange took longer than it may."
 _PoolKey = tuple[asyncio.AbstractEventLoop, str]
 
 
@@ -31,12 +32,14 @@ class PolicyTransport(httpx2.AsyncBaseTransport):
     After `retire` requests are still served, but no connection is kept: pools close whenever nothing is in flight.
 
     Args:
-        total_s: seconds that an exchange may take, its body included; None where the caller has a limit of its own.
+        total_s: seconds that an exchange may take, its body included.
+        read_s: longest silence; a call that asks for a longer one has that time for the whole, if it is more.
     """
 
-    def __init__(self, policy: NetworkPolicy, total_s: float | None = None) -> None:
+    def __init__(self, policy: NetworkPolicy, total_s: float, read_s: float) -> None:
         self._policy = policy
         self._total_s = total_s
+        self._read_s = read_s
         self._lock = threading.RLock()  # reentrant: the garbage collector, which may run under it, retires the transports of clients that nobody holds
         self._pools: dict[_PoolKey, httpx2.AsyncHTTPTransport] = {}
         self._in_flight: dict[asyncio.AbstractEventLoop, int] = {}
@@ -62,22 +65,28 @@ class PolicyTransport(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         loop = asyncio.get_running_loop()
-        ends = None if self._total_s is None else loop.time() + self._total_s
+        ends = loop.time() + self._seconds(request)
         if not self._pools:
             await asyncio.to_thread(lambda: self._policy.ssl_context)  # reads files: not on the loop
         proxy = self.proxy_for(request.url)
         pool = self._enter(loop, proxy)
         connect_s = self._hold_to_connect_limit(request)
+        limit = asyncio.timeout_at(ends)
         try:
-            async with _until(ends, request), _Opening(request, connect_s) if proxy is not None else nullcontext():
+            async with limit, _Opening(request, connect_s) if proxy is not None else nullcontext():
                 response = await pool.handle_async_request(request)
-        except BaseException:
+        except BaseException as error:
             await self._leave(loop)
+            if isinstance(error, TimeoutError) and limit.expired():
+                raise httpx2.ReadTimeout(_LATE, request=request) from error
             raise
         assert isinstance(response.stream, httpx2.AsyncByteStream)
-        body = response.stream if ends is None else _Limited(response.stream, ends, request)
-        stream = _Counted(body, self, loop)
+        stream = _Body(response.stream, self, loop, ends)
         return httpx2.Response(response.status_code, headers=response.headers, stream=stream, extensions=response.extensions)
+
+    def _seconds(self, request: httpx2.Request) -> float:
+        asked = request.extensions.get("timeout", {}).get("read") or 0.0
+        return max(self._total_s, asked) if asked > self._read_s else self._total_s
 
     def _hold_to_connect_limit(self, request: httpx2.Request) -> float:
         """Connecting has the policy's limit whatever the client says: `openai` makes its one timeout that of every phase."""
@@ -180,18 +189,30 @@ def _following(pool: httpx2.AsyncHTTPTransport, proxy: ProxySettings | None) -> 
     return pool
 
 
-class _Counted(httpx2.AsyncByteStream):
-    """A response's body; tells the transport once when it is done."""
+class _Body(httpx2.AsyncByteStream):
+    """A response's body, which must have arrived by a time on the loop's clock; tells the transport once when it is done."""
 
-    def __init__(self, inner: httpx2.AsyncByteStream, transport: PolicyTransport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, inner: httpx2.AsyncByteStream, transport: PolicyTransport, loop: asyncio.AbstractEventLoop, ends: float) -> None:
         self._inner = inner
         self._transport = transport
         self._loop = loop
+        self._ends = ends
         self._done = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for part in self._inner:
-            yield part
+        pieces = aiter(self._inner)
+        while True:
+            limit = asyncio.timeout_at(self._ends)  # around each piece: what the reader does in between is not interrupted
+            try:
+                async with limit:
+                    piece = await anext(pieces)
+            except StopAsyncIteration:
+                return
+            except TimeoutError as error:
+                if not limit.expired():
+                    raise
+                raise httpx2.ReadTimeout(_LATE) from error
+            yield piece
 
     async def aclose(self) -> None:
         if self._done:
@@ -201,41 +222,6 @@ class _Counted(httpx2.AsyncByteStream):
             await self._inner.aclose()
         finally:
             await self._transport._leave(self._loop)  # noqa: SLF001 - the other half of this file's pair
-
-
-class _Limited(httpx2.AsyncByteStream):
-    """A body that must have arrived by a time. The limit is set around each piece: what the reader does in between is not interrupted."""
-
-    def __init__(self, inner: httpx2.AsyncByteStream, ends: float, request: httpx2.Request) -> None:
-        self._inner = inner
-        self._ends = ends
-        self._request = request
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        pieces = aiter(self._inner)
-        while True:
-            async with _until(self._ends, self._request):
-                try:
-                    piece = await anext(pieces)
-                except StopAsyncIteration:
-                    return
-            yield piece
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-
-@asynccontextmanager
-async def _until(ends: float | None, request: httpx2.Request) -> AsyncIterator[None]:
-    """Hold what is inside to a time on the loop's clock; None holds it to nothing."""
-    limit = asyncio.timeout_at(ends)
-    try:
-        async with limit:
-            yield
-    except TimeoutError as error:
-        if not limit.expired():
-            raise
-        raise httpx2.ReadTimeout("The exchange took longer than it may.", request=request) from error
 
 
 class _Opening:
@@ -283,11 +269,11 @@ def make_async_client(policy: NetworkPolicy, timeout_s: float | None = None, kin
     """An httpx2 client under the policy, usable from any event loop. It follows no redirect: a prompt goes to the host that was named, or nowhere.
 
     Args:
-        timeout_s: longest silence, for callers that limit the whole themselves; None takes all limits from the policy.
+        timeout_s: seconds that an exchange may take, its body and all silence included; None takes both limits from the policy.
         kind: of transport, where it is to do more.
     """
     limits = policy.limits
-    read_s = limits.read_s if timeout_s is None else timeout_s
-    transport = (kind or PolicyTransport)(policy, limits.total_s if timeout_s is None else None)
+    read_s, total_s = (limits.read_s, limits.total_s) if timeout_s is None else (timeout_s, timeout_s)
+    transport = (kind or PolicyTransport)(policy, total_s, read_s)
     timeout = httpx2.Timeout(read_s, connect=min(limits.connect_s, read_s))
     return httpx2.AsyncClient(transport=transport, timeout=timeout, trust_env=False, follow_redirects=False)
