@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import click
 
 from .common import EXIT_USAGE, CommandContext, common_options
+from .config_check import problems_of
 from .config_diff import diff
 from .config_explain import explain
+from .config_init import init
 from .config_view import head, listing, plain_value, source_body
-
-if TYPE_CHECKING:
-    from ..errors import Problem
-    from ..infra.config import Settings
 
 
 @click.group(name="config")
@@ -25,6 +21,7 @@ def command() -> None:
 
 command.add_command(explain)
 command.add_command(diff)
+command.add_command(init)
 
 
 @command.command()
@@ -54,7 +51,7 @@ def validate(ctx: CommandContext) -> None:
     from ..infra.settings import load
 
     loaded = load(list(ctx.config) or None)
-    problems = (*loaded.problems, *_rule_problems(loaded.settings))
+    problems = problems_of(loaded)
     if ctx.json:
         ctx.emit({"ok": not problems, "files": loaded.files, "found_by": loaded.found_by, "problems": problems, "hint": loaded.hint})
     elif problems:
@@ -78,20 +75,3 @@ def schema(ctx: CommandContext) -> None:
         ctx.emit(json_schema())
     else:
         click.echo(json.dumps(json_schema(), ensure_ascii=False, indent=2))
-
-
-def _rule_problems(settings: Settings | None) -> tuple[Problem, ...]:
-    """What is wrong with the intent rules, each at the place that sets it."""
-    from ..errors import InvalidSettingsError
-    from ..infra.provenance import DEFAULT
-    from ..retrieval.intents import compile_rules
-
-    if settings is None:
-        return ()
-    try:
-        compile_rules(settings.intents)
-    except InvalidSettingsError as error:
-        sources = [settings.provenance.sources.get(problem.key, DEFAULT) for problem in error.problems]
-        placed = zip(error.problems, sources, strict=True)
-        return tuple(problem if source is DEFAULT else replace(problem, where=source.where, line=source.line) for problem, source in placed)
-    return ()
