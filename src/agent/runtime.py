@@ -153,5 +153,7 @@ class Agent:
 def _check(request: ChatRequest) -> None:
     if not request.message.strip():
         raise InputError("The message is empty.", hint="Ask with at least one word.")
+    if request.replaces is not None and request.thread_id is None:
+        raise InputError("A turn can be replaced only in its thread, and none is named.", hint="Send thread_id beside replaces.")
     if len(request.message) > MAX_MESSAGE_CHARS:
         raise InputError(f"The message has {len(request.message)} characters; {MAX_MESSAGE_CHARS} at most.", hint="Ingest long texts as documents.")

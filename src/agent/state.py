@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypedDict
 
@@ -12,6 +11,7 @@ from ..core.chat import ChatRequest, TokenEvent, Turn, Usage
 from ..core.identity import Identity
 from ..core.retrieval import Context
 from ..core.search import Hit
+from ..infra.persistence.turns import joined, turns_before
 
 Verify = Literal["sentence", "after", "off"]
 
@@ -31,12 +31,12 @@ Emit = Callable[[TokenEvent | Outcome], None]
 class AgentState(TypedDict, total=False):
     """The state of the graph.
 
-    ``turns`` is the thread: plain data, saved with every step and only ever added to by the last node, so that a turn which
+    ``turns`` is the thread: plain data, saved with every step and written by the last node alone, so that a turn which
     is cut short leaves nothing of itself. All other channels are never written to a checkpoint: passages of documents
     stay out of the threads' file, and a new turn begins with none of them.
     """
 
-    turns: Annotated[list[dict[str, Any]], operator.add]
+    turns: Annotated[list[dict[str, Any]], joined]
     request: Annotated[ChatRequest, UntrackedValue]
     identity: Annotated[Identity, UntrackedValue]
     message_id: Annotated[str, UntrackedValue]
@@ -53,3 +53,8 @@ class AgentState(TypedDict, total=False):
     answer: Annotated[str, UntrackedValue]
     citations: Annotated[tuple[Any, ...], UntrackedValue]
     usage: Annotated[Usage, UntrackedValue]
+
+
+def earlier_turns(state: AgentState) -> list[dict[str, Any]]:
+    """The turns that this one follows: all, or those before the one that it replaces."""
+    return turns_before(state.get("turns", []), state["request"].replaces)

@@ -34,7 +34,7 @@ async def chat(body: ChatBody, request: Request, parts: PartsDep, identity: Call
     `done` with the whole response; or `error` with a problem document. What is wrong with the request itself is a plain
     problem answer in both cases.
     """
-    asked = ChatRequest(body.message, body.thread_id, body.mode, parse_filters(body.filters))
+    asked = ChatRequest(body.message, body.thread_id, body.mode, parse_filters(body.filters), body.replaces)
     if body.thread_id is not None:
         await (await parts.threads()).get(body.thread_id, identity)
     agent = await parts.agent()

@@ -13,6 +13,7 @@ from ..agent.runtime import MAX_MESSAGE_CHARS
 from ..core.chat import Answer, ThreadSummary, Turn
 from ..core.documents import Chunk, Document
 from ..core.search import Mode, SearchResult
+from ..infra.persistence.threads import ThreadExport
 from .problems import nearest
 
 MAX_QUERY_CHARS = 8_000
@@ -54,9 +55,24 @@ class ChatBody(Body):
 
     message: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_MESSAGE_CHARS)]
     thread_id: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(None, description="Goes on with this thread; without it a new one begins.")
+    replaces: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        None, description="The `message_id` of a turn of the thread; it and those after it give way once this one is answered."
+    )
     stream: Annotated[bool, Field(strict=True)] = Field(False, description="Answer as server-sent events.")
     mode: Mode | None = None
     filters: Filters = Field(default_factory=dict)
+
+
+class RenameBody(Body):
+    """`PATCH /v1/threads/{id}`"""
+
+    title: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
+
+
+class ForkBody(Body):
+    """`POST /v1/threads/{id}/fork`"""
+
+    message_id: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(None, description="The last turn that the new thread has; without it all.")
 
 
 class SearchBody(Body):
@@ -138,6 +154,17 @@ class ThreadOut(Out):
     @classmethod
     def of(cls, thread: ThreadSummary) -> Self:
         return cls.model_validate(thread)
+
+
+class ThreadExportOut(ThreadOut):
+    """`GET /v1/threads/{id}/export`"""
+
+    history: tuple[TurnOut, ...]
+
+    @classmethod
+    def of_export(cls, export: ThreadExport) -> Self:
+        turns = tuple(TurnOut.model_validate(turn) for turn in export.turns)
+        return cls(**ThreadOut.of(export.thread).model_dump(), history=turns)
 
 
 class ThreadsOut(Out):

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from .deps import CallerDep, PartsDep
-from .schemas import HistoryOut, ThreadOut, ThreadsOut
+from .schemas import ForkBody, HistoryOut, RenameBody, ThreadExportOut, ThreadOut, ThreadsOut
 
 router = APIRouter(prefix="/v1/threads", tags=["threads"])
 
@@ -30,6 +30,24 @@ async def get_thread(thread_id: str, parts: PartsDep, identity: CallerDep) -> Th
 async def get_history(thread_id: str, parts: PartsDep, identity: CallerDep) -> HistoryOut:
     """Questions and answers, oldest first."""
     return HistoryOut.of(thread_id, await (await parts.threads()).history(thread_id, identity))
+
+
+@router.patch("/{thread_id}")
+async def rename_thread(thread_id: str, body: RenameBody, parts: PartsDep, identity: CallerDep) -> ThreadOut:
+    """Give a thread another title, of one line and 80 characters at most."""
+    return ThreadOut.of(await (await parts.threads()).rename(thread_id, identity, body.title))
+
+
+@router.post("/{thread_id}/fork", status_code=201)
+async def fork_thread(thread_id: str, parts: PartsDep, identity: CallerDep, body: ForkBody | None = None) -> ThreadOut:
+    """A new thread that begins with the turns of this one, up to `message_id` or all."""
+    return ThreadOut.of(await (await parts.threads()).fork(thread_id, identity, body.message_id if body else None))
+
+
+@router.get("/{thread_id}/export", response_model_exclude_none=True)
+async def export_thread(thread_id: str, parts: PartsDep, identity: CallerDep) -> ThreadExportOut:
+    """The thread and all its turns, as one document."""
+    return ThreadExportOut.of_export(await (await parts.threads()).export(thread_id, identity))
 
 
 @router.delete("/{thread_id}", status_code=204)

@@ -1,8 +1,10 @@
-"""`rag threads`: list, show and delete conversations."""
+"""`rag threads`: list, show, rename, fork, export and delete conversations; retention, and erasing a user."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,12 +14,14 @@ from .common import CommandContext, common_options, plain, printable
 if TYPE_CHECKING:
     from ..core.chat import ThreadSummary, Turn
     from ..core.identity import Identity
-    from ..infra.persistence.threads import ThreadPage
+    from ..infra.persistence.retention import ErasureReport, Retention, RetentionReport
+    from ..infra.persistence.threads import ThreadExport, ThreadPage
+    from ..infra.resource_manager import ResourceManager
 
 
 @click.group()
 def command() -> None:
-    """List, show and delete conversations."""
+    """Conversations: your own, and for whoever runs the deployment `retain` and `erase`."""
 
 
 @command.command("list")
@@ -54,6 +58,73 @@ def show(ctx: CommandContext, thread_id: str, tenant: str, user: str | None, gro
 
 @command.command()
 @click.argument("thread_id")
+@click.argument("title")
+@identity_options
+@common_options
+def rename(ctx: CommandContext, thread_id: str, title: str, tenant: str, user: str | None, groups: tuple[str, ...]) -> None:
+    """Give one conversation another title."""
+    _tell(ctx, ctx.run(_of_threads(ctx, "rename", thread_id, identity_of(ctx, tenant, user, groups), title)))
+
+
+@command.command()
+@click.argument("thread_id")
+@click.option("--until", metavar="MESSAGE_ID", help="The last turn that the new conversation has; all of them without it.")
+@identity_options
+@common_options
+def fork(ctx: CommandContext, thread_id: str, until: str | None, tenant: str, user: str | None, groups: tuple[str, ...]) -> None:
+    """A new conversation that begins with the turns of another."""
+    _tell(ctx, ctx.run(_of_threads(ctx, "fork", thread_id, identity_of(ctx, tenant, user, groups), until)))
+
+
+@command.command()
+@click.argument("thread_id")
+@identity_options
+@common_options
+def export(ctx: CommandContext, thread_id: str, tenant: str, user: str | None, groups: tuple[str, ...]) -> None:
+    """One conversation with all its turns and citations, as JSON."""
+    found: ThreadExport = ctx.run(_of_threads(ctx, "export", thread_id, identity_of(ctx, tenant, user, groups)))
+    document = {**asdict(found.thread), "history": [asdict(turn) for turn in found.turns]}
+    if ctx.json:
+        ctx.emit(document)
+    else:
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+@command.command()
+@click.option("--days", type=click.FloatRange(0), help="Delete what was not used for so long; else [persistence] retention_days.")
+@click.option("--keep", type=click.IntRange(0), help="Delete all but so many of each tenant's latest; else [persistence] retention_threads.")
+@click.option("--tenant", help="One tenant's conversations alone.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done.")
+@common_options
+def retain(ctx: CommandContext, days: float | None, keep: int | None, tenant: str | None, dry_run: bool) -> None:
+    """Delete old conversations of all users, and of the others the steps that no turn needs."""
+    report = ctx.run(_retain(ctx, days, keep, tenant, dry_run))
+    if ctx.json:
+        ctx.emit(report)
+        return
+    verb = "would be " if dry_run else ""
+    click.echo(f"{report.deleted} conversations {verb}deleted, {report.pruned} {verb}pruned")
+    click.echo(f"{report.bytes_before:,} bytes before, {report.bytes_after:,} after" if not dry_run else f"{report.bytes_before:,} bytes used")
+
+
+@command.command()
+@click.option("--user", required=True, help="Whose conversations and stored entries go.")
+@click.option("--tenant", required=True, help="The user's tenant.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@common_options
+def erase(ctx: CommandContext, user: str, tenant: str, yes: bool) -> None:
+    """Erase all that is kept of a user; nothing brings it back."""
+    if not yes:
+        click.confirm(f"Erase all conversations of {printable(user)} ({printable(tenant)})?", abort=True, err=True)
+    report = ctx.run(_erase(ctx, tenant, user))
+    if ctx.json:
+        ctx.emit(report)
+    else:
+        click.echo(f"{report.threads} conversations, {report.runs} other runs and {report.entries} stored entries erased")
+
+
+@command.command()
+@click.argument("thread_id")
 @identity_options
 @common_options
 def delete(ctx: CommandContext, thread_id: str, tenant: str, user: str | None, groups: tuple[str, ...]) -> None:
@@ -63,6 +134,34 @@ def delete(ctx: CommandContext, thread_id: str, tenant: str, user: str | None, g
         ctx.emit({"deleted": thread_id})
     else:
         click.echo("deleted")
+
+
+def _tell(ctx: CommandContext, thread: ThreadSummary) -> None:
+    if ctx.json:
+        ctx.emit(thread)
+    else:
+        click.echo(f"{thread.thread_id}  {thread.turns:3}  {printable(thread.title)}")
+
+
+async def _of_threads(ctx: CommandContext, method: str, *arguments: object) -> Any:
+    async with ctx.resources() as resources:
+        return await getattr(resources.get("threads"), method)(*arguments)
+
+
+async def _retain(ctx: CommandContext, days: float | None, keep: int | None, tenant: str | None, dry_run: bool) -> RetentionReport:
+    async with ctx.resources() as resources:
+        return await _retention(resources).apply(tenant=tenant, days=days, keep=keep, dry_run=dry_run)
+
+
+async def _erase(ctx: CommandContext, tenant: str, user: str) -> ErasureReport:
+    async with ctx.resources() as resources:
+        return await _retention(resources).erase(tenant, user)
+
+
+def _retention(resources: ResourceManager) -> Retention:
+    from ..infra.persistence.retention import Retention
+
+    return Retention(resources.get("threads"), resources.store, resources.settings.persistence)
 
 
 async def _list(ctx: CommandContext, identity: Identity, limit: int, cursor: str | None) -> ThreadPage:

@@ -56,12 +56,16 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """One question to the agent. Without a ``thread_id`` a new thread begins; ``mode`` and ``filters`` narrow retrieval."""
+    """One question to the agent. Without a ``thread_id`` a new thread begins; ``mode`` and ``filters`` narrow retrieval.
+
+    ``replaces`` is the message_id of a turn of the thread: it and those after it give way once this one is answered.
+    """
 
     message: str
     thread_id: str | None = None
     mode: Mode | None = None
     filters: tuple[Filter, ...] = ()
+    replaces: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,6 +193,8 @@ class PersistenceCfg(Section):
     connect_timeout_s: float = Field(5.0, gt=0, description="Seconds a connection to postgres may take, 2 at least.")
     timeout_s: float = Field(30.0, gt=0, description="Seconds an answer of postgres may take.")
     auto_migrate: bool = Field(True, description="Make and upgrade the tables in postgres on first use; off, they must be there.")
+    retention_days: float | None = Field(None, ge=0, description="`rag threads retain` deletes threads that were not used for so many days.")
+    retention_threads: int | None = Field(None, ge=0, description="It deletes all but so many of each tenant's latest threads.")
     encryption_keys: SecretStr | None = Field(
         None,
         description="Encrypt checkpoints: NAME:BASE64 (32 bytes), comma separated; the first key encrypts, all decrypt, what is not encrypted is refused.",

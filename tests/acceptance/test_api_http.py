@@ -84,6 +84,39 @@ def test_a_thread_is_listed_read_and_deleted(client: httpx2.Client) -> None:
         assert response.headers["content-type"] == PROBLEM
 
 
+def test_a_thread_is_renamed_forked_exported_and_its_turns_asked_anew(client: httpx2.Client) -> None:
+    first = ask(client, QUESTION)
+    thread = first["thread_id"]
+    second = ask(client, "And how quickly a controlled one?", thread_id=thread)
+    assert client.patch(f"/v1/threads/{thread}", json={"title": "Gas escapes"}).json()["title"] == "Gas escapes"
+    forked = client.post(f"/v1/threads/{thread}/fork", json={"message_id": first["message_id"]})
+    assert forked.status_code == 201
+    fork = forked.json()
+    assert (fork["title"], fork["turns"]) == ("Gas escapes", 1)
+    exported = client.get(f"/v1/threads/{fork['thread_id']}/export").json()
+    assert exported["history"][0]["citations"] == first["citations"]
+    assert exported["title"] == "Gas escapes"
+    # The follow-up of a fork knows what it was forked with.
+    assert ask(client, "And how quickly a controlled one?", thread_id=fork["thread_id"])["answer"] == second["answer"]
+    anew = ask(client, QUESTION, thread_id=thread, replaces=second["message_id"])
+    history = client.get(f"/v1/threads/{thread}/history").json()["turns"]
+    assert [turn["message_id"] for turn in history] == [first["message_id"], anew["message_id"]]
+    assert ask(client, QUESTION, thread_id=thread, replaces=first["message_id"])["answer"] == first["answer"]
+    assert client.get(f"/v1/threads/{thread}").json()["turns"] == 1
+    for response in (
+        client.post("/v1/chat", json={"message": "x", "thread_id": thread, "replaces": first["message_id"]}),
+        client.post(f"/v1/threads/{thread}/fork", json={"message_id": "nobody's"}),
+        client.patch("/v1/threads/nobodys", json={"title": "x"}),
+        client.get("/v1/threads/nobodys/export"),
+    ):
+        assert response.status_code == 404
+        assert response.headers["content-type"] == PROBLEM
+    assert client.post("/v1/chat", json={"message": "x", "replaces": "m"}).status_code in {400, 422}
+    assert client.patch(f"/v1/threads/{thread}", json={"title": "  "}).status_code == 422
+    for made in (thread, fork["thread_id"]):
+        assert client.delete(f"/v1/threads/{made}").status_code == 204
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_unknown_thread_is_a_404_in_both_forms(client: httpx2.Client, stream: bool) -> None:
     response = client.post("/v1/chat", json={"message": "x", "thread_id": "nobody's", "stream": stream})

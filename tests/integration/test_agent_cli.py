@@ -151,3 +151,33 @@ def test_threads_are_listed_shown_and_deleted_by_their_owner_alone(rag: Any) -> 
     assert json.loads(rag("threads", "show", thread, "--json").stdout)["turns"][0]["question"] == LEAVE
     assert rag("threads", "delete", thread).exit_code == 0
     assert rag("threads", "show", thread).exit_code == 1
+
+
+def test_threads_are_renamed_forked_and_exported(rag: Any) -> None:
+    thread = thread_of(rag)
+    assert json.loads(rag("threads", "rename", thread, "Days off", "--json").stdout)["title"] == "Days off"
+    assert "Days off" in rag("threads", "list").stdout
+    fork = json.loads(rag("threads", "fork", thread, "--json").stdout)
+    assert (fork["turns"], fork["title"]) == (1, "Days off")
+    assert fork["thread_id"] != thread
+    exported = json.loads(rag("threads", "export", fork["thread_id"]).stdout)
+    assert exported["history"][0]["question"] == LEAVE
+    assert exported["history"][0]["citations"][0]["n"] == 1
+    for arguments in (["rename", thread, "x"], ["fork", thread], ["export", thread]):
+        assert rag("threads", *arguments, "--user", "eve").exit_code == 1
+    assert rag("threads", "fork", thread, "--until", "no-such-turn").exit_code == 1
+
+
+def test_retention_and_erasing_say_what_they_did(rag: Any) -> None:
+    for _ in range(2):
+        thread_of(rag)
+    planned = json.loads(rag("threads", "retain", "--keep", "1", "--dry-run", "--json").stdout)
+    assert (planned["deleted"], planned["pruned"], planned["dry_run"]) == (1, 1, True)
+    assert len(json.loads(rag("threads", "list", "--json").stdout)["threads"]) == 2
+    said = rag("threads", "retain", "--keep", "1").stdout
+    assert "1 conversations deleted, 1 pruned" in said
+    assert "bytes before" in said
+    assert rag("threads", "erase", "--user", "local", "--tenant", "default", said="n\n").exit_code == 1
+    erased = json.loads(rag("threads", "erase", "--user", "local", "--tenant", "default", "--yes", "--json").stdout)
+    assert erased["threads"] == 1
+    assert json.loads(rag("threads", "list", "--json").stdout)["threads"] == []

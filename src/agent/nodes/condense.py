@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from ...core.chat import Message, Turn
 from ...errors import ModelError, ServiceUnavailableError
-from ...infra.persistence.threads import turn_from_dict
+from ...infra.persistence.turns import turn_from_dict
 from ...infra.providers.passages import new_fence
 from ...infra.providers.protocol import ChatModel
 from ...telemetry.logger import get_logger
 from ...telemetry.stages import stage
 from ..followup import is_courtesy, standalone_question
 from ..prompts import CONDENSE, prompt
-from ..state import AgentState
+from ..state import AgentState, earlier_turns
 
 log = get_logger(__name__)
 
@@ -22,7 +22,7 @@ MAX_ANSWER_CHARS = 1000
 async def condense(state: AgentState, *, chat: ChatModel, history_turns: int) -> AgentState:
     """Add what a follow-up leaves unsaid: by rules where the model only quotes, else by asking the model."""
     question = state["request"].message.strip()
-    turns = [turn_from_dict(turn) for turn in state.get("turns", [])][-history_turns:] if history_turns else []
+    turns = [turn_from_dict(turn) for turn in earlier_turns(state)][-history_turns:] if history_turns else []
     if not turns or is_courtesy(question):
         return {"standalone": question}
     with stage("condense"):

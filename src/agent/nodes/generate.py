@@ -9,14 +9,14 @@ from typing import cast
 
 from ...core.chat import Message, TokenEvent, Usage
 from ...core.retrieval import Context
-from ...infra.persistence.threads import turn_from_dict
+from ...infra.persistence.turns import turn_from_dict
 from ...infra.providers.passages import NO_ANSWER, PromptContent, PromptPassage, new_fence, render
 from ...infra.providers.protocol import ChatDelta, ChatModel
 from ...telemetry.stages import record_timing, stage
 from ..citing import CitationChecker, heading_of
 from ..prompts import ANSWER, prompt
 from ..sentences import SentenceStream, marks_of
-from ..state import AgentState, Emit, Verify
+from ..state import AgentState, Emit, Verify, earlier_turns
 
 CUT = "the answer was cut off at [chat] max_output_tokens"
 
@@ -61,7 +61,7 @@ def messages_of(question: str, context: Context, said: str = "") -> list[Message
 
 def said_before(state: AgentState) -> str:
     """The answer before without its marks, where the question follows up on it: a model that quotes would quote it again."""
-    turns = state.get("turns", [])
+    turns = earlier_turns(state)
     if not turns or state["standalone"] == state["request"].message.strip():
         return ""
     before = turn_from_dict(turns[-1])

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ...core.chat import TokenEvent, Turn, Usage
-from ...infra.persistence.threads import turn_to_dict
+from ...infra.persistence.turns import REPLACES, turn_to_dict
 from ...util.clock import iso_now
 from ..prompts import REFUSAL, prompt
-from ..state import AgentState, Emit, Outcome
+from ..state import AgentState, Emit, Outcome, earlier_turns
 
 
 async def respond(state: AgentState, *, emit: Emit) -> AgentState:
@@ -24,5 +24,5 @@ async def respond(state: AgentState, *, emit: Emit) -> AgentState:
         degraded=state.get("degraded", ()),
         created_at=iso_now(),
     )
-    emit(Outcome(turn=turn, usage=state.get("usage", Usage()), turns=len(state.get("turns", [])) + 1))
-    return {"turns": [turn_to_dict(turn)]}
+    emit(Outcome(turn=turn, usage=state.get("usage", Usage()), turns=len(earlier_turns(state)) + 1))
+    return {"turns": [{**turn_to_dict(turn), REPLACES: state["request"].replaces}]}

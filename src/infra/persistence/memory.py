@@ -3,16 +3,50 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.store.memory import InMemoryStore
 
+from .pruning import DELTA_MARK, check_strategy, delta_refused
 from .rows import ThreadRow
 from .sealing import strict_serializer
 
 
-def make_saver() -> InMemorySaver:
-    return InMemorySaver(serde=strict_serializer())
+class MemorySaver(InMemorySaver):
+    """LangGraph's checkpointer in memory, which can also prune."""
+
+    def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        check_strategy(thread_ids, strategy)
+        for thread_id in thread_ids:
+            if strategy == "delete":
+                self.delete_thread(thread_id)
+                continue
+            for namespace, saved in self.storage.get(thread_id, {}).items():
+                latest = max(saved, default=None)
+                for checkpoint_id in [found for found in saved if found != latest]:
+                    if DELTA_MARK in self.serde.loads_typed(saved[checkpoint_id][1]):
+                        raise delta_refused(thread_id)
+                    del saved[checkpoint_id]
+                    self.writes.pop((thread_id, namespace, checkpoint_id), None)
+                self._forget_blobs(thread_id, namespace)
+
+    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        self.prune(thread_ids, strategy=strategy)
+
+    def _forget_blobs(self, thread_id: str, namespace: str) -> None:
+        kept: set[tuple[str, Any]] = set()
+        for checkpoint, _, _ in self.storage[thread_id][namespace].values():
+            kept.update(self.serde.loads_typed(checkpoint)["channel_versions"].items())
+        for key in [key for key in self.blobs if key[:2] == (thread_id, namespace) and (key[2], key[3]) not in kept]:
+            del self.blobs[key]
+
+
+def make_saver() -> MemorySaver:
+    return MemorySaver(serde=strict_serializer())
 
 
 def make_store() -> InMemoryStore:
@@ -22,9 +56,10 @@ def make_store() -> InMemoryStore:
 class MemoryThreadRows:
     """`ThreadRows` in a dictionary."""
 
-    def __init__(self) -> None:
+    def __init__(self, saver: MemorySaver | None = None) -> None:
         self._rows: dict[str, ThreadRow] = {}
         self._lock = threading.Lock()
+        self._saver = saver
 
     async def get(self, thread_id: str) -> ThreadRow | None:
         with self._lock:
@@ -47,6 +82,43 @@ class MemoryThreadRows:
                 self._rows[thread_id] = row.touched(updated_at, turns)
             return row is not None
 
+    async def rename(self, thread_id: str, title: str) -> bool:
+        with self._lock:
+            row = self._rows.get(thread_id)
+            if row is not None:
+                self._rows[thread_id] = replace(row, title=title)
+            return row is not None
+
     async def delete(self, thread_id: str) -> None:
         with self._lock:
             self._rows.pop(thread_id, None)
+
+    async def of_user(self, tenant: str, user: str) -> list[str]:
+        with self._lock:
+            return [row.thread_id for row in self._rows.values() if (row.tenant, row.user) == (tenant, user)]
+
+    async def surplus(self, tenant: str | None, before: str | None, keep: int | None) -> list[str]:
+        with self._lock:
+            rows = [row for row in self._rows.values() if tenant in (None, row.tenant)]
+        rows.sort(key=lambda row: (row.updated_at, row.thread_id), reverse=True)
+        seen: Counter[str] = Counter()
+        found = []
+        for row in rows:
+            seen[row.tenant] += 1
+            if (before is not None and row.updated_at < before) or (keep is not None and seen[row.tenant] > keep):
+                found.append(row.thread_id)
+        return found
+
+    async def all_ids(self, tenant: str | None) -> list[str]:
+        with self._lock:
+            return [row.thread_id for row in self._rows.values() if tenant in (None, row.tenant)]
+
+    async def runs_of(self, tenant: str, user: str) -> list[str]:
+        found = self._saver.list(None, filter={"user_id": user, "tenant": tenant}) if self._saver is not None else ()
+        return list({saved.config["configurable"]["thread_id"] for saved in found})
+
+    async def used_bytes(self) -> int:
+        if self._saver is None:
+            return 0
+        checkpoints = sum(len(part[1]) for spaces in self._saver.storage.values() for saved in spaces.values() for kept in saved.values() for part in kept[:2])
+        return checkpoints + sum(len(value) for _, value in self._saver.blobs.values())

@@ -39,4 +39,28 @@ class ThreadRows(Protocol):
         """Record a finished turn; False where the thread is gone."""
         ...
 
+    async def rename(self, thread_id: str, title: str) -> bool:
+        """Another title; False where the thread is gone."""
+        ...
+
     async def delete(self, thread_id: str) -> None: ...
+
+    async def of_user(self, tenant: str, user: str) -> list[str]:
+        """Ids of all threads of one user, those without a turn too."""
+        ...
+
+    async def surplus(self, tenant: str | None, before: str | None, keep: int | None) -> list[str]:
+        """Ids of the threads that were last used before a date, and of those beyond each tenant's ``keep`` latest; one tenant's, or all's."""
+        ...
+
+    async def all_ids(self, tenant: str | None) -> list[str]:
+        """Ids of one tenant's threads, or of all."""
+        ...
+
+    async def runs_of(self, tenant: str, user: str) -> list[str]:
+        """Ids under which checkpoints of a user lie, also those of graphs that are not ours: their metadata names the user."""
+        ...
+
+    async def used_bytes(self) -> int:
+        """What checkpoints and thread rows take, without what the database keeps free for later."""
+        ...

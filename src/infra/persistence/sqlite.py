@@ -22,7 +22,7 @@ from langgraph.store.base import BaseStore, Op, Result
 from langgraph.store.sqlite import SqliteStore
 
 from ...errors import ResourceClosedError, StorageCorruptError, StorageError, StorageFullError, StorageLockedError, StorageReadOnlyError
-from .rows import ThreadRow
+from .pruning import DELTA_MARK, check_strategy, delta_refused
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
@@ -40,6 +40,21 @@ CREATE TABLE IF NOT EXISTS rag_threads (
 );
 CREATE INDEX IF NOT EXISTS rag_threads_mine ON rag_threads (tenant, user, updated_at DESC, thread_id DESC);
 """
+
+_USES_DELTAS = "SELECT 1 FROM checkpoints WHERE thread_id = ? AND CAST(metadata AS TEXT) LIKE ?"
+_KEEP_LATEST = (
+    # Only writes of a checkpoint that goes: a run saves a step's writes in the background, where they may come before their checkpoint.
+    """
+    DELETE FROM writes AS w WHERE thread_id = ?
+    AND EXISTS (SELECT 1 FROM checkpoints own WHERE own.thread_id = w.thread_id AND own.checkpoint_ns = w.checkpoint_ns AND own.checkpoint_id = w.checkpoint_id)
+    AND EXISTS (SELECT 1 FROM checkpoints n WHERE n.thread_id = w.thread_id AND n.checkpoint_ns = w.checkpoint_ns AND n.checkpoint_id > w.checkpoint_id)
+    """,
+    """
+    DELETE FROM checkpoints AS c WHERE thread_id = ?
+    AND EXISTS (SELECT 1 FROM checkpoints n WHERE n.thread_id = c.thread_id AND n.checkpoint_ns = c.checkpoint_ns AND n.checkpoint_id > c.checkpoint_id)
+    """,
+    "UPDATE checkpoints SET parent_checkpoint_id = NULL WHERE thread_id = ?",
+)
 
 
 class SqliteFile:
@@ -219,6 +234,22 @@ class LazySqliteSaver(SqliteSaver):
     async def adelete_thread(self, thread_id: str) -> None:
         await self.file.run(self.delete_thread, thread_id)
 
+    def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """As LangGraph's PostgreSQL checkpointer: ``keep_latest`` keeps the latest checkpoint of each namespace, with its writes."""
+        check_strategy(thread_ids, strategy)
+        for thread_id in thread_ids:
+            if strategy == "delete":
+                self.delete_thread(thread_id)
+                continue
+            with self.cursor() as cursor:
+                if cursor.execute(_USES_DELTAS, (thread_id, f'%"{DELTA_MARK}"%')).fetchone():
+                    raise delta_refused(thread_id)
+                for statement in _KEEP_LATEST:
+                    cursor.execute(statement, (thread_id,))
+
+    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        await self.file.run(lambda: self.prune(thread_ids, strategy=strategy))
+
     async def aget_delta_channel_history(self, *, config: RunnableConfig, channels: Sequence[str]) -> Mapping[str, DeltaChannelHistory]:
         return await self.file.run(lambda: self.get_delta_channel_history(config=config, channels=channels))
 
@@ -263,40 +294,3 @@ class LazySqliteStore(BaseStore):
 
     def close(self) -> None:
         self.file.close()
-
-
-class SqliteThreadRows:
-    """`ThreadRows` in the same file as the checkpoints."""
-
-    def __init__(self, file: SqliteFile) -> None:
-        self._file = file
-
-    async def get(self, thread_id: str) -> ThreadRow | None:
-        rows = await self._file.run(self._read, "SELECT * FROM rag_threads WHERE thread_id = ?", (thread_id,))
-        return rows[0] if rows else None
-
-    async def page(self, tenant: str, user: str, limit: int, before: tuple[str, str] | None) -> list[ThreadRow]:
-        query = "SELECT * FROM rag_threads WHERE tenant = ? AND user = ? AND turns > 0"
-        values: tuple[str | int, ...] = (tenant, user)
-        if before is not None:
-            query, values = f"{query} AND (updated_at, thread_id) < (?, ?)", (*values, *before)
-        return await self._file.run(self._read, f"{query} ORDER BY updated_at DESC, thread_id DESC LIMIT ?", (*values, limit))
-
-    async def add(self, row: ThreadRow) -> None:
-        values = (row.thread_id, row.tenant, row.user, row.title, row.created_at, row.updated_at, row.turns)
-        await self._file.run(self._write, "INSERT OR IGNORE INTO rag_threads VALUES (?, ?, ?, ?, ?, ?, ?)", values)
-
-    async def touch(self, thread_id: str, updated_at: str, turns: int) -> bool:
-        query = "UPDATE rag_threads SET updated_at = ?, turns = ? WHERE thread_id = ?"
-        return await self._file.run(self._write, query, (updated_at, turns, thread_id)) > 0
-
-    async def delete(self, thread_id: str) -> None:
-        await self._file.run(self._write, "DELETE FROM rag_threads WHERE thread_id = ?", (thread_id,))
-
-    def _read(self, query: str, values: tuple[str | int, ...]) -> list[ThreadRow]:
-        with self._file.connection(write=False) as connection:
-            return [ThreadRow(*row) for row in connection.execute(query, values)]
-
-    def _write(self, query: str, values: tuple[str | int, ...]) -> int:
-        with self._file.connection(write=True) as connection:
-            return connection.execute(query, values).rowcount

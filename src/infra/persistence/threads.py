@@ -4,31 +4,29 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ...core.chat import Citation, ThreadSummary, Turn
+from ...core.chat import ThreadSummary, Turn
 from ...core.identity import Identity
-from ...errors import ConflictError, NotFoundError, QueryError
+from ...errors import ConflictError, InputError, NotFoundError, QueryError
 from ...util.clock import iso_now
-from .locks import ThreadLocks
+from .backends import LOCKS_FOLDER, locks_of, rows_of
 from .rows import ThreadRow, ThreadRows
+from .turns import TURNS, save_turns, turn_from_dict, turn_to_dict, turns_until
 from .user_context import generate_thread_id
 
 if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
     from langgraph.checkpoint.base import BaseCheckpointSaver
 
     from ..config import Settings
 
 TITLE_CHARS = 80
 MAX_PAGE = 200
-LOCKS_FOLDER = "thread-locks"
-"""Inside the data folder: which threads are held at present, by whichever process."""
 _BAD_CURSOR = "The cursor of the list of threads is not one that this server gave."
-TURNS = "turns"
-"""The channel of the agent's state that holds a thread's finished turns, each as `turn_to_dict` makes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +35,10 @@ class ThreadPage:
     next_cursor: str | None = None
 
 
-def turn_to_dict(turn: Turn) -> dict[str, Any]:
-    """Plain data for a checkpoint."""
-    return asdict(turn)
-
-
-def turn_from_dict(data: Mapping[str, Any]) -> Turn:
-    """The turn that `turn_to_dict` wrote."""
-    citations = tuple(Citation(**citation) for citation in data["citations"])
-    return Turn(**{**data, "citations": citations, "degraded": tuple(data["degraded"])})
+@dataclass(frozen=True, slots=True)
+class ThreadExport:
+    thread: ThreadSummary
+    turns: tuple[Turn, ...]
 
 
 class ThreadService:
@@ -58,8 +51,8 @@ class ThreadService:
 
     def __init__(self, settings: Settings, checkpointer: BaseCheckpointSaver[Any]) -> None:
         self._checkpointer = checkpointer
-        self._rows = _rows_of(settings, checkpointer)
-        self._locks = ThreadLocks(settings.storage.path / LOCKS_FOLDER if settings.persistence.backend == "sqlite" else None)
+        self._rows = rows_of(settings, checkpointer)
+        self._locks = locks_of(settings, checkpointer)
 
     async def list(self, identity: Identity, limit: int = 50, cursor: str | None = None) -> ThreadPage:
         """The caller's threads, the latest first.
@@ -90,6 +83,53 @@ class ThreadService:
         await self._owned(thread_id, identity)
         return await self._turns(thread_id)
 
+    async def rename(self, thread_id: str, identity: Identity, title: str) -> ThreadSummary:
+        """Give a thread another title.
+
+        Raises:
+            InputError: the title is empty.
+            NotFoundError: as `get`.
+        """
+        row = await self._owned(thread_id, identity)
+        wanted = _title(title)
+        if not wanted:
+            raise InputError("A conversation's title must not be empty.")
+        if not await self._rows.rename(thread_id, wanted):
+            raise _unknown()
+        return _summary(replace(row, title=wanted))
+
+    async def fork(self, thread_id: str, identity: Identity, message_id: str | None = None) -> ThreadSummary:
+        """A new thread of the caller with the turns up to one of them, or with all; the old one stays as it is.
+
+        Raises:
+            NotFoundError: as `get`; or the thread has no such turn.
+            InputError: there is no turn yet.
+        """
+        row = await self._owned(thread_id, identity)
+        saved = await self._checkpointer.aget_tuple(_config(thread_id))
+        turns = turns_until(saved.checkpoint["channel_values"].get(TURNS, []) if saved else [], message_id)
+        if not turns:
+            raise InputError("The conversation has no turn yet that another could begin with.")
+        now = iso_now()
+        copy = replace(row, thread_id=generate_thread_id(identity.user), created_at=now, updated_at=now, turns=len(turns))
+        async with self._locks.hold(copy.thread_id):
+            try:
+                await save_turns(self._checkpointer, copy.thread_id, turns, identity)
+                await self._rows.add(copy)
+            except BaseException:
+                await self._checkpointer.adelete_thread(copy.thread_id)
+                raise
+        return _summary(copy)
+
+    async def export(self, thread_id: str, identity: Identity) -> ThreadExport:
+        """All that a user said and was answered in a thread, with citations.
+
+        Raises:
+            NotFoundError: as `get`.
+        """
+        row = await self._owned(thread_id, identity)
+        return ThreadExport(_summary(row), await self._turns(thread_id))
+
     async def delete(self, thread_id: str, identity: Identity) -> None:
         """Remove a thread and everything that was kept of it. A turn that is running, in whichever process, is waited for.
 
@@ -97,10 +137,24 @@ class ThreadService:
             NotFoundError: as `get`.
         """
         await self._owned(thread_id, identity)
+        await self.remove(thread_id)
+
+    async def remove(self, thread_id: str) -> None:
+        """`delete` without asking whose it is: for retention, which speaks for all."""
         async with self._locks.hold(thread_id):
             # The row goes last: while anything is left, its owner can still find it and delete again.
             await self._checkpointer.adelete_thread(thread_id)
             await self._rows.delete(thread_id)
+
+    async def prune(self, thread_id: str) -> None:
+        """Keep the latest checkpoint alone: turns are whole in it, and what goes are the steps on the way."""
+        async with self._locks.hold(thread_id):
+            await self._checkpointer.aprune([thread_id], strategy="keep_latest")
+
+    @property
+    def rows(self) -> ThreadRows:
+        """For retention; whoever else asks has to ask by identity."""
+        return self._rows
 
     @asynccontextmanager
     async def turn(self, thread_id: str | None, identity: Identity, question: str) -> AsyncIterator[str]:
@@ -141,30 +195,21 @@ class ThreadService:
     async def _owned(self, thread_id: str, identity: Identity) -> ThreadRow:
         row = await self._rows.get(thread_id)
         if row is None or (row.tenant, row.user) != (identity.tenant, identity.user):
-            raise NotFoundError("There is no such conversation.", hint="Leave thread_id out to begin a new one.")
+            raise _unknown()
         return row
 
     async def _turns(self, thread_id: str) -> tuple[Turn, ...]:
-        saved = await self._checkpointer.aget_tuple({"configurable": {"thread_id": thread_id}})
+        saved = await self._checkpointer.aget_tuple(_config(thread_id))
         turns = saved.checkpoint["channel_values"].get(TURNS, []) if saved else []
         return tuple(turn_from_dict(turn) for turn in turns)
 
 
-def _rows_of(settings: Settings, checkpointer: BaseCheckpointSaver[Any]) -> ThreadRows:
-    if settings.persistence.backend == "sqlite":
-        from .sqlite import LazySqliteSaver, SqliteThreadRows
+def _unknown() -> NotFoundError:
+    return NotFoundError("There is no such conversation.", hint="Leave thread_id out to begin a new one.")
 
-        if isinstance(checkpointer, LazySqliteSaver):
-            return SqliteThreadRows(checkpointer.file)
-    if settings.persistence.backend == "postgres":
-        from .postgres.langgraph import PooledPostgresSaver
-        from .postgres.rows import PostgresThreadRows
 
-        if isinstance(checkpointer, PooledPostgresSaver):
-            return PostgresThreadRows(checkpointer.database)
-    from .memory import MemoryThreadRows
-
-    return MemoryThreadRows()
+def _config(thread_id: str) -> RunnableConfig:
+    return {"configurable": {"thread_id": thread_id}}
 
 
 def _summary(row: ThreadRow) -> ThreadSummary:
@@ -193,3 +238,6 @@ def _decode(cursor: str) -> tuple[str, str]:
     except (ValueError, TypeError, RecursionError) as error:  # whatever was put into it
         raise QueryError(_BAD_CURSOR) from error
     raise QueryError(_BAD_CURSOR)
+
+
+__all__ = ["LOCKS_FOLDER", "MAX_PAGE", "TITLE_CHARS", "TURNS", "ThreadExport", "ThreadPage", "ThreadService", "turn_from_dict", "turn_to_dict"]

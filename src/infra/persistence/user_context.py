@@ -30,6 +30,11 @@ def extract_user_context(resources: ResourceManager) -> dict[str, Any]:
     return {"user_id": identity.user, "tenant": identity.tenant, "groups": list(identity.groups)}
 
 
+def user_namespace(tenant: str, user: str) -> tuple[str, str, str]:
+    """Where the store keeps what belongs to one user, and is erased with them; further parts may follow."""
+    return ("users", tenant, user)
+
+
 def generate_thread_id(user_id: str) -> str:
     """A new thread's id: a version 7 UUID (RFC 9562), which sorts by time and carries 74 random bits.
 

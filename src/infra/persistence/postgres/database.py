@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
 import threading
 import time
@@ -103,7 +104,8 @@ class Database:
                 raise self._pool.none_free()
             return self.again(work)
 
-        return await asyncio.get_running_loop().run_in_executor(self._threads(), begin)
+        context = contextvars.copy_context()  # which leases the caller holds
+        return await asyncio.get_running_loop().run_in_executor(self._threads(), context.run, begin)
 
     def inspect(self) -> State:
         """Server version and migration state, on a connection of its own; changes nothing.

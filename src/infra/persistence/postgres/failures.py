@@ -68,6 +68,7 @@ _TABLES = _Make(
     ConfigurationError, "Tables in the database are missing or others than expected: {said}.", DSN, "Let this release migrate the database (auto_migrate)."
 )
 _BUSY = _Make(ConflictError, "PostgreSQL undid this, because another write touched the same rows.", DSN, "Try again.")
+_LEASE = _Make(ConflictError, "Another server has taken this conversation over, because this one did not answer for long.", "", "Read it again, and ask again.")
 _BAD_VALUE = _Make(InputError, "PostgreSQL cannot store this value: {said}.", "", "Text must hold no NUL character.")
 _FOREIGN = _Make(ForeignServiceError, "What answers there is not PostgreSQL.", DSN, "Check host and port.")
 _NAME = _Make(UnreachableError, "PostgreSQL cannot be reached: its name cannot be resolved.", DSN, "Check the host, and this machine's name service.")
@@ -101,6 +102,7 @@ _STATES: tuple[tuple[str, Maker], ...] = (
     ("3F000", _TABLES),
     ("42703", _TABLES),
     ("08", _LOST),
+    ("22012", _LEASE),  # see `leases.fence`; no other statement here divides
     ("22", _BAD_VALUE),
 )
 """By SQLSTATE, or the beginning of one; the first that fits. https://www.postgresql.org/docs/18/errcodes-appendix.html"""
@@ -153,6 +155,11 @@ def error_of(error: psycopg.Error, hop: str) -> RagError:
         return by_class(hop, said)
     whole = str(error)
     return next((make(hop, said) for pattern, make in _TEXTS if re.search(pattern, whole, re.IGNORECASE)), _UNKNOWN(hop, said))
+
+
+def lost_lease(hop: str) -> RagError:
+    """Another replica holds the thread now."""
+    return _LEASE(hop, "")
 
 
 def is_lost(error: psycopg.Error) -> bool:

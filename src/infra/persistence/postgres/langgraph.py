@@ -20,6 +20,7 @@ from psycopg.rows import DictRow
 
 from ..sealing import Blob, SealedSerializer, unsealed
 from .database import Database
+from .leases import fence
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
@@ -51,6 +52,8 @@ class PooledPostgresSaver(PostgresSaver):
     @contextmanager
     def _cursor(self, *, pipeline: bool = False) -> Iterator[Cursor[DictRow]]:
         with self.database.cursor(pipeline=pipeline) as cursor:
+            if pipeline:  # LangGraph writes so, and only writes
+                fence(cursor)
             yield cursor
 
     def _load_checkpoint_tuple(self, value: DictRow) -> CheckpointTuple:

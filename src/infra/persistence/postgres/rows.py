@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from psycopg.rows import DictRow
+from psycopg.types.json import Jsonb
 
 from ..rows import ThreadRow
 from .database import Database
@@ -13,6 +14,18 @@ _ORDER = 'updated_at COLLATE "C" DESC, thread_id COLLATE "C" DESC'
 _INSERT = (
     "INSERT INTO rag_threads (thread_id, tenant, user_id, title, created_at, updated_at, turns) VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"
 )
+
+_SURPLUS = """
+SELECT thread_id FROM (
+    SELECT thread_id, updated_at, row_number() OVER (PARTITION BY tenant ORDER BY updated_at COLLATE "C" DESC, thread_id COLLATE "C" DESC) AS place
+    FROM rag_threads WHERE %s::text IS NULL OR tenant = %s
+) ranked WHERE updated_at COLLATE "C" < %s OR (%s::int IS NOT NULL AND place > %s)
+"""
+# What a table's file takes does not shrink before it is vacuumed in full; what its rows take does.
+_USED = """
+SELECT (SELECT coalesce(sum(pg_column_size(t.*)), 0) FROM checkpoints t) + (SELECT coalesce(sum(pg_column_size(t.*)), 0) FROM checkpoint_blobs t)
+     + (SELECT coalesce(sum(pg_column_size(t.*)), 0) FROM checkpoint_writes t) + (SELECT coalesce(sum(pg_column_size(t.*)), 0) FROM rag_threads t) AS bytes
+"""
 
 
 class PostgresThreadRows:
@@ -41,8 +54,38 @@ class PostgresThreadRows:
     async def touch(self, thread_id: str, updated_at: str, turns: int) -> bool:
         return await self._write("UPDATE rag_threads SET updated_at = %s, turns = %s WHERE thread_id = %s", (updated_at, turns, thread_id)) > 0
 
+    async def rename(self, thread_id: str, title: str) -> bool:
+        return await self._write("UPDATE rag_threads SET title = %s WHERE thread_id = %s", (title, thread_id)) > 0
+
     async def delete(self, thread_id: str) -> None:
         await self._write("DELETE FROM rag_threads WHERE thread_id = %s", (thread_id,))
+
+    async def of_user(self, tenant: str, user: str) -> list[str]:
+        return await self._ids("SELECT thread_id FROM rag_threads WHERE tenant = %s AND user_id = %s", (tenant, user))
+
+    async def surplus(self, tenant: str | None, before: str | None, keep: int | None) -> list[str]:
+        return await self._ids(_SURPLUS, (tenant, tenant, before or "", keep, keep))
+
+    async def all_ids(self, tenant: str | None) -> list[str]:
+        return await self._ids("SELECT thread_id FROM rag_threads WHERE %s::text IS NULL OR tenant = %s", (tenant, tenant))
+
+    async def runs_of(self, tenant: str, user: str) -> list[str]:
+        return await self._ids("SELECT DISTINCT thread_id FROM checkpoints WHERE metadata @> %s", (Jsonb({"user_id": user, "tenant": tenant}),))
+
+    async def used_bytes(self) -> int:
+        def count() -> int:
+            with self._database.connection() as connection:
+                row = connection.execute(_USED).fetchone()
+                return int(row["bytes"]) if row is not None else 0
+
+        return await self._database.run(count)
+
+    async def _ids(self, query: str, values: tuple[object, ...]) -> list[str]:
+        def work() -> list[str]:
+            with self._database.connection() as connection:
+                return [found["thread_id"] for found in connection.execute(query.encode(), values)]
+
+        return await self._database.run(work)
 
     async def _read(self, query: str, values: tuple[str | int, ...]) -> list[ThreadRow]:
         def work() -> list[ThreadRow]:
