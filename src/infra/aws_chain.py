@@ -179,8 +179,8 @@ class Sender:
         proxied: bool = True,
         hop: Callable[[str], Hop] | None = None,
     ) -> None:
-        self._ends = None if total_s is None else time.monotonic() + total_s
-        self._spare_s = 0.0 if total_s is None else total_s / 4
+        self._total_s = total_s
+        self._ends: float | None = None
         self._failure: Exception | None = None
         self._network = network
         self._limits = (connect_s, read_s)
@@ -195,7 +195,10 @@ class Sender:
 
     def send(self, request: Any) -> Any:
         """Like botocore's `URLLib3Session.send`."""
-        if self._failure is not None and self._ends is not None and self._ends - time.monotonic() < min(self._limits[0], self._spare_s):
+        now = time.monotonic()
+        if self._ends is None:  # from the first call on: what comes before it, loading libraries, is no fault of the way
+            self._ends = now + (float("inf") if self._total_s is None else self._total_s)
+        if self._failure is not None and self._total_s is not None and self._ends - now < min(self._limits[0], self._total_s / 4):
             raise self._failure  # no time for another attempt: it would only seem that the connection takes too long
         self.last = self._way(request.url)
         try:
@@ -242,7 +245,7 @@ class Sender:
             self._session = requests.Session()
             self._session.trust_env = False
             self._session.headers.clear()
-            adapter = _Adapter(self._network, self._limits, self._ends, proxied=self._proxied)
+            adapter = _Adapter(self._network, self._limits, lambda: self._ends or float("inf"), proxied=self._proxied)
             self._session.mount("https://", adapter)
             self._session.mount("http://", adapter)
         return self._session
@@ -251,13 +254,12 @@ class Sender:
 class _Adapter(PolicyAdapter):
     """Sends within what is left of the time for all calls, so that an error comes before those who wait for it have gone."""
 
-    def __init__(self, network: NetworkPolicy, limits: tuple[float, float], ends: float | None, *, proxied: bool) -> None:
+    def __init__(self, network: NetworkPolicy, limits: tuple[float, float], ends: Callable[[], float], *, proxied: bool) -> None:
         self._ends = ends
         super().__init__(network, limits, total_s=limits[1], proxied=proxied)
 
     def _seconds(self, timeout: Any) -> float:
-        usual = super()._seconds(timeout)
-        return usual if self._ends is None else max(0.001, min(usual, self._ends - time.monotonic()))
+        return max(0.001, min(super()._seconds(timeout), self._ends() - time.monotonic()))
 
     def _phases(self, timeout: Any) -> Any:
         left, (connect_s, read_s) = self._seconds(timeout), self._timeouts

@@ -142,7 +142,8 @@ def _tls(fault: Fault, hop: Hop) -> TlsError:
 
 
 def _direct(fault: Fault, hop: Hop) -> RagError:
-    reach = {"hop": hop.address, "setting": hop.reach_setting or hop.setting}
+    # Behind a proxy something was reached, so the way out is there.
+    reach = {"hop": hop.address, "setting": hop.setting if hop.proxy or fault.kind == "truncated" else hop.reach_setting or hop.setting}
     if fault.kind in ("name", "refused", "no-route", "connect-timeout"):
         late = f", and {hop.connect_setting}" if fault.kind == "connect-timeout" else ""
         proxy = "" if hop.proxy else ", and whether a proxy is needed (network.proxy)"

@@ -110,7 +110,7 @@ async def failure(call: Call, url: str, policy: NetworkPolicy, folder: Path) -> 
 def address_of(call: Call, fault: str) -> str:
     """The key that holds a hop's address; AWS's follows from the region, and where it is not reached the way out is missing."""
     if call is sts:
-        return "search.aws_region" if fault in ("garbage", "plain", "expired", "name") else "network.proxy"
+        return "search.aws_region" if fault in ("cut", "garbage", "plain", "expired", "name") else "network.proxy"
     return "chat.api_base" if call is chat else "search.host"
 
 

@@ -171,6 +171,8 @@ def _told(walk: Walk, fault: Fault) -> RagError:
         more = certificates.why(fault.kind, chain, host)
         error.message = f"{error.message} {more}".rstrip()
         walk.fixes = fixes.of_tls(walk.settings, walk.target, fault, chain)
+    if fault.kind == "tls-client-certificate" and walk.settings.network.client_certificate is None:
+        error.hint = "Name one, with its key; this hop's authority has to have issued it, or to know who did."
     return error
 
 

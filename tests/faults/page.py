@@ -1,0 +1,60 @@
+"""`docs/faults.md`: the matrix as a person reads it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from src.errors import RagError
+from tests.faults.rows import FAULTS, ROWS, Row
+from tests.faults.running import Outcome
+
+HEAD = """\
+# What you read when something fails
+
+Every way out of this package, each way in which it can fail, and the error that comes out of it. Each row is a test: the fault is made on
+real sockets with real TLS, the hop is asked, and this is what a person reads, word for word. Addresses are replaced by names;
+`{proxy}` stands for the proxy. `rag doctor` is asked after each row, and names the same hop and the same setting.
+
+A message says what failed; in brackets which hop, through which proxy, and which setting is responsible (on the command line also the place
+where its value stands); and then what to do. `code` is the stable word for machines: `error.code` with `--json`, the end of `type` in a
+problem document. `except` clauses take the classes of `src/errors.py`; what a `requests` session of `make_search_session` raises
+is of requests' own kind at the same time: `except requests.ConnectTimeout` still catches what it did.
+
+The rows end within the hop's own deadline, whatever the other side does: `chat.timeout_s`, `embed.timeout_s`, `search.timeout_s` and
+`azure.timeout_s` hold for the whole call, `network.connect_timeout_s` and `search.connect_timeout_s` for the way there.
+
+This page is written by `python -m tests.faults > docs/faults.md`, and a test keeps it true.
+
+## The faults
+
+| fault | what happens |
+|---|---|
+"""
+ORDER = ("host", "gateway", "behind", "proxy")
+TITLES = {"host": "", "gateway": " (a proxy that breaks TLS open)", "behind": " (behind a proxy that works)"}
+
+
+def page(outcomes: Mapping[Row, Outcome]) -> str:
+    """The whole page."""
+    lines = [f"| {fault} | {words} |" for fault, words in FAULTS.items()]
+    return HEAD.replace("{proxy}", "http://proxy.company.com:8080") + "\n".join([*lines, "", *_tables(outcomes), ""])
+
+
+def _tables(outcomes: Mapping[Row, Outcome]) -> Iterator[str]:
+    for hop in dict.fromkeys(row.hop for row in ROWS):
+        yield from _table(hop, [row for row in ROWS if row.hop == hop and row.at != "proxy"], outcomes)
+    for hop in dict.fromkeys(row.hop for row in ROWS if row.at == "proxy"):
+        yield from _table(f"The proxy on the way to {hop}", [row for row in ROWS if row.hop == hop and row.at == "proxy"], outcomes)
+
+
+def _table(title: str, rows: Sequence[Row], outcomes: Mapping[Row, Outcome]) -> Iterator[str]:
+    yield from (f"## {title}", "", "| fault | code | setting | what you read |", "|---|---|---|---|")
+    yield from (line(row, outcomes[row]) for row in rows)
+    yield ""
+
+
+def line(row: Row, outcome: Outcome) -> str:
+    """A row of the table."""
+    error = outcome.error
+    code, setting = (error.code, error.setting) if isinstance(error, RagError) else (type(error).__name__, "")
+    return f"| {row.fault}{TITLES.get(row.at, '')} | `{code}` | `{setting}` | {outcome.text.replace('|', '&#124;')} |"

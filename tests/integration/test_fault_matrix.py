@@ -1,0 +1,73 @@
+"""Each hop and each way of failing: within its deadline an error whose hop and setting are right, and a doctor that names the same.
+
+The rows are `tests/faults/rows.py`; the page of them is `docs/faults.md`, which `python -m tests.faults > docs/faults.md` writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import requests
+
+from src.errors import RagError
+from tests.faults.hops import HOPS
+from tests.faults.page import line, page
+from tests.faults.rows import FAULTS, ROWS, Row
+from tests.faults.running import SHOWN_PROXY, Outcome, run_all
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "faults.md"
+every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Mapping[Row, Outcome]:
+    """All rows, run side by side: most of their time they wait."""
+    return run_all(ROWS, tmp_path_factory.mktemp("faults"), doctor=True)
+
+
+def test_the_matrix_is_whole() -> None:
+    """Each hop meets each fault, none twice, and all but one of them in its proxy too: a stream begins as an answer does."""
+    assert max(Counter(ROWS).values()) == 1
+    met = {hop: {row.fault for row in ROWS if row.hop == hop and row.at in ("host", "gateway")} for hop in HOPS}
+    assert all(faults == set(FAULTS) for faults in met.values())
+    assert {row.hop for row in ROWS if row.at == "proxy"} == set(HOPS) - {"chat, stream"}
+    assert len(ROWS) >= 60
+
+
+@every_row
+def test_each_fault_is_the_right_error(row: Row, outcomes: Mapping[Row, Outcome]) -> None:
+    found = outcomes[row]
+    error = found.error
+    assert isinstance(error, RagError), repr(error)
+    assert (type(error).__name__, error.hop, error.setting) == (row.error, found.hop, row.setting), error
+    assert error.message
+    assert error.hint
+    assert not isinstance(error, asyncio.TimeoutError), "the guard ended it, not its own deadline"
+    assert bool(error.proxy) == (row.at in ("proxy", "behind"))
+    assert isinstance(error, requests.RequestException) == (row.hop == "search session")
+    assert "canary" not in f"{error!s}{error!r}{error.__cause__!r}"
+
+
+@every_row
+def test_the_doctor_names_the_same_hop_and_setting(row: Row, outcomes: Mapping[Row, Outcome]) -> None:
+    found = outcomes[row]
+    assert found.report is not None
+    hop = found.report.hop(HOPS[row.hop].doctor)
+    assert hop.status == "failed", hop
+    assert (hop.worst.finding.address, hop.setting) == (found.hop, row.setting), hop.worst
+    assert hop.hint
+    assert "canary" not in repr(found.report)
+
+
+@every_row
+def test_the_page_says_what_a_person_reads(row: Row, outcomes: Mapping[Row, Outcome]) -> None:
+    assert line(row, outcomes[row]) in PAGE.read_text(encoding="utf-8").splitlines(), "run: python -m tests.faults > docs/faults.md"
+
+
+def test_the_page_is_the_one_that_the_command_writes(outcomes: Mapping[Row, Outcome]) -> None:
+    assert page(outcomes) == PAGE.read_text(encoding="utf-8")
+    assert SHOWN_PROXY in page(outcomes)
