@@ -11,6 +11,7 @@ from .common import plain, printable
 
 if TYPE_CHECKING:
     from ..infra.doctor import Finding, Report, StepReport
+    from ..infra.doctor.report import Status
 
 _MARKS = {"ok": "ok", "warning": "warning", "failed": "FAILED", "not reached": "not reached"}
 _COLOURS = {"ok": "green", "warning": "yellow", "failed": "red", "not reached": "bright_black"}
@@ -70,12 +71,15 @@ def _table(report: Report) -> None:
     for name in ("Hop", "Step", "State", "What"):
         table.add_column(name, overflow="fold", no_wrap=name != "What")
     for hop in report.hops:
+        table.add_row(f"[bold]{hop.hop}[/]", "", _state(hop.status), f"[bold]{escape(printable(hop.address))}[/]")
         for place, step in enumerate(hop.steps):
             what = "\n".join([plain(step.finding.message), *map(plain, _advice(step))]).strip()
-            colour = _COLOURS[step.status]
-            name = f"{hop.hop}" if place == 0 else ""
-            table.add_row(name, step.step, f"[{colour}]{_MARKS[step.status]}[/]", escape(what), end_section=place == len(hop.steps) - 1)
+            table.add_row("", step.step, _state(step.status), escape(what), end_section=place == len(hop.steps) - 1)
     Console().print(table)
+
+
+def _state(status: Status) -> str:
+    return f"[{_COLOURS[status]}]{_MARKS[status]}[/]"
 
 
 def hint_lines(report: Report) -> str:
