@@ -18,6 +18,7 @@ from ..telemetry.logger import get_logger
 from .client_cache import ClientCache, Closer
 from .config import ChatCfg, EmbedCfg, NetworkCfg, SearchCfg
 from .network import NetworkPolicy
+from .resource_manager import current_resources
 
 if TYPE_CHECKING:
     import openai
@@ -40,6 +41,11 @@ def make_chat_client(
     """The client that `[chat]` means: `openai.AsyncAzureOpenAI`, `openai.AsyncOpenAI`, or the local model itself.
 
     Connects to nothing. Pass ``model=cfg.deployed`` with each call: on Azure that is the deployment.
+
+    Args:
+        token_provider: gives bearer tokens, such as `ResourceManager.tokens`; it is used even where ``cfg`` has a key.
+        network: the outbound policy; left out, that of the process's resources (`get_resources`), and before there are any one
+            without proxy and with the system's authorities.
 
     Raises:
         ConfigurationError: an address, a version or a credential is missing; names the keys.
@@ -130,16 +136,17 @@ def _openai_client(
 ) -> openai.AsyncAzureOpenAI | openai.AsyncOpenAI:
     base = _checked_address(section, cfg, tokens)
     policy = network or _default_network()
-    tokens = None if cfg.api_key else tokens
+    api_key = cfg.api_key if tokens is None else None  # who brings an identity means it; a key beside it is a fallback at most
     cache = _chat_clients if section == "chat" else _embed_clients
-    key = (cfg.provider, base, cfg.api_version, cfg.api_key, tokens, cfg.max_retries, cfg.timeout_s, cfg.user_header, cfg.user, policy)
+    key = (cfg.provider, base, cfg.api_version, api_key, tokens, cfg.max_retries, cfg.timeout_s, cfg.user_header, cfg.user, policy)
 
     def make() -> openai.AsyncAzureOpenAI | openai.AsyncOpenAI:
         from .providers.openai_client import open_azure, open_openai
 
+        own = cfg.model_copy(update={"api_key": api_key})
         if cfg.provider == "azure":
-            return open_azure(base, cast("str", cfg.api_version), cfg, tokens, policy)
-        return open_openai(base, cfg, tokens, policy)
+            return open_azure(base, cast("str", cfg.api_version), own, tokens, policy)
+        return open_openai(base, own, tokens, policy)
 
     return cache.get(key, make)
 
@@ -172,7 +179,11 @@ def _local_embedder(threads: int, cache_folder: Path) -> Embedder:
 
 
 def _default_network() -> NetworkPolicy:
+    """The policy of the process's resources, or, where there are none, one of no configuration."""
     global _network  # noqa: PLW0603 - one policy of callers that bring none, so that they share clients
+    resources = current_resources()
+    if resources is not None:
+        return resources.network
     with _local_lock:
         if _network is None:
             _network = NetworkPolicy(NetworkCfg())

@@ -213,6 +213,12 @@ def get_resources(settings: Settings | None = None) -> ResourceManager:
         return _current
 
 
+def current_resources() -> ResourceManager | None:
+    """The process's one manager, if there is one and it is open."""
+    current = _current
+    return None if current is None or current.closed else current
+
+
 @contextmanager
 def use_resources(manager: ResourceManager) -> Iterator[ResourceManager]:
     """Make ``manager`` the process's one inside the block: how tests inject theirs."""

@@ -10,17 +10,18 @@ from typing import Any
 
 import openai
 import pytest
+from pydantic import SecretStr
 
 from src.core.identity import Identity, current_identity
 from src.errors import ConfigurationError
 from src.infra.clients import aclose_client, make_chat_client, make_embed_client, release_client
-from src.infra.config import ChatCfg, EmbedCfg, Settings
+from src.infra.config import ChatCfg, EmbedCfg, NetworkCfg, Settings
 from src.infra.factories import effective_chat, effective_embed
 from src.infra.network import NetworkPolicy
 from src.infra.providers.openai_chat import OpenAIChatModel
 from src.infra.providers.openai_embedder import OpenAIEmbedder
-from src.infra.resource_manager import ResourceManager
-from tests.emulators.azure_openai import KEY, AzureOpenAIEmulator
+from src.infra.resource_manager import ResourceManager, use_resources
+from tests.emulators.azure_openai import KEY, TOKEN, AzureOpenAIEmulator
 
 HELLO: Any = [{"role": "user", "content": "hello"}]
 
@@ -70,8 +71,6 @@ class TestWhoHoldsAClient:
         assert await closed(azure)
 
     async def test_at_shutdown_the_clients_that_callers_made_close_too(self, azure: AzureOpenAIEmulator, chat_cfg: ChatCfg) -> None:
-        from src.infra.config import NetworkCfg
-
         async with ResourceManager(Settings(network=NetworkCfg(ca_bundle=azure.ca_file))) as resources:
             held = [make_chat_client(chat_cfg.model_copy(update={"timeout_s": 5.0 + place}), network=resources.network) for place in range(4)]
             for client in held:
@@ -90,6 +89,27 @@ class TestWhoHoldsAClient:
 
 def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def test_without_a_policy_that_of_the_processs_resources_holds(azure: AzureOpenAIEmulator, chat_cfg: ChatCfg) -> None:
+    with pytest.raises(openai.APIConnectionError):
+        await ask(make_chat_client(chat_cfg))
+    async with ResourceManager(Settings(network=NetworkCfg(ca_bundle=azure.ca_file))) as resources:
+        with use_resources(resources):
+            assert make_chat_client(chat_cfg) is make_chat_client(chat_cfg, network=resources.network)
+            await ask(make_chat_client(chat_cfg))
+
+
+@pytest.mark.parametrize("provider", ["azure", "openai"])
+async def test_an_identity_that_is_brought_is_used_even_beside_a_key(
+    azure: AzureOpenAIEmulator, chat_cfg: ChatCfg, policy: NetworkPolicy, provider: str
+) -> None:
+    cfg = chat_cfg.model_copy(update={"provider": provider, "api_key": SecretStr("no-good")})
+    client = make_chat_client(cfg, lambda: TOKEN, network=policy)
+    await ask(client)
+    (request,) = azure.requests
+    assert (request.headers["authorization"], "api-key" in request.headers) == (f"Bearer {TOKEN}", False)
+    await aclose_client(client)  # type: ignore[arg-type] # no local model
 
 
 class TestLoops:
