@@ -21,9 +21,9 @@ INTRODUCTION = """\
 <!-- Written by docs/generate_configuration.py from src/infra/config.py. Do not edit; run the script. -->
 # Configuration
 
-Nothing needs to be configured: the packaged `config.ini` runs everything embedded. `rag config show` prints what is in force
-and where each value came from, `rag config explain SECTION.KEY` all about one key, `rag config validate` everything that is
-wrong, all at once.
+Nothing needs to be configured: the packaged `config.ini` runs everything embedded. `rag config explain` prints what is set and
+by whom, `rag config explain SECTION.KEY` all about one key, `rag config validate` everything that is wrong, all at once, and
+`rag config init` writes a first file. [config-commands.md](config-commands.md) shows each command with what it prints.
 
 ## Where values come from
 
@@ -59,7 +59,7 @@ The first of these that sets a key wins:
 - `~` at the start of a path is the home folder.
 - Files are UTF-8, with or without a byte order mark. A section or a key that stands twice in a file is an error.
 - Unknown sections and keys, also of `RAG_SECTION__KEY` variables and secret files, are errors that name the nearest known key.
-- Keys of type *secret text* are shown as `**********`, and never stand in an error.
+- Keys of type *secret text* are shown as `**********`, and never stand in an error; of a proxy's address, user and password.
 """
 
 INTENT_INTRODUCTION = """\

@@ -182,6 +182,14 @@ def _tolerate_names() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
+def _heed_no_color() -> None:
+    """Rich looks at ``NO_COLOR`` itself; click does not."""
+    from ..infra.settings import no_color
+
+    if no_color():
+        click.get_current_context().color = False
+
+
 def common_options(command: Callable[..., T]) -> Callable[..., T]:
     """Add ``--config`` and ``--json``; pass a `CommandContext` as the first argument; turn errors into exit codes."""
 
@@ -191,6 +199,7 @@ def common_options(command: Callable[..., T]) -> Callable[..., T]:
     def wrapper(*args: Any, config_paths: tuple[str, ...], as_json: bool, **kwargs: Any) -> T:
         context = CommandContext(config_paths, as_json)
         _tolerate_names()
+        _heed_no_color()
         try:
             _require_utf8_arguments(kwargs)
             return command(context, *args, **kwargs)

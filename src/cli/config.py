@@ -24,7 +24,7 @@ command.add_command(diff)
 command.add_command(init)
 
 
-@command.command()
+@command.command(short_help="Every key with its value and source.")
 @click.option("--changed", is_flag=True, help="Leave out what is at its default.")
 @common_options
 def show(ctx: CommandContext, changed: bool) -> None:
@@ -44,7 +44,7 @@ def show(ctx: CommandContext, changed: bool) -> None:
     click.echo("\n".join((*head(settings), *listing(settings, specs))))
 
 
-@command.command()
+@command.command(short_help="List everything that is wrong.")
 @common_options
 def validate(ctx: CommandContext) -> None:
     """List everything that is wrong with the configuration; exit code 2 where anything is."""
@@ -65,7 +65,7 @@ def validate(ctx: CommandContext) -> None:
         raise SystemExit(EXIT_USAGE)
 
 
-@command.command()
+@command.command(short_help="JSON Schema of YAML and JSON files.")
 @common_options
 def schema(ctx: CommandContext) -> None:
     """Print the JSON Schema (2020-12) of YAML and JSON configuration files."""

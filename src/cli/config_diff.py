@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..infra.settings_diff import Change
 
 
-@click.command()
+@click.command(short_help="Compare two files, folders or profiles.")
 @click.argument("first", metavar="A")
 @click.argument("second", metavar="B")
 @common_options

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _INDENT = " " * 12
 
 
-@click.command()
+@click.command(short_help="All about a key, a section, or what is set.")
 @click.argument("key", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Every key, also those at their default.")
 @common_options

@@ -23,7 +23,7 @@ _NAMES = ("embedded", "opensearch", "azure", "bank", "local", "jpmc_azure")
 _FILE = "config.ini"
 
 
-@click.command()
+@click.command(short_help="Write a commented file, by asking.")
 @click.argument("path", default=_FILE, type=click.Path(path_type=Path))
 @click.option("--profile", "name", type=click.Choice(_NAMES), help="What to start from; local is embedded, jpmc_azure is bank.")
 @click.option("--set", "given", multiple=True, metavar="KEY=VALUE", help="The value of a key (section.key), in place of a question; may be repeated.")

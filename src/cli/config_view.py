@@ -58,12 +58,13 @@ def listing(settings: Settings, specs: Iterable[FieldSpec], *, shadows: bool = F
         source = source_of(settings, spec.name)
         yield from with_comment(f"{spec.key} = {shown(settings, spec)}", str(source))
         if shadows:
-            yield from (f"    # instead of {told(item)}" for item in source.shadowed)
+            for item in source.shadowed:
+                yield from wrapped(told(item), "    # instead of ", "    #   ")
 
 
 def told(source: Source) -> str:
-    """A place and what it says there."""
-    return plain(f"{source}: {source.value or '(empty)'}").replace("\n", ", ")
+    """A place, and what it says."""
+    return printable(f"{source}, with {source.value.replace(chr(10), ', ') or 'nothing'}")
 
 
 def with_comment(text: str, comment: str) -> Iterator[str]:

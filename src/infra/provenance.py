@@ -36,8 +36,8 @@ class Source:
 
     def __str__(self) -> str:
         place = f"{self.where}:{self.line}" if self.line else self.where
-        if self.kind == "default":
-            return "default"
+        if self.kind in ("default", "override"):
+            return self.kind
         named = "".join(f" ${{{name}}}" for name in self.variables)
         return " ".join(part for part in (self.kind, self.profile, place) if part) + named + (f" ({'; '.join(self.vaults)})" if self.vaults else "")
 

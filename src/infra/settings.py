@@ -114,6 +114,11 @@ def _sources(layers: Sequence[Layer], settings: Settings) -> dict[str, Source]:
     return {name: replace(source, vaults=places.get(name, ())) for name, source in sources.items()}
 
 
+def no_color() -> bool:
+    """Whether ``NO_COLOR`` asks for plain text (no-color.org)."""
+    return bool(os.environ.get("NO_COLOR"))
+
+
 def source_of(settings: Settings, name: str) -> Source:
     """Where the value of ``section.key`` came from, and what it shadows.
 

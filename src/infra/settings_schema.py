@@ -106,7 +106,7 @@ class FieldSpec:
         elif self.is_list:
             words = "a list, one item a line" if self.by_lines else "a comma-separated list"
         else:
-            words = _WORDS.get(self.kind, "a JSON object")
+            words = "an address, of which user and password are secret" if self.is_address else _WORDS.get(self.kind, "a JSON object")
         limits = [f"{text} {getattr(m, bound):g}" for bound, text in _BOUNDS for m in self.info.metadata if getattr(m, bound, None) is not None]
         return ", ".join([words, *limits])
 

@@ -59,7 +59,7 @@ def test_explain_says_all_about_a_key(config: Path) -> None:
     done = rag(*arguments, cwd=config.parent, RAG_CHAT__PROVIDER="openai")
     text = " ".join(done.stdout.split())
     assert text.startswith("chat.provider = openai")
-    assert "source environment RAG_CHAT__PROVIDER shadows profile jpmc_azure" in text
+    assert "source environment RAG_CHAT__PROVIDER shadows profile jpmc_azure, with azure" in text
     assert "default local" in text
     assert "type one of local, openai, azure" in text
     assert "read by src.infra" in text

@@ -113,8 +113,8 @@ def test_explain_without_a_key_lists_what_is_set_and_what_that_stands_in_place_o
     assert lines[lines.index("[search]") :] == [
         "[search]",
         "host = https://c.example # environment RAG_SEARCH__HOST",
-        f"# instead of file {Path(second).absolute()}:2: https://b.example",
-        f"# instead of file {Path(first).absolute()}:2: https://a.example",
+        f"# instead of file {Path(second).absolute()}:2, with https://b.example",
+        f"# instead of file {Path(first).absolute()}:2, with https://a.example",
     ]
     body = json.loads(config("explain", "--json", "--config", first).output)
     assert [entry["key"] for entry in body] == ["search.host"]

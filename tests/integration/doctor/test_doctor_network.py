@@ -60,7 +60,7 @@ async def test_a_good_way_is_told_step_by_step_with_signer_and_expiry(authority:
 
 async def test_an_unknown_name_is_the_address_s_fault_and_nothing_after_it_is_reached(asking: Callable[..., Settings]) -> None:
     hop = await checked(asking("https://no-such-host.invalid"), "chat")
-    assert (hop.status, hop.step, hop.setting, hop.source) == ("failed", "name", "chat.api_base", "override overrides")
+    assert (hop.status, hop.step, hop.setting, hop.source) == ("failed", "name", "chat.api_base", "override")
     assert states(hop) == {"settings": "ok", "name": "failed", "tcp": "not reached", "tls": "not reached", "identity": "not reached", "service": "not reached"}
     assert hop.hint
 
