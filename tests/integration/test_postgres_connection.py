@@ -81,6 +81,16 @@ def test_a_server_that_answers_nothing_is_given_up(postgres: PostgresServer) -> 
     assert (type(error), error.setting) == (UnreachableError, "persistence.connect_timeout_s")
 
 
+async def test_callers_who_wait_for_a_server_that_answers_nothing_wait_together() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as silent:
+        dsn = f"postgresql://u:p@127.0.0.1:{silent.getsockname()[1]}/d?sslmode=disable"
+        checkpointer, _ = get_checkpointer_and_store(settings_for(dsn, connect_timeout_s=2))
+        attempts = [checkpointer.aget_tuple(config()) for _ in range(10)]
+        failures = await asyncio.wait_for(asyncio.gather(*attempts, return_exceptions=True), 15)  # one after the other: 20 s
+    assert {type(failure) for failure in failures} == {UnreachableError}
+    checkpointer.close()  # type: ignore[attr-defined] - PostgreSQL's
+
+
 def test_something_else_than_postgres_is_foreign() -> None:
     def answer(listening: socket.socket) -> None:
         while True:

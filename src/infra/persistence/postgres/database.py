@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import copy
 import os
 import threading
 import time
@@ -56,6 +57,8 @@ class Database:
         self._lock = threading.Lock()
         self._migrating = threading.Lock()
         self._ready = False
+        self._attempts = 0
+        self._failure: RagError | None = None
         self._executor: ThreadPoolExecutor | None = None
         self._pid = os.getpid()
         self._closed = False
@@ -159,20 +162,31 @@ class Database:
         raise found
 
     def _make_ready(self) -> None:
-        if not self._ready:
-            with self._migrating:
-                self._migrate_once()
-
-    def _migrate_once(self) -> None:
-        self._check_open()
-        if self._ready:  # who held the lock before has made it so
+        if self._ready:
             return
+        attempts = self._attempts
+        with self._migrating:
+            if attempts == self._attempts:
+                self._migrate()
+            elif self._failure is not None:
+                # Whoever waited for an attempt that failed shares its outcome: else ten callers would wait for ten of them in turn.
+                raise copy.copy(self._failure) from None
+
+    def _migrate(self) -> None:
+        self._check_open()
+        self._failure = None
         try:
             with self._mapped():
                 migrate(self._target.connect, allowed=self._cfg.auto_migrate, hop=self.hop)
+            self._ready = True
         except LostError as lost:
-            raise lost.error from None
-        self._ready = True
+            self._failure = lost.error
+        except RagError as error:
+            self._failure = error
+        finally:
+            self._attempts += 1
+        if self._failure is not None:
+            raise copy.copy(self._failure) from None
 
     def _threads(self) -> ThreadPoolExecutor:
         with self._lock:
