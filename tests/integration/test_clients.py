@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from src.core.identity import Identity, current_identity
 from src.errors import ConfigurationError
 from src.infra.clients import aclose_client, make_chat_client, make_embed_client, release_client
-from src.infra.config import ChatCfg, EmbedCfg, NetworkCfg, Settings
+from src.infra.config import ChatCfg, EmbedCfg, EnvironmentCfg, NetworkCfg, Settings
 from src.infra.factories import effective_chat, effective_embed
 from src.infra.network import NetworkPolicy
 from src.infra.providers.openai_chat import OpenAIChatModel
@@ -190,6 +190,15 @@ class TestUserHeader:
         assert await self.sent(azure, chat_cfg, policy, Identity("local"), **keys) == "S100", "the local user is no user of the company's"
         assert await self.sent(azure, chat_cfg, policy, Identity("local"), user_header="X-User") is None
         assert await self.sent(azure, chat_cfg, policy, Identity("S200"), user="S100") is None, "without a header's name nobody is named"
+
+    async def test_a_section_as_it_stands_in_the_settings_names_the_configured_user_too(self, azure: AzureOpenAIEmulator, chat_cfg: ChatCfg) -> None:
+        chat = chat_cfg.model_copy(update={"user_header": "X-User"})
+        async with ResourceManager(
+            Settings(chat=chat, environment=EnvironmentCfg(jpmc_user_sid="S300"), network=NetworkCfg(ca_bundle=azure.ca_file))
+        ) as resources:
+            with use_resources(resources):
+                await ask(make_chat_client(resources.settings.chat))
+        assert azure.requests[-1].headers["x-user"] == "S300"
 
     async def test_a_name_cannot_break_out_of_its_header(self, azure: AzureOpenAIEmulator, chat_cfg: ChatCfg, policy: NetworkPolicy) -> None:
         name = await self.sent(azure, chat_cfg, policy, Identity("Zoë\r\nAuthorization: x"), user_header="X-User")
