@@ -21,18 +21,25 @@ from .search.opensearch.wire.failures import classify
 
 
 @cache
-def _kind(ours: type[RagError], theirs: type[requests.RequestException]) -> Any:
-    return type(ours.__name__, (ours, theirs), {"__doc__": f"{ours.__name__}, as requests' {theirs.__name__}.", "__module__": __name__})
+def _kind(ours: Any, theirs: Any) -> Any:
+    def reduce(error: requests.RequestException) -> tuple[Any, ...]:  # for copies and pickles: the class has no name that could be imported
+        return _made, (ours, theirs, error.args, dict(vars(error)))
+
+    members = {"__doc__": f"{ours.__name__}, as requests' {theirs.__name__}.", "__module__": __name__, "__reduce__": reduce}
+    return type(ours.__name__, (ours, theirs), members)
+
+
+def _made(ours: Any, theirs: Any, args: tuple[object, ...], state: dict[str, Any]) -> requests.RequestException:
+    kind = _kind(ours, theirs)
+    error: requests.RequestException = kind.__new__(kind)  # not called: each of requests' kinds wants arguments of its own
+    error.args = args
+    vars(error).update(state)
+    return error
 
 
 def both(ours: RagError, theirs: requests.RequestException) -> requests.RequestException:
     """One error that is of both kinds: our words, and requests' own request and response."""
-    kinds: tuple[Any, Any] = (type(ours), type(theirs))  # Any: mypy holds classes of exceptions to be no keys of a cache
-    kind = _kind(*kinds)
-    error: requests.RequestException = kind.__new__(kind)  # not called: each of requests' kinds wants arguments of its own
-    error.args = (ours.message,)
-    vars(error).update({**vars(theirs), **vars(ours)})
-    return error
+    return _made(type(ours), type(theirs), (ours.message,), {**vars(theirs), **vars(ours)})
 
 
 def told(error: requests.RequestException, hop: Hop) -> requests.RequestException:
