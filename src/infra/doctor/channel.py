@@ -12,6 +12,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 MAX_HEAD = 65_536
+STAGGER_S = 0.25
 
 
 class Channel:
@@ -95,18 +96,35 @@ async def resolve(host: str, port: int) -> list[str]:
 
 
 async def connect(addresses: Sequence[str], port: int) -> tuple[Channel, str]:
-    """A connection to the first address that takes one, and that address.
+    """A connection to the first address that takes one, and that address; each next one is tried after a moment, as RFC 8305 says.
 
     Raises:
-        OSError: the last one's refusal.
+        OSError: none does; the refusal of the last.
     """
+
+    async def attempt(place: int, address: str) -> tuple[Channel, str]:
+        await asyncio.sleep(place * STAGGER_S)
+        return Channel(*await asyncio.open_connection(address, port)), address
+
+    attempts = [asyncio.ensure_future(attempt(place, address)) for place, address in enumerate(addresses)]
     refusal: OSError | None = None
-    for address in addresses:
-        try:
-            return Channel(*await asyncio.open_connection(address, port)), address
-        except OSError as error:
-            refusal = error
+    try:
+        for finished in asyncio.as_completed(attempts):
+            try:
+                return await finished
+            except OSError as error:
+                refusal = error
+    finally:
+        for task in attempts:
+            task.cancel()
+            task.add_done_callback(_let_go)
     raise refusal or OSError("no address")
+
+
+def _let_go(attempt: asyncio.Future[tuple[Channel, str]]) -> None:
+    """Look at what became of an attempt that nobody waits for, so that nothing complains."""
+    if not attempt.cancelled():
+        attempt.exception()
 
 
 async def in_thread(work: Callable[[], T]) -> T:

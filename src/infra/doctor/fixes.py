@@ -149,7 +149,9 @@ def _rewritten(settings: Settings, target: Target, change: Callable[[SplitResult
 
 
 def _split(address: str) -> SplitResult:
-    return urlsplit(address if "://" in address else f"https://{address}")
+    """Without what may be secret in an address."""
+    parts = urlsplit(address if "://" in address else f"https://{address}")
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="")
 
 
 def of_error(settings: Settings, error: RagError) -> list[Fix]:
@@ -157,7 +159,7 @@ def of_error(settings: Settings, error: RagError) -> list[Fix]:
     found = _DIMS.search(f"{error.message} {error.hint}") if error.setting == "embed.dims" else None
     if found:
         return [Fix("embed.dims", found[1], note="The length of the vectors that the model gives; an index of another length has to be built anew.")]
-    if error.setting in ("chat.model", "embed.model") and error.code == "configuration":
+    if error.setting in ("chat.model", "embed.model", "chat.deployment", "embed.deployment") and error.code == "configuration":
         return [Fix(error.setting, "your-deployment", ready=False, note="The deployment's name, as the resource's portal shows it.")]
     return []
 

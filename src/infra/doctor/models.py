@@ -90,7 +90,7 @@ async def chat(walk: Walk) -> str:
         await cast("Any", model).aclose()
     for reason in degraded:
         walk.warn(f"Degraded: {reason}.", "azure.allow_api_key_fallback", "Mend the identity.")
-    return f"the {'deployment' if cfg.provider == 'azure' else 'model'} {cfg.model!r} answers"
+    return f"the {'deployment' if cfg.provider == 'azure' else 'model'} {cfg.deployed!r} answers"
 
 
 async def embed(walk: Walk) -> str:
@@ -115,7 +115,7 @@ async def embed(walk: Walk) -> str:
     if isinstance(model, EmbedderWithKeyFallback):
         for reason in model.degraded:
             walk.warn(f"Degraded: {reason}.", "azure.allow_api_key_fallback", "Mend the identity.")
-    return f"the {'deployment' if cfg.provider == 'azure' else 'model'} {cfg.model!r} gives vectors of {vectors.shape[1]} dimensions"
+    return f"the {'deployment' if cfg.provider == 'azure' else 'model'} {cfg.deployed!r} gives vectors of {vectors.shape[1]} dimensions"
 
 
 def _explained(walk: Walk, error: RagError, configured_s: float, limit_s: float) -> RagError:

@@ -30,7 +30,9 @@ async def export(walk: Walk) -> str:
         async with asyncio.timeout(walk.left()):
             answer = await client.post(url, content=b"", headers={"content-type": "application/x-protobuf"})
     except (httpx2.HTTPError, OSError) as error:
-        raise error_of(fault_of(error), walk.target.way(walk.policy)) from None
+        found = error_of(fault_of(error), walk.target.way(walk.policy))
+        found.hint += " 4317 is the port of gRPC; exports go over HTTP here, whose port is 4318." if walk.target.port == GRPC_PORT else ""
+        raise found from None
     finally:
         await client.aclose()
     if answer.status_code >= 300:

@@ -17,12 +17,15 @@ from ..network.faults import Fault, FaultKind, fault_of
 from . import certificates, fixes
 from .channel import MAX_HEAD, Channel, TlsChannel, connect, in_thread, resolve
 from .handshake import chain_of, seen
+from .report import Fix
+from .targets import Target
 from .walk import Step, Walk
 
 if TYPE_CHECKING:
     from ..network import ProxySettings
 
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
+_SCHEME = re.compile(rb"\r\nproxy-authenticate:[ \t]*([A-Za-z]+)", re.IGNORECASE)
 _ALERT_S = 2.0
 """In TLS 1.3 a server that asked for our certificate says what it thinks of it after the handshake, within a round trip."""
 
@@ -88,12 +91,23 @@ async def proxy(walk: Walk) -> str:
     assert walk.channel is not None
     if walk.target.scheme != "https":
         return f"{found.url} forwards plain http"
-    status = await _open(walk, found, walk.target.host, walk.target.port)
+    status, head = await _open(walk, found, walk.target.host, walk.target.port)
     if 200 <= status < 300:
         return f"{found.url} opens the way" + (f" to the user {found.username!r}" if found.username else ", without a credential")
+    raise _refused(walk, walk.target, status, head)
+
+
+def _refused(walk: Walk, target: Target, status: int, head: bytes) -> RagError:
+    """What a proxy that does not open the way says."""
     kinds: dict[int, FaultKind] = {407: "proxy-auth", 403: "proxy-forbidden"}
-    walk.fixes = fixes.of_proxy(walk.settings, walk.target, status)
-    raise _error(walk, Fault(kinds.get(status, "proxy-failed"), at_proxy=True, status=status))
+    walk.fixes = fixes.of_proxy(walk.settings, target, status)
+    error = _error(walk, Fault(kinds.get(status, "proxy-failed"), at_proxy=True, status=status))
+    schemes = [scheme.decode("latin-1") for scheme in _SCHEME.findall(head)]
+    if status == 407 and schemes and not any(scheme.lower() == "basic" for scheme in schemes):
+        error.message = f"{error.message} It takes {', '.join(schemes)} only, and Basic is what is spoken here."
+        error.hint = "Let a relay on this machine (px, cntlm) sign in there, and name the relay in network.proxy; or have this machine let through without."
+        walk.fixes = [Fix("network.proxy", "http://127.0.0.1:3128", ready=False, note="The relay's address.")]
+    return error
 
 
 async def itself(walk: Walk) -> str:
@@ -106,10 +120,9 @@ async def itself(walk: Walk) -> str:
     first = next((one for one in behind if walk.policy.proxy_for(one.host, one.port, one.scheme) == found), None)
     if first is None:
         return "no configured https host goes through it"
-    status = await _open(walk, found, first.host, first.port)
+    status, head = await _open(walk, found, first.host, first.port)
     if status == 407:
-        walk.fixes = fixes.of_proxy(walk.settings, first, status)
-        raise _error(walk, Fault("proxy-auth", at_proxy=True, status=status))
+        raise _refused(walk, first, status, head)
     who = f"takes the user {found.username!r}" if found.username else "asks for no credential"
     return f"it {who}" + ("" if status < 300 else f"; to {first.address} it says {status}")
 
@@ -189,8 +202,8 @@ async def _greet(walk: Walk, found: ProxySettings) -> None:
         raise _told(walk, _at(fault_of(error), found, late=f"no connection within {limit:.3g} s")) from None
 
 
-async def _open(walk: Walk, found: ProxySettings, host: str, port: int) -> int:
-    """The status that the proxy answers to CONNECT with."""
+async def _open(walk: Walk, found: ProxySettings, host: str, port: int) -> tuple[int, bytes]:
+    """The status that the proxy answers to CONNECT with, and the head of its answer."""
     await _greet(walk, found)
     assert walk.channel is not None
     name = f"[{host}]" if ":" in host else host
@@ -212,7 +225,7 @@ async def _open(walk: Walk, found: ProxySettings, host: str, port: int) -> int:
     status = _STATUS.match(head)
     if status is None or b"\r\n\r\n" not in head:
         raise _error(walk, Fault("not-http" if head and status is None else "reset", at_proxy=True))
-    return int(status[1])
+    return int(status[1]), head
 
 
 def _at(fault: Fault, found: ProxySettings | None, *, late: str) -> Fault:
@@ -232,6 +245,8 @@ def _error(walk: Walk, fault: Fault) -> RagError:
     target, waited = walk.target, walk.site.timeout_s
     if fault.kind == "connect-timeout" and target.connect_s > waited:
         error.hint = f"{error.hint} {target.connect_setting} allows {target.connect_s:g} s; `rag doctor --timeout` waits longer than {waited:g} s."
+    if fault.kind in ("name", "refused", "no-route", "connect-timeout") and not hop.proxy and target.kind != "proxy" and walk.policy.proxies:
+        error.hint = f"{error.hint} It is reached directly, round {walk.policy.proxies[0].url}: look at network.no_proxy."
     if not walk.fixes:
         walk.fixes = fixes.of_fault(walk.settings, walk.target, fault)
     return error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 import threading
@@ -14,7 +15,7 @@ import pytest
 import trustme
 
 from src.infra.config import Settings
-from src.infra.doctor import HopReport
+from src.infra.doctor import HopReport, channel
 from tests.emulators.azure_openai import AzureOpenAIEmulator
 from tests.emulators.proxy import Proxy
 from tests.emulators.service import Service, client_certificate
@@ -200,6 +201,39 @@ async def test_a_host_that_the_proxy_refuses_is_offered_for_no_proxy_and_goes_gr
         assert fix_of(hop) == {"network.no_proxy": "10.0.0.0/8, localhost"}
         assert (await checked(settings_of(tmp_path, values | fix_of(hop)), "chat")).status == "ok"
         assert (await checked(settings_of(tmp_path, values), "proxy")).status == "ok"
+
+
+async def test_a_proxy_that_takes_no_basic_credential_says_what_it_takes_and_what_then(azure: AzureOpenAIEmulator, tmp_path: Path) -> None:
+    answer = "HTTP/1.1 407 Who?\r\nProxy-Authenticate: Negotiate\r\nProxy-Authenticate: NTLM\r\ncontent-length: 0\r\n\r\n"
+    with refusing(answer) as port:
+        settings = settings_of(tmp_path, azure_values(azure, network__proxy=f"http://localhost:{port}"))
+        for name in ("proxy", "chat"):
+            hop = await checked(settings, name)
+            assert (hop.step, hop.setting) == ("proxy", "network.proxy_username")
+            assert "Negotiate, NTLM only" in hop.message
+            assert "relay" in hop.hint
+
+
+async def test_a_host_that_goes_round_the_proxy_and_cannot_be_found_points_at_the_exceptions(azure: AzureOpenAIEmulator, proxy: Proxy, tmp_path: Path) -> None:
+    values = azure_values(azure, network__proxy=f"http://localhost:{proxy.port}", network__no_proxy="invalid", chat__api_base="https://no-such-host.invalid")
+    hop = await checked(settings_of(tmp_path, values), "chat")
+    assert hop.step == "name"
+    assert "network.no_proxy" in hop.hint
+
+
+async def test_an_address_whose_first_machine_is_silent_is_reached_by_its_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    with refusing("") as port:
+        given = asyncio.open_connection
+
+        async def silent_at_first(address: str, at: int) -> Any:
+            if address == "::1":
+                await asyncio.Event().wait()
+            return await given(address, at)
+
+        monkeypatch.setattr(asyncio, "open_connection", silent_at_first)
+        found, address = await channel.connect(["::1", "127.0.0.1"], port)
+        found.close()
+    assert address == "127.0.0.1"
 
 
 @pytest.mark.parametrize("answer", ["", "SSH-2.0-OpenSSH\r\n\r\n"])

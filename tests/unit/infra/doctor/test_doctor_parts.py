@@ -102,6 +102,14 @@ def test_a_model_s_name_that_is_none_is_never_offered(embedder: object) -> None:
     assert fixes.of_index(settings(), "azure:good", "${SECRET}") == []
 
 
+def test_an_address_is_never_offered_with_what_may_be_secret_in_it() -> None:
+    cfg = settings(chat__api_base="https://old.bank.test/openai?sig=s3cret")
+    for kind in ("tls-name", "tls-none"):
+        (fix,) = fixes.of_tls(cfg, chat("https://old.bank.test"), Fault(kind), (LEAF,))  # type: ignore[arg-type] # both are kinds
+        assert fix.value.endswith(".bank.test/openai")
+        assert "s3cret" not in fix.value
+
+
 def test_a_proxy_s_own_certificate_never_rewrites_the_address_behind_it() -> None:
     assert fixes.of_tls(settings(), chat(), Fault("tls-name", at_proxy=True), (LEAF,)) == []
 
