@@ -155,3 +155,12 @@ async def test_an_absurd_wait_ends_within_the_time_of_the_batch(azure: AzureOpen
             await make(max_retries=1, timeout_s=5).embed(["a"])
     assert isinstance(caught.value, OverloadedError)
     assert "429" in caught.value.message
+
+
+async def test_azures_own_header_of_milliseconds_is_heeded_too(azure: AzureOpenAIEmulator, make: MakeEmbedder) -> None:
+    """The batch has 20 s, the wait would take 90: the answer is told at once, so the service is asked once."""
+    azure.always = lambda _: Reply(429, {"error": {"code": "429"}}, {"retry-after-ms": "90000", "retry-after": "1"})
+    async with asyncio.timeout(15):
+        with pytest.raises(OverloadedError):
+            await make(max_retries=1).embed(["a"])
+    assert len(azure.requests) == 1

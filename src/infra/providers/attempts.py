@@ -89,6 +89,12 @@ class NotingTransport(PolicyTransport):
 def _note(attempts: Attempts, response: httpx2.Response) -> None:
     attempts.waiting, attempts.status = "", response.status_code
     attempts.retry_after = response.headers.get("retry-after", "")
-    wait_s = retry_after(attempts.retry_after, time.time())
+    wait_s = _milliseconds(response) or retry_after(attempts.retry_after, time.time())
     if wait_s is not None and wait_s >= attempts.ends - asyncio.get_running_loop().time():
         response.headers["x-should-retry"] = "false"  # the client's own word for it: the answer is told now, not when the time is over
+
+
+def _milliseconds(response: httpx2.Response) -> float | None:
+    """Seconds that Azure's own header asks for, which the client prefers."""
+    text = response.headers.get("retry-after-ms", "")
+    return float(text[:12]) / 1000 if text.isascii() and text.isdigit() else None
