@@ -112,7 +112,8 @@ async def aws(walk: Walk) -> str:
     from ..aws_chain import load_keys
 
     cfg = walk.settings.search
-    keys = await in_thread(lambda: load_keys(cfg.model_copy(update={"timeout_s": walk.site.timeout_s}), walk.policy, time.time))
+    asked = cfg.model_copy(update={"timeout_s": walk.left(cfg.timeout_s)})
+    keys = await in_thread(lambda: load_keys(asked, walk.policy, time.time))
     parts = [f"credentials for {keys.region}"]
     if keys.expires is not None:
         left = keys.expires - time.time()

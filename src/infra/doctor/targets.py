@@ -109,8 +109,10 @@ def _identity(settings: Settings) -> Iterator[Target]:
     cfg = settings.azure
     try:
         kinds = kind_names(cfg)
-        local = bool(kinds) and all(KINDS[name].local for name in kinds)
-        authority = "" if local or not kinds else address_of(authority_of(cfg))
+        asked = [name for name in kinds if len(kinds) == 1 or not KINDS[name].unmet(cfg)]
+        # Of a chain only its first kind is certain to be asked, and those that the platform gives may not need the authority.
+        there = asked[:1] and not KINDS[asked[0]].local and (len(kinds) == 1 or asked[0] in ("certificate", "secret"))
+        authority = address_of(authority_of(cfg)) if there else ""
     except ConfigurationError:
         kinds, authority = ("certificate",), ""  # the token's step tells it
     if kinds:

@@ -48,6 +48,14 @@ def test_a_managed_identity_has_no_address_to_connect_to() -> None:
     assert hops(**AZURE, azure__credential="managed")["identity"] == ""
 
 
+def test_of_a_chain_the_authority_is_on_the_way_only_where_its_first_kind_goes_there() -> None:
+    chain = {**AZURE, "azure.credential": "chain"}
+    assert hops(**chain)["identity"] == ""
+    secret = {"azure.tenant_id": "t", "azure.client_id": "c", "azure.client_secret": "s"}
+    assert hops(**chain, **secret)["identity"] == "https://login.microsoftonline.com"
+    assert hops(**chain, **secret, azure__chain="managed, secret")["identity"] == ""
+
+
 def test_each_host_of_opensearch_and_aws_s_credentials_are_hops() -> None:
     found = hops(search__host="https://a.bank.test:9200, https://b.bank.test", search__use_aws_auth=True)
     assert found == {
