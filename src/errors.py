@@ -65,7 +65,7 @@ class RagError(Exception):
     """Stable word for machines: the last part of a problem document's ``type``, and ``error.code`` in ``--json``."""
 
     source: str = ""
-    """Where the setting's value stands, such as ``file config.ini:12``; filled in by who knows the configuration."""
+    """Where the setting's value stands, such as ``file config.ini:12``, or ``default``; filled in by who knows the configuration."""
 
     def __init__(self, message: str, *, hint: str = "", setting: str = "", hop: str = "", proxy: str = "") -> None:
         super().__init__(message)
@@ -77,7 +77,8 @@ class RagError(Exception):
 
     def __str__(self) -> str:
         """What failed (which hop, through which proxy, which setting and where it stands), and what to do."""
-        setting = f"setting {self.setting}" + (f" from {self.source}" if self.source else "")
+        source = " at its default" if self.source == "default" else f" from {self.source}" if self.source else ""
+        setting = f"setting {self.setting}{source}"
         where = ", ".join(part for part in (self.hop and f"hop {self.hop}", self.proxy and f"proxy {self.proxy}", self.setting and setting) if part)
         text = f"{self.message} ({where})" if where else self.message
         return f"{text} {self.hint}" if self.hint else text

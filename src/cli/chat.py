@@ -93,7 +93,7 @@ async def _turn(ctx: CommandContext, resources: ResourceManager, question: str, 
     except ConfigurationError:
         raise
     except RagError as error:
-        report_error(error, ctx.json)
+        report_error(ctx.placed(error), ctx.json)
     return answered.thread_id if answered is not None else None
 
 

@@ -88,6 +88,15 @@ class CommandContext:
         setup_logging(settings.telemetry.log_level, formats.get(settings.telemetry.log_format, "auto"))
         return settings
 
+    def placed(self, error: RagError) -> RagError:
+        """The error, knowing where its setting stands, if the configuration could be loaded."""
+        settings: Settings | None = vars(self).get("settings")
+        if settings is not None and error.setting and not error.source:
+            from ..infra.doctor.sources import source_text
+
+            error.source = source_text(settings, error.setting)
+        return error
+
     @asynccontextmanager
     async def resources(self) -> AsyncIterator[ResourceManager]:
         """A resource manager over the settings, closed at the end."""
@@ -114,8 +123,8 @@ class CommandContext:
 def report_error(error: RagError, as_json: bool) -> None:
     """Print an error to standard error, as JSON if asked."""
     if as_json:
-        body = {"code": error.code, "message": error.message, "hint": error.hint, "setting": error.setting, "hop": error.hop}
-        report_json({**body, "problems": to_json(getattr(error, "problems", ()))})
+        body = {"code": error.code, "message": error.message, "hint": error.hint, "setting": error.setting, "source": error.source}
+        report_json({**body, "hop": error.hop, "proxy": error.proxy, "problems": to_json(getattr(error, "problems", ()))})
     else:
         click.secho(f"error: {plain(str(error))}", fg="red", err=True)
 
@@ -204,7 +213,7 @@ def common_options(command: Callable[..., T]) -> Callable[..., T]:
             _require_utf8_arguments(kwargs)
             return command(context, *args, **kwargs)
         except RagError as error:
-            fail(error, as_json)
+            fail(context.placed(error), as_json)
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise  # click leaves quietly

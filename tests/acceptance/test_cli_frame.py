@@ -136,3 +136,12 @@ def test_usage_errors_are_json_where_json_is_asked_for(tmp_path: Path, arguments
     assert error["code"] == "usage"
     assert named in error["message"]
     assert not rag(*arguments, cwd=tmp_path).stderr.startswith("{")
+
+
+def test_an_error_says_where_the_setting_responsible_stands(tmp_path: Path) -> None:
+    (tmp_path / "config.ini").write_text("[storage]\npath = data\n[search]\nhost = https://localhost:9\n")
+    done = rag("search", "hello", cwd=tmp_path)
+    assert done.returncode == 1
+    assert f"(hop https://localhost:9, setting search.host from file {tmp_path}/config.ini:4)" in done.stderr
+    told = json.loads(rag("search", "hello", "--json", cwd=tmp_path).stderr)["error"]
+    assert (told["setting"], told["source"], told["hop"]) == ("search.host", f"file {tmp_path}/config.ini:4", "https://localhost:9")
