@@ -229,6 +229,20 @@ def test_a_server_that_hangs_is_given_up(postgres_node: Callable[..., PostgresSe
     checkpointer.close()
 
 
+def test_libpqs_own_variables_and_files_change_nothing(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".pgpass").write_text(f"*:*:*:*:{PASSWORD}\n")
+    (tmp_path / ".pgpass").chmod(0o600)
+    dsn, without = postgres.dsn(postgres.database()), postgres.dsn(password="")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    options = {"PGOPTIONS": "-c default_transaction_read_only=on", "PGSSLMODE": "require", "PGTARGETSESSIONATTRS": "standby", "PGCLIENTENCODING": "LATIN1"}
+    for name, value in {**options, "PGPORT": "1", "PGPASSWORD": PASSWORD}.items():
+        monkeypatch.setenv(name, value)
+    checkpointer, _ = get_checkpointer_and_store(settings_for(dsn))
+    graph_on(checkpointer).invoke({"note": "\u4f11\u5047"}, config())
+    checkpointer.close()  # type: ignore[attr-defined] - PostgreSQL's
+    assert isinstance(failure_of(without), ServiceCredentialsError)
+
+
 @pytest.mark.parametrize(
     ("dsn", "words"),
     [

@@ -25,8 +25,13 @@ _DEFAULTS: dict[str, str] = {
     "application_name": APPLICATION,
     "sslmode": "verify-full",
     "gssencmode": "disable",
-    # What libpq would else take from the home folder: a deployment's configuration is all there is.
+    # What libpq would else take from the home folder or from PG… variables: a deployment's configuration is all there is.
     "passfile": "/dev/null",
+    "password": "",
+    "port": "5432",
+    "options": "",
+    "client_encoding": "utf8",
+    "target_session_attrs": "any",
     # A server that vanished without a word is noticed within a minute.
     "keepalives_idle": "30",
     "keepalives_interval": "10",
