@@ -6,24 +6,31 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from mypy.plugin import AttributeContext, Plugin
+from mypy.plugin import AttributeContext, MethodContext, Plugin
 from mypy.types import Type
 
 MODELS = ("src.infra.config", "src.retrieval.config")
 
 
+def note(context: AttributeContext | MethodContext, fullname: str) -> None:
+    with Path(os.environ["READERS_RECORD"]).open("a", encoding="utf-8") as file:
+        file.write(f"{context.api.path} {'.'.join(fullname.split('.')[-2:])}\n")  # type: ignore[attr-defined] # the checker has it
+
+
 class Recorder(Plugin):
     def get_attribute_hook(self, fullname: str) -> Callable[[AttributeContext], Type] | None:
-        return self._record(fullname) if fullname.startswith(MODELS) else None
-
-    @staticmethod
-    def _record(fullname: str) -> Callable[[AttributeContext], Type]:
         def record(context: AttributeContext) -> Type:
-            with Path(os.environ["READERS_RECORD"]).open("a", encoding="utf-8") as file:
-                file.write(f"{context.api.path} {'.'.join(fullname.split('.')[-2:])}\n")  # type: ignore[attr-defined] # the checker has it
+            note(context, fullname)
             return context.default_attr_type
 
-        return record
+        return record if fullname.startswith(MODELS) else None
+
+    def get_method_hook(self, fullname: str) -> Callable[[MethodContext], Type] | None:
+        def record(context: MethodContext) -> Type:
+            note(context, fullname)
+            return context.default_return_type
+
+        return record if fullname.startswith(MODELS) else None
 
 
 def plugin(version: str) -> type[Plugin]:
