@@ -91,7 +91,8 @@ def hint_lines(report: Report) -> str:
             line = f"{'' if fix.ready else '# '}{key} = {_one_line(fix.value)}"
             sections.setdefault(section, {}).setdefault(key, [f"# {hop.hop}, {step.step}: {_one_line(fix.note or finding.message)}", line])
     blocks = ["\n".join([f"[{section}]", *(line for lines in keys.values() for line in lines)]) for section, keys in sections.items()]
-    return "\n\n".join([*_without_lines(report), *blocks]) or "# Nothing failed that a line of configuration would mend."
+    comments = "\n".join(_without_lines(report))
+    return "\n\n".join([*([comments] if comments else []), *blocks]) or "# Nothing failed that a line of configuration would mend."
 
 
 def _without_lines(report: Report) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
-from ...errors import RagError
+from ...errors import RagError, ServiceUnavailableError
 from ..network.faults import Fault, FaultKind
 from .certificates import missing_authority
 from .handshake import Seen
@@ -62,10 +62,11 @@ EXAMPLES = {
 """What a value may look like, for those that only a person knows; secrets stand in variables."""
 
 
-def example(setting: str, hint: str) -> tuple[Fix, ...]:
-    """A line to complete, where nothing tells the value; none for settings without an example, such as limits."""
-    keys = settings_of(setting)
-    return tuple(Fix(key, EXAMPLES[key], ready=False, note=hint) for key in keys[:1] if key in EXAMPLES)
+def example(error: RagError, hint: str) -> tuple[Fix, ...]:
+    """A line to complete, where nothing tells the value; none for limits, and none for what is no matter of a value: a service that is down."""
+    if isinstance(error, ServiceUnavailableError) and not error.setting.startswith("network."):
+        return ()
+    return tuple(Fix(key, EXAMPLES[key], ready=False, note=hint) for key in settings_of(error.setting)[:1] if key in EXAMPLES)
 
 
 def direct(settings: Settings, host: str, note: str) -> Fix:
@@ -76,10 +77,14 @@ def direct(settings: Settings, host: str, note: str) -> Fix:
 def of_proxy(settings: Settings, target: Target, status: int) -> list[Fix]:
     """What the proxy's refusal asks for."""
     if status == 407:
-        note = "Best in a secret file named network__proxy_password, or as a variable; never as text in this file."
-        user = Fix("network.proxy_username", settings.network.proxy_username or "your-user", ready=False, note="The user that the proxy knows.")
-        return [user, Fix("network.proxy_password", "${PROXY_PASSWORD}", ready=False, note=note)]
+        return _credential(settings)
     return [direct(settings, target.host, "If this host can be reached without the proxy; else have it allowed there.")]
+
+
+def _credential(settings: Settings) -> list[Fix]:
+    note = "Best in a secret file named network__proxy_password, or as a variable; never as text in this file."
+    user = Fix("network.proxy_username", settings.network.proxy_username or "your-user", ready=False, note="The user that the proxy knows.")
+    return [user, Fix("network.proxy_password", "${PROXY_PASSWORD}", ready=False, note=note)]
 
 
 def of_fault(settings: Settings, target: Target, fault: Fault) -> list[Fix]:
@@ -159,6 +164,8 @@ def of_error(settings: Settings, error: RagError) -> list[Fix]:
     found = _DIMS.search(f"{error.message} {error.hint}") if error.setting == "embed.dims" else None
     if found:
         return [Fix("embed.dims", found[1], note="The length of the vectors that the model gives; an index of another length has to be built anew.")]
+    if error.setting == "network.proxy_username":  # met by a request: plain http goes through a proxy without CONNECT
+        return _credential(settings)
     if error.setting in ("chat.model", "embed.model", "chat.deployment", "embed.deployment") and error.code == "configuration":
         return [Fix(error.setting, "your-deployment", ready=False, note="The deployment's name, as the resource's portal shows it.")]
     return []

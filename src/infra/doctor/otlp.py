@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from ...errors import ConfigurationError, RagError, ServiceCredentialsError, ServiceUnavailableError
-from ..hops import error_of
+from ...errors import ConfigurationError, RagError, ServiceCredentialsError
+from ..hops import Hop, answer_error, error_of
 from ..network.faults import fault_of
+from . import fixes
 from .walk import Step, Walk
 
 PATH = "/v1/traces"
@@ -36,16 +37,20 @@ async def export(walk: Walk) -> str:
     finally:
         await client.aclose()
     if answer.status_code >= 300:
-        raise refusal(answer.status_code, walk.target.address, walk.target.port)
+        found = refusal(answer.status_code, walk.target.way(walk.policy), walk.target.port)
+        walk.fixes = fixes.of_error(walk.settings, found)
+        raise found
     return f"it takes exports at {PATH}"
 
 
-def refusal(status: int, address: str, port: int) -> RagError:
+def refusal(status: int, way: Hop, port: int) -> RagError:
     """What a collector's answer that is no success means."""
-    where = {"hop": address, "setting": "telemetry.endpoint"}
+    known = answer_error(status, way)
+    if known is not None:
+        known.setting = known.setting or way.setting
+        return known
+    where = {"hop": way.address, "proxy": way.proxy, "setting": way.setting}
     if status in (401, 403):
         return ServiceCredentialsError(f"The OTLP collector refuses us (HTTP {status}).", hint="Ask for this machine to be allowed.", **where)
-    if status in (404, 405, 415) or status < 400:
-        hint = "Name the OTLP/HTTP receiver, as https://host:4318; 4317 is gRPC." if port == GRPC_PORT else "Name the OTLP/HTTP receiver, as https://host:4318."
-        return ConfigurationError(f"What answers takes no OTLP over HTTP (HTTP {status}).", hint=hint, **where)
-    return ServiceUnavailableError(f"The OTLP collector failed (HTTP {status}).", hint="Try again later; look at the collector.", **where)
+    hint = "Name the OTLP/HTTP receiver, as https://host:4318" + ("; 4317 is gRPC." if port == GRPC_PORT else ".")
+    return ConfigurationError(f"What answers takes no OTLP over HTTP (HTTP {status}).", hint=hint, **where)

@@ -84,7 +84,7 @@ class Walk:
         """The finding of a step that ended in an error."""
         source = source_text(self.settings, error.setting)
         hint = error.hint or (f"Check {error.setting}." if error.setting else "Look at the log, with [telemetry] log_level = DEBUG.")
-        fixes = tuple(self._effective(fix) for fix in self.fixes or example(error.setting, hint))
+        fixes = tuple(self._effective(fix) for fix in self.fixes or example(error, hint))
         return Finding(error.message, error.setting, source, hint, error.code, error.hop, fixes)
 
     def _effective(self, fix: Fix) -> Fix:

@@ -15,7 +15,7 @@ import pytest
 import trustme
 
 from src.infra.config import Settings
-from src.infra.doctor import HopReport, channel
+from src.infra.doctor import HopReport, channel, diagnose
 from tests.emulators.azure_openai import AzureOpenAIEmulator
 from tests.emulators.proxy import Proxy
 from tests.emulators.service import Service, client_certificate
@@ -201,6 +201,16 @@ async def test_a_host_that_the_proxy_refuses_is_offered_for_no_proxy_and_goes_gr
         assert fix_of(hop) == {"network.no_proxy": "10.0.0.0/8, localhost"}
         assert (await checked(settings_of(tmp_path, values | fix_of(hop)), "chat")).status == "ok"
         assert (await checked(settings_of(tmp_path, values), "proxy")).status == "ok"
+
+
+async def test_plain_http_meets_the_proxy_in_its_requests_and_fails_at_the_proxy_s_step_all_the_same(tmp_path: Path) -> None:
+    with Proxy("clerk", "passw0rd", {}).running() as found:
+        values = {**CHAT, "chat.api_base": "http://model.bank.test/v1", "network.proxy": f"http://localhost:{found.port}"}
+        values |= {"search.host": "http://search.bank.test:9200", "telemetry.enabled": True, "telemetry.endpoint": "http://otel.bank.test:4318"}
+        report = await diagnose(settings_of(tmp_path, values), hops=["chat", "search", "otlp"])
+    for hop in report.hops:
+        assert (hop.step, hop.setting) == ("proxy", "network.proxy_username")
+        assert list(fix_of(hop)) == ["network.proxy_username", "network.proxy_password"]
 
 
 async def test_a_proxy_that_takes_no_basic_credential_says_what_it_takes_and_what_then(azure: AzureOpenAIEmulator, tmp_path: Path) -> None:

@@ -21,9 +21,11 @@ from src.infra.doctor.runner import steps_of
 from src.infra.doctor.sources import outranking, settings_of, source_text
 from src.infra.doctor.targets import Target, targets_of
 from src.infra.doctor.walk import Site, Step, Walk, walk
+from src.infra.hops import Hop
 from src.infra.network.faults import Fault
 from src.infra.resource_manager import ResourceManager
 from src.infra.settings import load_settings
+from src.infra.settings_schema import find
 
 NOW = time.time()
 LEAF = Seen("CN=chat", "CN=Issuing CA, O=Bank", ("chat.bank.test", "*.bank.test"), NOW + 86_400 * 90)
@@ -127,6 +129,18 @@ def test_dims_are_taken_from_the_error_s_own_words() -> None:
     assert fixes.of_error(settings(), ConfigurationError("else", setting="embed.dims")) == []
 
 
+def test_a_key_without_a_value_gets_an_example_and_a_service_that_is_down_gets_none() -> None:
+    (line,) = fixes.example(ConfigurationError("none", setting="azure_openai.api_key or azure.certificate_path"), "Set it.")
+    assert line == Fix("azure_openai.api_key", "${AZURE_OPENAI_API_KEY}", ready=False, note="Set it.")
+    assert fixes.example(UnreachableError("refused", setting="chat.api_base"), "Check it.") == ()
+    assert fixes.example(TlsError("none", setting="network.ca_bundle"), "Add it.")
+    assert fixes.example(ConfigurationError("late", setting="chat.timeout_s"), "Raise it.") == ()
+
+
+def test_every_example_is_of_a_key_that_there_is() -> None:
+    assert [key for key in fixes.EXAMPLES if find(key) is None] == []
+
+
 # -- tokens
 
 
@@ -188,11 +202,19 @@ def test_only_what_outranks_a_file_is_said_to(tmp_path: Path) -> None:
 # -- OTLP
 
 
-@pytest.mark.parametrize(
-    ("status", "code"), [(401, "service-credentials"), (403, "service-credentials"), (404, "configuration"), (302, "configuration"), (500, "unavailable")]
-)
+REFUSALS = [
+    (401, "service-credentials"),
+    (403, "service-credentials"),
+    (404, "configuration"),
+    (302, "foreign-service"),
+    (429, "overloaded"),
+    (500, "unavailable"),
+]
+
+
+@pytest.mark.parametrize(("status", "code"), REFUSALS)
 def test_a_collector_s_refusal_names_the_endpoint(status: int, code: str) -> None:
-    error = refusal(status, "https://otel.bank.test:4317", 4317)
+    error = refusal(status, Hop("The OTLP collector", "https://otel.bank.test:4317", "telemetry.endpoint"), 4317)
     assert (error.code, error.setting) == (code, "telemetry.endpoint")
     assert error.hint
 
