@@ -89,8 +89,8 @@ def load_keys(cfg: SearchCfg, network: NetworkPolicy, clock: Callable[[], float]
         # Private, and the only place that tells; keys that live for ever have none.
         expires = getattr(found, "_expiry_time", None)
         return AwsKeys(keys.access_key, keys.secret_key, keys.token, region, clock(), expires.timestamp() if expires else None)
-    except RagError:
-        raise
+    except RagError as error:
+        raise error.with_traceback(None) from None  # botocore's frames lie between, and hold requests with their tokens
     except Exception as error:  # noqa: BLE001 - the chain runs other people's files, processes and servers; all of it is told in our terms
         raise _explained(error, cfg, calls.last) from None  # not chained: botocore's own text may repeat what a credential process wrote
     finally:
@@ -217,7 +217,7 @@ class Sender:
                 request.method, request.url, headers=dict(request.headers.items()), data=request.body, allow_redirects=False, stream=True
             )
             found = AWSResponse(answer.url, answer.status_code, answer.headers, answer.raw)
-            _ = found.content  # read here, where what goes wrong is translated
+            len(found.content)  # read here, where what goes wrong is translated
             if found.status_code == 407 or 300 <= found.status_code < 400:  # of what lies between: botocore would look for AWS's words in it
                 raise answer_error(found.status_code, self.last) or foreign(self.last, f"HTTP {found.status_code}")
         except (requests.exceptions.SSLError, requests.exceptions.ProxyError) as error:

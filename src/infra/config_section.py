@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self, SupportsIndex
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, FieldSerializationInfo, PrivateAttr, SecretStr, SerializerFunctionWrapHandler, field_serializer, field_validator
+
+from .secrets.live import LiveSecret
 
 _CREDENTIALS = re.compile(r"://[^/?#]*@")
 _SHOWN = re.compile(r"(?<=://).*@", re.DOTALL)
@@ -44,6 +46,13 @@ class Section(BaseModel):
         if any(isinstance(value, SecretStr) for _, value in self):
             raise TypeError(f"{type(self).__name__} is not pickled, for it holds secrets; load the settings where they are used.")
         return super().__reduce_ex__(protocol)
+
+    @field_serializer("*", mode="wrap")
+    def _unasked(self, value: object, handler: SerializerFunctionWrapHandler, info: FieldSerializationInfo) -> object:
+        """A secret that would have to be asked of a vault is shown as any other: SecretStr's own serializer looks at the value first."""
+        if isinstance(value, LiveSecret):
+            return str(value) if info.mode_is_json() else value
+        return handler(value)
 
     @field_validator("*")
     @classmethod

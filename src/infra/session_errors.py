@@ -17,6 +17,7 @@ import requests
 from ..errors import RagError
 from .hops import Hop, error_of, foreign
 from .network.faults import Fault, fault_of
+from .search.opensearch.wire.credentials import scrubbed
 from .search.opensearch.wire.failures import classify
 
 
@@ -90,10 +91,15 @@ class SearchResponse(requests.Response):
         """Raise what the answer means, where it is no success: the errors of the client for OpenSearch, which are `requests.HTTPError` too."""
         if self.status_code < 300:  # redirects are not followed: what answers so is not the cluster
             return
-        try:
-            body: object = json.loads(self.content)
-        except ValueError:
-            body = self.text
-        error = classify(self.status_code, body, self.hop.address, _index(self.url), credential=self.credential).error
+        error = self._meaning()
         error.proxy = error.proxy or self.hop.proxy
         raise both(error, requests.HTTPError(response=self, request=self.request))
+
+    def _meaning(self) -> RagError:
+        """In a frame of its own, so that the body is no local variable of one that an error shows."""
+        said = scrubbed(self.content, self.request.headers)
+        try:
+            body: object = json.loads(said)
+        except ValueError:
+            body = said.decode(self.encoding or "utf-8", "replace")
+        return classify(self.status_code, body, self.hop.address, _index(self.url), credential=self.credential).error

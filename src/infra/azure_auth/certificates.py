@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ConfigurationError, MissingExtraError
+from ...util.frames import without_frames
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -75,6 +76,10 @@ def read_certificate(path: Path | None, password: SecretStr | None = None) -> Cl
     """As `load_certificate`, whatever its dates are: for those who want to tell them."""
     if path is None:
         raise ConfigurationError("No client certificate is configured.", setting=PATH, hint="Name a PEM or PFX file with certificate and key.")
+    return without_frames(lambda: _read(path, password))
+
+
+def _read(path: Path, password: SecretStr | None) -> ClientCertificate:
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -27,6 +27,16 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+_TELLTALES = (
+    "azure.identity._internal.get_token_mixin",
+    "azure.identity._internal.decorators",
+    "msal.application",
+    "msal.authority",
+    "msal.managed_identity",
+    "msal.oauth2cli.oauth2",
+    "msal.oauth2cli.oidc",
+)
+"""Loggers that repeat bodies of answers."""
 ATTEMPTS = 3
 BACKOFF_BASE_S, BACKOFF_CAP_S = 0.5, 4.0
 
@@ -106,7 +116,7 @@ class Identity:
             info = kind.open(self._cfg, transport, deadline - time.monotonic()).get_token_info(self._cfg.scope)
             return Token.issued(info.token, now, float(info.expires_on), refresh_on=info.refresh_on, kind=kind.name)
         except RagError as error:
-            failure = Failure(error)
+            failure = Failure(error.with_traceback(None))  # frames of azure-identity and MSAL lie between, and hold what proves who we are
         except Exception as error:  # noqa: BLE001 - azure-identity wraps everything in everything; what happened stands in the session
             log.debug("azure-identity gave no token", kind=kind.name, error=type(error).__name__)
         return failure or failure_of(session.last, kind) if session else failure or Failure(kind.missing())
@@ -127,11 +137,20 @@ class Identity:
 
 
 def quiet() -> None:
-    """These libraries log what servers wrote, MSAL whole bodies at ERROR, and our errors tell it better; a level that was set for them stays."""
+    """These libraries log what servers wrote, MSAL whole bodies at ERROR, and our errors tell it better. A level that was set for them
+    stays, but what tells of failed tokens says nothing at any level: a gateway may repeat the request, client secret included."""
     for name in ("azure", "msal"):
         logger = logging.getLogger(name)
         if logger.level == logging.NOTSET:
             logger.setLevel(logging.CRITICAL)
+    for name in _TELLTALES:
+        logger = logging.getLogger(name)
+        if _nothing not in logger.filters:
+            logger.addFilter(_nothing)
+
+
+def _nothing(record: logging.LogRecord) -> bool:
+    return False
 
 
 class AzureTokens(TokenProvider):

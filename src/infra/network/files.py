@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import ConfigurationError, MissingExtraError
+from ...util.frames import without_frames
 from .tls import CERTIFICATE, KEY, PASSWORD, SYSTEM_BUNDLES, pfx_as_pem, read_file
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def tls_files(cfg: NetworkCfg) -> Iterator[TlsFiles]:
     with ExitStack() as stack:
         client, password = None, ""
         if cfg.client_certificate is not None:
-            pem, password = _client(cfg)
+            pem, password = without_frames(lambda: _client(cfg))
             client = _temporary(stack, pem)
         yield TlsFiles(_authorities(stack, cfg), client, password)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import ConfigurationError, MissingExtraError
+from ...util.frames import without_frames
 
 if TYPE_CHECKING:
     from ..config import NetworkCfg
@@ -36,7 +37,8 @@ def make_context(cfg: NetworkCfg) -> ssl.SSLContext:
     context.minimum_version = VERSIONS[cfg.tls_min_version]
     _trust(context, cfg)
     if cfg.client_certificate is not None:
-        _show(context, cfg.client_certificate, cfg.client_key, cfg.client_key_password.get_secret_value() if cfg.client_key_password else "")
+        certificate, password = cfg.client_certificate, cfg.client_key_password
+        without_frames(lambda: _show(context, certificate, cfg.client_key, password.get_secret_value() if password else ""))
     elif cfg.client_key is not None:
         raise ConfigurationError("A key of a client certificate is configured, but no certificate.", setting=CERTIFICATE, hint="Name its PEM file.")
     return context

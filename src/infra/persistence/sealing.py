@@ -64,8 +64,17 @@ def parse_keys(text: str) -> dict[str, bytes]:
     Raises:
         ConfigurationError: it reads otherwise; the message names no key's value.
     """
+    keys, wrong = _read_keys(text)
+    if wrong:
+        del text, keys  # some show the local variables of the frames of an error
+        hint = "Write NAME:BASE64 of 32 random bytes (openssl rand -base64 32), comma separated; the first one seals, all open."
+        raise ConfigurationError(f"The {wrong}. encryption key is no NAME:BASE64 of 16, 24 or 32 bytes, or repeats a name.", setting=SETTING, hint=hint)
+    return keys
+
+
+def _read_keys(text: str) -> tuple[dict[str, bytes], int]:
+    """Keys by name, and the place of the first that is none, from 1; 0 where all are good."""
     keys: dict[str, bytes] = {}
-    hint = "Write NAME:BASE64 of 32 random bytes (openssl rand -base64 32), comma separated; the first one seals, all open."
     for place, entry in enumerate(text.split(","), start=1):
         name, _, value = entry.strip().partition(":")
         try:
@@ -73,11 +82,9 @@ def parse_keys(text: str) -> dict[str, bytes]:
         except (binascii.Error, ValueError):
             key = b""
         if len(key) not in _LENGTHS or not name.isidentifier() or name in keys:
-            raise ConfigurationError(
-                f"The {place}. encryption key is no NAME:BASE64 of 16, 24 or 32 bytes, or repeats a name.", setting=SETTING, hint=hint
-            ) from None
+            return keys, place
         keys[name] = key
-    return keys
+    return keys, 0
 
 
 class SealedSerializer:

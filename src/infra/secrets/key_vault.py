@@ -94,10 +94,10 @@ class KeyVault:
             found = client.get_secret(reference.name, reference.part or None).value
             return (found, None) if found else (self._lacking(reference, "is empty"), None)
         except RagError as error:  # of the identity, or of the policy's files
-            return error, None
+            return error.with_traceback(None), None  # azure-core's frames lie between, and hold requests with their tokens
         except (AzureError, ValueError) as error:
             ours = next((cause for cause in causes(error) if isinstance(cause, RagError)), None)
-            return (ours, None) if ours is not None else self._failed(session.last, reference)
+            return (ours.with_traceback(None), None) if ours is not None else self._failed(session.last, reference)
         finally:
             session.close()
 

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ...errors import ConfigurationError, MissingExtraError, RagError, ServiceCredentialsError, ServicePermissionError, ServiceUnavailableError
+from ...errors import ConfigurationError, MissingExtraError, RagError, ServiceCredentialsError, ServicePermissionError
 from ..aws_credentials import AwsCredentials, AwsKeys
 from ..config import SearchCfg
-from ..hops import Hop, error_of
+from ..hops import Hop, answer_error, error_of, foreign
 from ..network.faults import fault_of
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .references import Reference
 
 _REFUSED = ("ExpiredTokenException", "UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException", "IncompleteSignatureException")
-_BUSY = ("ThrottlingException", "Throttling", "RequestLimitExceeded", "TooManyRequestsException", "InternalServiceError", "InternalFailure")
+_BUSY = ("ThrottlingException", "Throttling", "RequestLimitExceeded", "TooManyRequestsException")
 SETTING = "secrets.aws_endpoint"
 ATTEMPTS = 2
 """That share `[secrets] timeout_s`."""
@@ -57,28 +57,31 @@ class SecretsManager:
     def _ask(self, keys: AwsKeys, reference: Reference) -> str | RagError:
         """The secret's text, or why there is none: returned, so that no error of botocore's, which holds the request, is its context."""
         from botocore import exceptions as aws
+        from botocore.parsers import ResponseParserError
 
         from ..aws_chain import Sender, hush
 
         hush()
 
-        sender = Sender(self._policy, *self._limits, hop=self._hop)
-        address = ""
+        sender = Sender(self._policy, *self._limits, total_s=self._cfg.timeout_s, hop=self._hop)
         try:
             client = self._client(keys, sender)
-            address = client.meta.endpoint_url
             found = client.get_secret_value(SecretId=reference.name)
         except RagError as error:
-            return error
+            return error.with_traceback(None)  # botocore's frames lie between, and hold requests with their tokens
         except aws.ClientError as error:
-            return self._refused(error, self._hop(address), reference)
+            return self._refused(error, sender.last, reference)
         except (aws.HTTPClientError, aws.ConnectionError) as error:
-            return error_of(fault_of(error), self._hop(address))
+            return error_of(fault_of(error), sender.last)
+        except ResponseParserError:
+            return foreign(sender.last, "not in AWS's form")
         except (aws.BotoCoreError, ValueError) as error:
             text = f"AWS Secrets Manager cannot be asked ({type(error).__name__})."
             return ConfigurationError(text, setting="secrets.aws_region", hint="Check region and endpoint.")
         finally:
             sender.close()
+        if not {"SecretString", "SecretBinary"} & set(found):  # botocore takes any page with status 200 for an answer
+            return foreign(sender.last, "no secret")
         text = found.get("SecretString")
         return text if isinstance(text, str) and text else self._lacking(reference, "holds no text")
 
@@ -100,17 +103,20 @@ class SecretsManager:
         )
 
     def _hop(self, url: str) -> Hop:
-        return Hop("AWS Secrets Manager", "/".join(url.split("/")[:3]) or "AWS", SETTING, timeout_setting="secrets.timeout_s")
+        setting, reach = (SETTING, "") if self._cfg.aws_endpoint else ("secrets.aws_region", "network.proxy")
+        address = "/".join(url.split("/")[:3])
+        return Hop("AWS Secrets Manager", address, setting, "secrets.timeout_s", reach_setting=reach, repeats_setting="secrets.timeout_s")
 
     def _refused(self, error: Any, hop: Hop, reference: Reference) -> RagError:
         code = str(error.response.get("Error", {}).get("Code", ""))
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
         if code == "ResourceNotFoundException":
-            return self._lacking(reference, "is not there")
-        if status >= 500 or status == 429 or code in _BUSY:
-            return ServiceUnavailableError(
-                f"AWS Secrets Manager has no answer now ({code or status}).", hop=hop.address, setting=SETTING, hint="Try again later."
-            )
+            return self._lacking(reference, "is not there", hop.address, hop.proxy)
+        general = answer_error(429 if code in _BUSY else status, hop)
+        if general is not None:
+            return general
+        if not code or code.isdigit():  # the status, where no word of AWS's was found
+            return foreign(hop, f"HTTP {status}, not in AWS's form")
         if code in _REFUSED:
             text, hint = f"AWS Secrets Manager does not accept this server's credentials ({code}).", "Check profile and role, and this machine's clock."
             return ServiceCredentialsError(text, hop=hop.address, setting="secrets.aws_profile", hint=hint)
@@ -132,9 +138,9 @@ class SecretsManager:
             raise self._lacking(reference, f"has no key {reference.part} that holds text")
         return str(value)
 
-    def _lacking(self, reference: Reference, what: str) -> ConfigurationError:
+    def _lacking(self, reference: Reference, what: str, hop: str = "AWS Secrets Manager", proxy: str = "") -> ConfigurationError:
         text, hint = f"The secret {reference.name} {what} in AWS Secrets Manager.", "Check its name, its keys, and the region."
-        return ConfigurationError(text, hop="AWS Secrets Manager", setting="secrets.aws_region", hint=hint)
+        return ConfigurationError(text, hop=hop, proxy=proxy, setting="secrets.aws_region", hint=hint)
 
 
 def _load(cfg: SearchCfg, policy: NetworkPolicy) -> AwsKeys:

@@ -144,6 +144,11 @@ class HostConnection(AsyncConnection):
         self._changing_proxy = proxy if proxy is not None and proxy.changes else None
         self._limits = aiohttp.ClientTimeout(total=None)
 
+    @property
+    def shown(self) -> Mapping[str, str]:
+        """The headers of every request."""
+        return self._own
+
     def _head(self) -> bytes:
         shown = self._proxy_headers.get(hdrs.PROXY_AUTHORIZATION) if self._plain_proxy else None
         return b" HTTP/1.1\r\n" + header_lines({**self._own, **({"proxy-authorization": shown} if shown else {})})

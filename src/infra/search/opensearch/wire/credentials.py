@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from pydantic import SecretStr
 
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     from ....config import SearchCfg
 
 NO_PASSWORD = SecretStr("")
+_SHOWN = ("authorization", "x-amz-security-token")
+_HIDDEN = b"**********"
 
 
 def secret_of(cfg: SearchCfg) -> SecretStr | None:
@@ -66,3 +71,25 @@ def live_credential(cfg: SearchCfg) -> LiveCredential | None:
 def basic(username: str, password: str) -> str:
     """The value of a header for basic authentication."""
     return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode("ascii")
+
+
+def scrubbed(body: bytes, sent: Mapping[str, str]) -> bytes:
+    """The body of an error without the credentials that were sent, for its words go into errors and logs. Gateways repeat whole requests.
+
+    Args:
+        sent: headers of the request; names in lower case, or a mapping that takes any.
+    """
+    for name in _SHOWN:
+        if value := sent.get(name):
+            for form in _forms(value.partition(" ")[2] or value):
+                body = body.replace(form, _HIDDEN)
+    return body
+
+
+def _forms(credential: str) -> Iterator[bytes]:
+    secrets = [credential]
+    with suppress(ValueError):  # not of basic authentication
+        secrets.append(base64.b64decode(credential, validate=True).decode().partition(":")[2])
+    for secret in secrets:
+        if len(secret) > 2:  # less would blot out half of what is said
+            yield from dict.fromkeys((secret.encode(), quote(secret, safe="").encode(), json.dumps(secret)[1:-1].encode()))

@@ -24,7 +24,7 @@ from ....resilience.breaker import Breaker, Breakers, Permit, Rules
 from ....resilience.deadline import current, remaining
 from ....resilience.retry import Retries, RetryBudget, RetryPolicy
 from .answers import understood
-from .credentials import LiveCredential, live_credential
+from .credentials import LiveCredential, live_credential, scrubbed
 from .failures import Failure, classify, credential_setting
 from .hosts import Host, parse_hosts
 
@@ -124,7 +124,9 @@ class Transport:
         """
         node, status, answer = await self._send(method, path, params, body, timeout_s, retry, index)
         if status >= 300:
-            raise classify(status, answer, node.name, index).error
+            error = classify(status, answer, node.name, index).error
+            del answer  # some show the local variables of an error's frames, and a gateway may repeat anything
+            raise error
         return answer
 
     async def perform_raw(
@@ -267,14 +269,16 @@ class Transport:
 
     async def _ask(self, connection: HostConnection, node: _Node, request: _Request, target: str) -> Answer:
         """One exchange; signed anew, once more, where the server refused the credential and there is another now."""
-        if self._signer is None:
-            return await connection.exchange(request.method, target, request.data, content_type=request.content_type, retry=request.retry)
-        headers = await self._signed(node, request, target)
-        answer = await connection.exchange(request.method, target, request.data, content_type=request.content_type, headers=headers, retry=request.retry)
-        if answer.status == self._refusal and await self._signer.renewed(headers, answer.body):
+        headers = None if self._signer is None else await self._signed(node, request, target)
+        answer = await self._exchanged(connection, request, target, headers)
+        if headers is not None and self._signer is not None and answer.status == self._refusal and await self._signer.renewed(headers, answer.body):
             headers = await self._signed(node, request, target)
-            answer = await connection.exchange(request.method, target, request.data, content_type=request.content_type, headers=headers, retry=request.retry)
-        return answer
+            answer = await self._exchanged(connection, request, target, headers)
+        return answer if answer.status < 400 else answer._replace(body=scrubbed(answer.body, headers or connection.shown))
+
+    @staticmethod
+    async def _exchanged(connection: HostConnection, request: _Request, target: str, headers: Mapping[str, str] | None) -> Answer:
+        return await connection.exchange(request.method, target, request.data, content_type=request.content_type, headers=headers, retry=request.retry)
 
     async def _signed(self, node: _Node, request: _Request, target: str) -> Mapping[str, str]:
         assert self._signer is not None
