@@ -9,7 +9,7 @@ too, but from then on no connection is kept open between its calls.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import openai
     import requests
 
+    from .providers.local_embedder import LocalEmbedder
     from .providers.protocol import ChatModel, Embedder
 
 log = get_logger(__name__)
@@ -51,9 +52,7 @@ def make_chat_client(
         ConfigurationError: an address, a version or a credential is missing; names the keys.
     """
     if cfg.provider == "local":
-        from .providers.local_chat import LocalChatModel
-
-        return LocalChatModel(_local_embedder(0, DEFAULT_CACHE_FOLDER))
+        return _local_chat(_local_embedder(0, DEFAULT_CACHE_FOLDER))
     return _openai_client("chat", cfg, token_provider, network)
 
 
@@ -168,14 +167,25 @@ def _checked_address(section: str, cfg: ChatCfg | EmbedCfg, tokens: TokenProvide
     return base
 
 
-def _local_embedder(threads: int, cache_folder: Path) -> Embedder:
+def _local_embedder(threads: int, cache_folder: Path) -> LocalEmbedder:
     from .providers.local_embedder import LocalEmbedder
 
     key = (threads, cache_folder)
     with _local_lock:
-        if key not in _local:
-            _local[key] = LocalEmbedder(cache_folder.expanduser(), threads=threads)
-        return _local[key]
+        known = _local.get(key)
+        if known is None or known.closed:  # a holder may have closed what is shared; the next caller gets a new one
+            known = _local[key] = LocalEmbedder(cache_folder.expanduser(), threads=threads)
+        return known
+
+
+def _local_chat(embedder: LocalEmbedder) -> ChatModel:
+    from .providers.local_chat import LocalChatModel
+
+    with _local_lock:
+        if embedder not in _local_chats:
+            _local_chats.clear()  # of an embedder that was closed
+            _local_chats[embedder] = LocalChatModel(embedder)
+        return _local_chats[embedder]
 
 
 def _default_network() -> NetworkPolicy:
@@ -207,7 +217,8 @@ def _session_closer(session: requests.Session) -> Closer:
 
 
 _local_lock = threading.Lock()
-_local: dict[Hashable, Embedder] = {}
+_local: dict[tuple[int, Path], LocalEmbedder] = {}
+_local_chats: dict[LocalEmbedder, ChatModel] = {}
 _network: NetworkPolicy | None = None
 _chat_clients: ClientCache[openai.AsyncAzureOpenAI | openai.AsyncOpenAI] = ClientCache(_openai_closer)
 _embed_clients: ClientCache[openai.AsyncAzureOpenAI | openai.AsyncOpenAI] = ClientCache(_openai_closer)

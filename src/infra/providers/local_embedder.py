@@ -71,6 +71,10 @@ class LocalEmbedder:
         rows = await self._queue.run(_checked(texts))
         return np.stack(rows) if rows else np.empty((0, DIMS), np.float32)
 
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
     async def aclose(self) -> None:
         """Let go of model and threads. Again is harmless; a call under way ends with its vectors or `ResourceClosedError`."""
         with self._lock:

@@ -100,6 +100,14 @@ def test_local_gives_the_local_models_shared() -> None:
     assert embedder is make_embed_client(EmbedCfg())
     assert embedder.dims == 384
     assert make_chat_client(ChatCfg()).extractive
+    assert make_chat_client(ChatCfg()) is make_chat_client(ChatCfg())
+
+
+async def test_a_local_model_that_somebody_closed_is_made_anew() -> None:
+    cfg = EmbedCfg(threads=1)
+    embedder = make_embed_client(cfg)
+    await embedder.aclose()
+    assert make_embed_client(cfg) is not embedder
 
 
 def test_no_repr_shows_a_key() -> None:
