@@ -71,16 +71,15 @@ def a_turn(n: int, question: str) -> Turn:
     return Turn(f"m{n}", question, "answer [1].", (citation,), False, (), "2026-01-01T00:00:00.000Z")
 
 
-@pytest.fixture(params=["memory", "sqlite", "sqlite-sealed", "postgres", "postgres-sealed", "pgbouncer"])
+@pytest.fixture(params=["memory", "sqlite", "sqlite-sealed", "postgres", "postgres-sealed"])
 async def parts(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Parts]:
     backend, _, sealed = request.param.partition("-")
     options: dict[str, Any] = {"encryption_keys": SecretStr(KEYS)} if sealed else {}
     raw: Any = lambda: ""  # noqa: E731 - memory has no tables
-    if backend in ("postgres", "pgbouncer"):
+    if backend == "postgres":
         server = request.getfixturevalue("postgres")
         name = server.database()
-        options["dsn"] = SecretStr((request.getfixturevalue("pgbouncer") if backend == "pgbouncer" else server).dsn(name))
-        backend = "postgres"
+        options["dsn"] = SecretStr(server.dsn(name))
 
         def raw() -> str:
             tables = [table for (table,) in server.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'", name)]
@@ -129,12 +128,19 @@ async def test_every_way_to_a_foreign_thread_answers_as_to_an_unknown_one(parts:
     assert parts.ids(await service.history(thread_id, ANNE)) == ["m1"]
 
 
-@pytest.mark.parametrize("strange", ["a\0b", "'; DROP TABLE rag_threads; --", "%", "\U0001f600" * 50])
+@pytest.mark.parametrize("strange", ["a\0b", "\ud800", "'; DROP TABLE rag_threads; --", "%", "\U0001f600" * 50])
 async def test_strange_ids_are_unknown_ones(parts: Parts, strange: str) -> None:
     with pytest.raises(NotFoundError):
         await parts.service.get(strange, ANNE)
     with pytest.raises(NotFoundError):
         await parts.service.delete(strange, ANNE)
+
+
+async def test_a_first_question_with_control_characters_makes_a_plain_title(parts: Parts) -> None:
+    thread_id = await parts.ask(None, ANNE, 1, "How many\0 days\x1b[1m?\n")
+    assert (await parts.service.get(thread_id, ANNE)).title == "How many days [1m?"
+    assert (await parts.service.history(thread_id, ANNE))[0].question == "How many\0 days\x1b[1m?\n"
+    assert (await parts.service.rename(thread_id, ANNE, "a\0b")).title == "a b"
 
 
 # -- rename

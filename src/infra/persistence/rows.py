@@ -22,6 +22,14 @@ class ThreadRow:
         return replace(self, updated_at=updated_at, turns=turns)
 
 
+def storable(thread_id: str) -> bool:
+    """Whether databases can hold such an id: they take neither NUL nor lone surrogates, so no thread has one."""
+    try:
+        return b"\0" not in thread_id.encode()
+    except UnicodeEncodeError:
+        return False
+
+
 class ThreadRows(Protocol):
     """Where thread rows are kept. Raises ``StorageError`` kinds."""
 

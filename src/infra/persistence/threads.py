@@ -14,7 +14,7 @@ from ...core.identity import Identity
 from ...errors import ConflictError, InputError, NotFoundError, QueryError
 from ...util.clock import iso_now
 from .backends import LOCKS_FOLDER, locks_of, rows_of
-from .rows import ThreadRow, ThreadRows
+from .rows import ThreadRow, ThreadRows, storable
 from .turns import TURNS, save_turns, turn_from_dict, turn_to_dict, turns_until
 from .user_context import generate_thread_id
 
@@ -193,7 +193,7 @@ class ThreadService:
             raise ConflictError("The conversation was deleted while it was being answered.", hint="Begin a new one.")
 
     async def _owned(self, thread_id: str, identity: Identity) -> ThreadRow:
-        row = await self._rows.get(thread_id)
+        row = await self._rows.get(thread_id) if storable(thread_id) else None
         if row is None or (row.tenant, row.user) != (identity.tenant, identity.user):
             raise _unknown()
         return row
@@ -218,7 +218,7 @@ def _summary(row: ThreadRow) -> ThreadSummary:
 
 def _title(question: str) -> str:
     """The first question on one line, cut at a word."""
-    line = " ".join(question.split())
+    line = " ".join("".join(" " if one < " " or one == "\x7f" else one for one in question).split())  # databases store no NUL, lists show no controls
     if len(line) <= TITLE_CHARS:
         return line
     cut = line[: TITLE_CHARS - 1]

@@ -35,8 +35,6 @@ class PostgresThreadRows:
         self._database = database
 
     async def get(self, thread_id: str) -> ThreadRow | None:
-        if "\0" in thread_id:
-            return None  # PostgreSQL takes no such text, so no thread has such an id
         rows = await self._read("SELECT * FROM rag_threads WHERE thread_id = %s", (thread_id,))
         return rows[0] if rows else None
 
