@@ -34,7 +34,7 @@ Version = tuple[int, int, int, int]
 class FileSecret:
     """A file that holds one secret, as Docker and Kubernetes mount them.
 
-    Each use looks whether the file is another than the one read (2 µs). Kubernetes swaps the link of the folder, so device and
+    Each use looks whether the file is another than the one read (about 10 µs). Kubernetes swaps the link of the folder, so device and
     inode change; who writes in place changes the time. White space around the value is cut off.
 
     Args:
