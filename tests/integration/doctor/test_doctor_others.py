@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from src.infra.search.embedded import EmbeddedSearch
 from src.infra.search.protocol import DocumentWrite
 from tests.emulators.listening import listening
 from tests.integration.doctor.checks import checked, settings_of, states
+from tests.servers.postgres import _own, server_folder
 
 # -- PostgreSQL
 
@@ -62,6 +63,25 @@ async def test_a_wrong_password_a_closed_port_and_another_service_each_have_thei
         assert hop.setting.startswith("persistence.")
         assert hop.hint
         assert "wr0ng-passw0rd" not in repr(report)
+
+
+async def test_a_server_s_certificate_is_verified_as_libpq_does_and_its_authority_named(
+    postgres_node: Callable[..., Any], authority: trustme.CA, tmp_path: Path
+) -> None:
+    with server_folder() as folder:
+        authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
+        authority.cert_pem.write_to_path(folder / "ca.pem")
+        trustme.CA().cert_pem.write_to_path(folder / "other.pem")
+        _own(folder)
+        (folder / "server.pem").chmod(0o600)
+        # Debian's: the other build knows no TLS.
+        server = postgres_node(15, ssl="on", ssl_cert_file=folder / "server.pem", ssl_key_file=folder / "server.pem")
+        values = {"persistence.backend": "postgres", "persistence.dsn": server.dsn(host="localhost", sslmode="verify-full")}
+        good = await checked(settings_of(tmp_path, values | {"network.ca_bundle": str(folder / "ca.pem")}), "postgres")
+        assert states(good) == {"settings": "ok", "name": "ok", "tcp": "ok", "tls": "ok", "service": "ok", "migrations": "warning"}
+        wrong = await checked(settings_of(tmp_path, values | {"network.ca_bundle": str(folder / "other.pem")}), "postgres")
+    assert (wrong.step, wrong.setting) == ("tls", "network.ca_bundle")
+    assert "missing here is" in wrong.message
 
 
 # -- OTLP
