@@ -302,9 +302,7 @@ async def tokens(bench: Bench) -> None:
         slowest, calls, waited = max(slowest, watch.took().wall_ms), calls + 1, waited + (at_once is None)
         now = at_once or await provider.token()
         await asyncio.sleep(0.002)
-    print(
-        f"Renewal that takes {FETCH_S:g} s: {calls} calls meanwhile, {waited} of them waited; the slowest took {slowest:.1f} ms (a busy machine's scheduler included)."
-    )
+    print(f"Renewal that takes {FETCH_S:g} s: {calls} calls meanwhile, {waited} of them waited; the slowest took {slowest:.1f} ms.")
     provider.close()
 
 
