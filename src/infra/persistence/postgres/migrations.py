@@ -35,7 +35,8 @@ OWN_MIGRATIONS = (
     created_at TEXT NOT NULL, updated_at TEXT NOT NULL, turns INTEGER NOT NULL
 );""",
     'CREATE INDEX IF NOT EXISTS rag_threads_mine ON rag_threads (tenant, user_id, updated_at COLLATE "C" DESC, thread_id COLLATE "C" DESC);',
-    """CREATE TABLE IF NOT EXISTS rag_thread_leases (
+    # Unlogged: taking and leaving a lease waits for no disk. A crash of the server empties it, and whoever held a lease cannot write then.
+    """CREATE UNLOGGED TABLE IF NOT EXISTS rag_thread_leases (
     thread_id TEXT PRIMARY KEY, holder TEXT NOT NULL, expires_at TIMESTAMPTZ NOT NULL
 );""",
 )
