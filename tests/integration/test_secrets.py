@@ -380,6 +380,22 @@ class TestFiles:
         assert [request.headers["api-key"] for request in company.openai.requests] == [OLD, NEW]
         assert company.vault.connections == 0, "the secret file beats the configuration's file"
 
+    async def test_a_client_secret_that_was_exchanged_gives_the_next_token(self, company: Company) -> None:
+        from src.infra.azure_auth import make_token_provider
+
+        company.entra.apps[CLIENT].secrets = {OLD}
+        text = company.text().replace("client_secret = client-secret", "")
+        with kubernetes(company.folder / "mounted", azure__client_secret=OLD) as swap:
+            (company.folder / "rag.ini").write_text(text)
+            settings = load_settings(company.folder / "rag.ini", environ={}, secrets_dir=company.folder / "mounted")
+            tokens = make_token_provider(settings.azure, NetworkPolicy(settings.network))
+            assert tokens is not None
+            first = await tokens.token()
+            swap(azure__client_secret=NEW)
+            company.entra.apps[CLIENT].secrets = {NEW}
+            tokens.invalidate(first)
+            assert await tokens.token() != first
+
     @pytest.mark.parametrize("kind", ["password", "bearer_token"])
     async def test_opensearch_gets_the_new_one_from_engine_and_session(self, tmp_path: Path, kind: str) -> None:
         user = "username = u\n" if kind == "password" else ""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ...errors import ConfigurationError, IdentityError, MissingExtraError, RagError
 from ...telemetry.logger import get_logger
 from ..resilience.retry import MAX_RETRY_AFTER_S, delay, retry_after
+from ..secrets.live import LiveSecret, renewed_blocking
 from .certificates import PATH, read_certificate
 from .exchange import address
 from .failures import Failure, failure_of
@@ -64,7 +65,13 @@ class Identity:
         """
         kinds = [KINDS[name] for name in kind_names(self._cfg)]
         deadline = time.monotonic() + self._cfg.timeout_s
-        outcome: Token | Failure = self._ask(kinds[0], deadline) if len(kinds) == 1 else self._ask_chain(kinds, deadline)
+        secret = self._cfg.client_secret
+        used = secret.get_secret_value() if isinstance(secret, LiveSecret) else ""
+        outcome = self._ask_kinds(kinds, deadline)
+        refused = isinstance(outcome, Failure) and outcome.error.setting == "azure.client_secret" and isinstance(outcome.error, IdentityError)
+        if refused and used and secret is not None and renewed_blocking(secret, used):
+            outcome = self._ask_kinds(kinds, deadline)
+        del used  # some show the local variables of an error's frames
         if isinstance(outcome, Token):
             return outcome
         after = retry_after(outcome.retry_after, time.time())
@@ -76,6 +83,9 @@ class Identity:
         self._stop.set()
         for session in self._sessions.values():
             session.close()
+
+    def _ask_kinds(self, kinds: Sequence[Kind], deadline: float) -> Token | Failure:
+        return self._ask(kinds[0], deadline) if len(kinds) == 1 else self._ask_chain(kinds, deadline)
 
     def _ask_chain(self, kinds: Sequence[Kind], deadline: float) -> Token | Failure:
         absent: list[str] = []
