@@ -26,20 +26,21 @@ def explain(ctx: CommandContext, key: tuple[str, ...], everything: bool) -> None
 
     Value, type, default and meaning; where the value came from, and what it stands in place of; which modules read it.
     """
-    from ..infra.settings_names import select
-    from ..infra.settings_schema import specs_of
+    from ..infra.settings_names import normal_name, select
+    from ..infra.settings_schema import keys_of, specs_of
 
     wanted = " ".join(key).strip()
     if wanted and everything:
         raise click.UsageError("--all lists every key; give it without a KEY.")
     specs = select(wanted) if wanted else ()  # before the files are read, which may be wrong
+    is_key = bool(wanted) and keys_of(normal_name(wanted)) is None
     settings = ctx.settings
     if not wanted:
         specs = tuple(spec for spec in specs_of(settings) if everything or spec.name in settings.provenance.sources)
     if ctx.json:
         bodies = [explained(settings, spec) for spec in specs]
-        ctx.emit(bodies[0] if wanted and len(specs) == 1 else bodies)
-    elif wanted and len(specs) == 1:
+        ctx.emit(bodies[0] if is_key else bodies)
+    elif is_key:
         click.echo("\n".join(_explanation(settings, specs[0])))
     else:
         lines = listing(settings, specs, shadows=True, descriptions=bool(wanted))

@@ -65,7 +65,7 @@ def _target(path: Path, force: bool) -> Path:
         raise ConfigurationError("Only INI is written.", hint=f"Name the file {target.with_suffix('.ini').name}.")
     if not target.parent.is_dir():
         raise ConfigurationError(f"There is no folder {target.parent}.", hint="Make it first.")
-    if target.exists() and not force:
+    if target.exists() and not (force and target.is_file()):
         raise _there_already(target)
     return target
 

@@ -29,8 +29,8 @@ INTENT_PREFIX: Final = "intent:"
 """Sections of this prefix are rules of the user's own naming, all with the keys of `IntentCfg`."""
 _INTENT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
-# Up to the last `@`: passwords hold slashes, `#` and `@` too. Hiding a path that holds an `@` is the lesser evil.
-_CREDENTIALS_IN_URL = re.compile(r"(?<=://).*@", re.DOTALL)
+# Behind `://`, or `user:password@` alone. Up to the last `@`: passwords hold slashes, `#` and `@` too. Hiding a path that holds an `@` is the lesser evil.
+_CREDENTIALS_IN_URL = re.compile(r"(?<=://).*@|(?<![^\s,])[^\s:/@,]+:(?!//)[^\s,]*@", re.DOTALL)
 _ADDRESS = re.compile(r"(?P<scheme>https?://)?(?P<credentials>.*@)?(?P<host>[\w.-]+|\[[\da-f:.]+\])(?P<port>:\d+)?/?", re.IGNORECASE | re.DOTALL)
 _JSON_LIST = re.compile(r"\s*\[\s*[\"'\]]")
 _WORDS: Mapping[object, str] = {

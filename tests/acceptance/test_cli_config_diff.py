@@ -129,6 +129,8 @@ def test_explain_all_and_a_section_list_keys_at_their_default_too() -> None:
     section = config("explain", "[Search]", "--config", path)
     assert "# Seconds a search may take.\ntimeout_s = 10.0" in section.output
     assert "[chat]" not in section.output
+    assert isinstance(json.loads(config("explain", "storage", "--json", "--config", path).output), list)
+    assert isinstance(json.loads(config("explain", "storage.path", "--json", "--config", path).output), dict)
     assert config("explain", "search", "--all").exit_code == 2
 
 

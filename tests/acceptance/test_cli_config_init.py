@@ -133,6 +133,12 @@ def test_a_file_that_is_there_is_left_alone_unless_forced() -> None:
     assert stat.S_IMODE(Path("config.ini").stat().st_mode) == 0o640
 
 
+def test_what_is_no_file_is_never_overwritten() -> None:
+    os.mkfifo("pipe.ini")
+    assert init("pipe.ini", "--yes", "--force").exit_code == 2
+    assert stat.S_ISFIFO(Path("pipe.ini").stat().st_mode)
+
+
 def test_a_folder_gets_a_config_ini_and_links_are_followed_when_forced_only() -> None:
     Path("folder").mkdir()
     assert init("folder", "--yes").exit_code == 0

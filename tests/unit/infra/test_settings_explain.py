@@ -58,7 +58,7 @@ def place(source: str, folder: Path) -> Mapping[str, object]:
     }[source]
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.frozensets(st.sampled_from(SOURCES)))
 @example(frozenset(SOURCES))
 @example(frozenset())
@@ -92,6 +92,11 @@ def test_each_default_of_the_bank_profile_has_the_profile_as_its_source(name: st
     assert explained(loaded, spec)["source"]["where"] == "jpmc_azure"  # type: ignore[index] # JSON
 
 
+def test_nothing_of_the_bank_stands_outside_the_data_of_its_profile(root: Path) -> None:
+    texts = {path.relative_to(root / "src").as_posix(): path.read_text(encoding="utf-8") for path in (root / "src").rglob("*.py")}
+    assert [name for name, text in texts.items() if "jpmchase" in text or '"user_sid"' in text] == ["infra/profiles.py"]
+
+
 def test_a_shadowed_secret_is_hidden_and_one_that_is_unset_says_so(tmp_path: Path) -> None:
     (tmp_path / "1.ini").write_text("[search]\nusername = u\npassword = canary-1\n")
     (tmp_path / "2.ini").write_text("[search]\npassword =\n")
@@ -101,6 +106,16 @@ def test_a_shadowed_secret_is_hidden_and_one_that_is_unset_says_so(tmp_path: Pat
     assert [source["value"] for source in body["shadowed"]] == ["", HIDDEN]  # type: ignore[attr-defined] # JSON
     assert "canary" not in str(body)
     assert "canary" not in repr(loaded.provenance)
+
+
+@pytest.mark.parametrize("host", ["https://u:canary@h.example", "u:canary@h.example", "https://a.example, u:can@ary@h.example", "u:@canary:canary@h"])
+def test_a_shadowed_address_is_shown_without_credentials_though_nothing_has_checked_it(host: str, tmp_path: Path) -> None:
+    (tmp_path / "1.ini").write_text(f"[search]\nhost = {host}\n")
+    loaded = load_settings(tmp_path, environ={"RAG_SEARCH__HOST": "https://good.example"})
+    (spec,) = select("search.host")
+    (shadowed,) = explained(loaded, spec)["shadowed"]  # type: ignore[misc] # JSON
+    assert "can" not in shadowed["value"]
+    assert HIDDEN in shadowed["value"]
 
 
 def test_a_shadowed_value_that_cannot_be_used_is_shown_as_written(tmp_path: Path) -> None:
