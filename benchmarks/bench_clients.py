@@ -81,7 +81,7 @@ def serve(folder: Path) -> None:
         print(json.dumps({"proxy": proxy.port}), flush=True)
         for line in sys.stdin:
             if line.startswith("short"):
-                entra.expires_in = 4  # renewed when half of it is over
+                entra.expires_in = 10  # renewed when half of it is over, and good for 4 s more: a busy machine takes its time
             elif line.startswith("slow"):
                 entra.expires_in = 3600
                 entra.script.append(EntraReply(delay_s=FETCH_S))
