@@ -64,6 +64,10 @@ class FileSecret:
             return None
         return ConfigurationError(f"The secret file {self.path} {self._complaint}; the value last read from it still serves.", hint="Put it back.")
 
+    @property
+    def known(self) -> str:
+        return self.ask()
+
     def ask(self) -> str:
         try:
             version = _version(self.path)
@@ -182,6 +186,11 @@ class VaultSecret:
     def error(self) -> RagError | None:
         failed = self._failed
         return None if failed is None else failed[1]
+
+    @property
+    def known(self) -> str | None:
+        known = self._known
+        return None if known is None else known.value
 
     def ask(self) -> str | Future[str]:
         known = self._known

@@ -30,6 +30,11 @@ class Held(Protocol):
         """Why it could not be read last; None where it could, or was not asked yet."""
         ...
 
+    @property
+    def known(self) -> str | None:
+        """The value where no vault has to be asked for it."""
+        ...
+
     def ask(self) -> str | Future[str]:
         """The value; a future only where there is none yet. Blocks for no more than a small local file."""
         ...
@@ -125,7 +130,9 @@ class LiveSecret(SecretStr):
     def __eq__(self, other: object) -> bool:
         if isinstance(other, LiveSecret):
             return self is other or (self._parts == other._parts and self._change == other._change)
-        return isinstance(other, SecretStr) and self.get_secret_value() == other.get_secret_value()
+        if not isinstance(other, SecretStr) or any(held.known is None for held in self.held):
+            return False  # comparing asks no vault
+        return self.get_secret_value() == other.get_secret_value()
 
     def __hash__(self) -> int:
         return hash(self._parts)  # not of the value, which changes

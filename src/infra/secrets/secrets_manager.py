@@ -45,14 +45,17 @@ class SecretsManager:
             ServiceCredentialsError: AWS refuses the credentials, or does not let them read this secret.
             ServiceUnavailableError: AWS cannot be reached, or not in time; its kinds say why.
         """
-        keys = _ours(self._credentials.get_blocking)
+        keys = _ours(self._keys)
         outcome = self._ask(keys, reference)
         refused = isinstance(outcome, ServiceCredentialsError) and not isinstance(outcome, ServicePermissionError)
         if refused and _ours(lambda: self._credentials.renew_blocking(keys.access_key)):
-            outcome = self._ask(_ours(self._credentials.get_blocking), reference)
+            outcome = self._ask(_ours(self._keys), reference)
         if isinstance(outcome, RagError):
             raise outcome
         return self._part(outcome, reference)
+
+    def _keys(self) -> AwsKeys:
+        return self._credentials.get_blocking(self._cfg.timeout_s)
 
     def _ask(self, keys: AwsKeys, reference: Reference) -> str | RagError:
         """The secret's text, or why there is none: returned, so that no error of botocore's, which holds the request, is its context."""

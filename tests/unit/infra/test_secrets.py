@@ -238,6 +238,13 @@ class TestVaultSecret:
 
 
 class TestLiveSecret:
+    def test_comparing_asks_no_vault(self) -> None:
+        vault = Vault()
+        assert vault.secret != SecretStr("one")
+        assert vault.reads == 0
+        vault.secret.get_secret_value()
+        assert vault.secret == SecretStr("one")
+
     def test_parts_and_text_make_one_value(self, tmp_path: Path) -> None:
         (tmp_path / "f").write_text("word\n")
         secret = LiveSecret(("postgresql://u:", FileSecret(tmp_path / "f"), "@db"))
