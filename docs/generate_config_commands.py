@@ -84,7 +84,7 @@ $ rag config explain timeout
 
 Two files, two folders, or two profiles, as they load here: environment and secret files count for both, defaults are filled in, and the
 same value from another place is no difference. The exit code is 0 where nothing differs, 1 where something does, and 2 where one of
-them cannot be loaded.
+them cannot be loaded. Secrets are compared without being shown; those of a vault by the place they come from, for no vault is asked.
 
 $ rag config diff bank.ini test.ini
 

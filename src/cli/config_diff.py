@@ -76,6 +76,6 @@ def _lines(changes: tuple[Change, ...], first: str, second: str) -> Iterator[str
             section = change.spec.section
             yield f"\n[{section}]"
         before, after = (change.spec.show(side.value) for side in (change.before, change.after))
-        alike = " (another value)" if before == after else ""
+        alike = " (different)" if before == after else ""
         yield from with_comment(f"- {change.spec.key} = {before}", str(change.before.source))
         yield from with_comment(f"+ {change.spec.key} = {after}", f"{change.after.source}{alike}")

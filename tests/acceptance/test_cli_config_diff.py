@@ -39,7 +39,7 @@ def test_diff_shows_both_values_with_their_places_and_leaves_with_1() -> None:
     assert done.exit_code == 1
     assert f"- host = https://a.example # file {Path(a).absolute()}:2" in lines
     assert f"+ host = https://b.example # file {Path(b).absolute()}:2" in lines
-    assert f"+ password = ********** # file {Path(b).absolute()}:4 (another value)" in lines
+    assert f"+ password = ********** # file {Path(b).absolute()}:4 (different)" in lines
     assert "- timeout_s = 10.0 # default" in lines
     assert SECRET not in done.output
     body = json.loads(config("diff", a, b, "--json").output)
