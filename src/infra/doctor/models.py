@@ -62,7 +62,6 @@ async def identity(walk: Walk) -> str:
     except RagError as error:
         if not (walk.settings.azure.allow_api_key_fallback and cfg.api_key is not None):
             raise
-        walk.key_stands_in = True
         walk.warn(f"The API key stands in for the identity: {error.message}", error.setting, error.hint)
         return "the API key is sent"
     return "a token is sent"

@@ -55,8 +55,6 @@ class Walk:
     fixes: list[Fix] = field(default_factory=list)
     """What the step that runs knows to mend its failure with."""
     channel: Channel | None = None
-    key_stands_in: bool = False
-    """The identity failed, and a key may serve."""
 
     @property
     def settings(self) -> Settings:

@@ -33,7 +33,7 @@ def azure_values(azure: AzureOpenAIEmulator, **more: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-async def checked(settings: Settings, hop: str, *, timeout_s: float = 10.0) -> HopReport:
+async def checked(settings: Settings, hop: str, *, timeout_s: float = 30.0) -> HopReport:
     """One hop's report."""
     return (await diagnose(settings, timeout_s=timeout_s, hops=[hop])).hop(hop)
 

@@ -70,8 +70,8 @@ async def test_a_model_without_room_is_an_overload_told_at_once(azure: AzureOpen
 
 
 async def test_a_slow_model_says_that_it_was_the_doctor_who_left(azure: AzureOpenAIEmulator, tmp_path: Path) -> None:
-    azure.script.append(Reply(delay_s=5))
-    hop = await checked(settings_of(tmp_path, azure_values(azure)), "chat", timeout_s=1.5)
+    azure.script.append(Reply(delay_s=60))
+    hop = await checked(settings_of(tmp_path, azure_values(azure)), "chat", timeout_s=4)
     assert (hop.step, hop.setting, hop.code) == ("service", "chat.timeout_s", "deadline")
     assert "--timeout" in hop.hint
 
@@ -206,13 +206,13 @@ async def test_a_key_that_stands_in_is_a_warning_and_the_model_still_answers(
 
 async def test_an_authority_without_room_or_out_of_order_is_told_within_the_time(values: dict[str, Any], entra: EntraEmulator, tmp_path: Path) -> None:
     entra.script.extend(EntraReply(503, {"error": "temporarily_unavailable"}) for _ in range(4))
-    hop = await checked(settings_of(tmp_path, values), "identity", timeout_s=3)
+    hop = await checked(settings_of(tmp_path, values), "identity", timeout_s=30)
     assert (hop.step, hop.setting) == ("token", "azure.authority_host")
 
 
 async def test_a_silent_authority_ends_with_the_hop_s_time(values: dict[str, Any], entra: EntraEmulator, tmp_path: Path) -> None:
-    entra.script.append(EntraReply(delay_s=30))
-    hop = await checked(settings_of(tmp_path, values), "identity", timeout_s=1.5)
+    entra.script.append(EntraReply(delay_s=60))
+    hop = await checked(settings_of(tmp_path, values), "identity", timeout_s=4)
     assert (hop.status, hop.step, hop.setting) == ("failed", "token", "azure.timeout_s")
     assert "--timeout" in hop.hint
 

@@ -141,7 +141,7 @@ async def test_plain_http_at_an_https_address_names_the_address(authority: trust
 
 async def test_a_silent_server_ends_with_the_hop_s_time_and_says_whose_limit_that_was(authority: trustme.CA, asking: Callable[..., Settings]) -> None:
     with Service(authority, way="silent").running() as service:
-        hop = await checked(asking(service.url), "chat", timeout_s=1.0)
+        hop = await checked(asking(service.url), "chat", timeout_s=3)
     assert (hop.step, hop.setting) == ("tls", "chat.api_base")
     assert "--timeout" in hop.hint
 
@@ -293,10 +293,10 @@ async def test_a_client_certificate_that_ends_soon_is_a_warning(azure: AzureOpen
 
 async def test_plain_http_to_another_machine_is_a_warning_and_to_this_one_is_none(tmp_path: Path) -> None:
     values = {**CHAT, "network.connect_timeout_s": 0.2}
-    far = await checked(settings_of(tmp_path, values | {"chat.api_base": "http://192.0.2.1:9/v1"}), "chat", timeout_s=1)
+    far = await checked(settings_of(tmp_path, values | {"chat.api_base": "http://192.0.2.1:9/v1"}), "chat", timeout_s=5)
     assert far.steps[1].warnings
     assert "plain http" in far.steps[1].warnings[0].message
-    near = await checked(settings_of(tmp_path, values | {"chat.api_base": "http://127.0.0.1:9/v1"}), "chat", timeout_s=1)
+    near = await checked(settings_of(tmp_path, values | {"chat.api_base": "http://127.0.0.1:9/v1"}), "chat", timeout_s=5)
     assert not near.steps[1].warnings
 
 
