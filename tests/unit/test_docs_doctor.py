@@ -48,10 +48,11 @@ def rows(root: Path) -> dict[str, list[str]]:
     return found
 
 
-def test_the_table_lists_every_hop_with_its_steps(root: Path) -> None:
+def test_the_table_lists_every_hop_with_its_steps(root: Path, tmp_path: Path) -> None:
     steps: dict[str, list[str]] = {}
     for values in (EVERYTHING, EVERYTHING | {"search.host": None, "embed.provider": "azure", "search.use_aws_auth": False}):
-        settings = load_settings([], {key: value for key, value in values.items() if value is not None}, environ={})
+        (tmp_path / "a.ini").write_text("[secrets]\nvault = https://v.vault.bank.test\n[chat]\napi_key = ${vault:key}\n")
+        settings = load_settings([tmp_path / "a.ini"], {key: value for key, value in values.items() if value is not None}, environ={})
         site = Site(settings, ResourceManager(settings), TIMEOUT_S, Inspector(settings.network))
         targets = targets_of(settings)
         steps |= {target.hop: [step.name for step in steps_of(site, target)] for target in targets}

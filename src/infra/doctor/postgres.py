@@ -8,6 +8,7 @@ from ...errors import ConfigurationError, ForeignServiceError, RagError, TlsErro
 from . import wire
 from .channel import in_thread
 from .dsn import parameters
+from .vaults import known
 from .walk import Step, Walk
 
 if TYPE_CHECKING:
@@ -29,15 +30,14 @@ def steps(settings: Settings, remote: bool) -> tuple[Step, ...]:
 
 
 def _mode(settings: Settings) -> str:
-    dsn = settings.persistence.dsn
-    return parameters(dsn.get_secret_value()).get("sslmode", _VERIFIED) if dsn is not None else _VERIFIED
+    return parameters(known(settings.persistence.dsn)).get("sslmode", _VERIFIED)
 
 
 async def configured(walk: Walk) -> str:
     """The connection string can be read, and the driver is installed."""
     from ..persistence import postgres_database
 
-    database = postgres_database(walk.settings)
+    database = await in_thread(lambda: postgres_database(walk.settings))  # the connection string may lie in a vault
     if database is None:
         raise ConfigurationError("PostgreSQL is not configured.", setting="persistence.backend")
     await in_thread(database.close)
@@ -94,7 +94,8 @@ async def _state(walk: Walk) -> State:
     cfg = walk.settings.persistence
     limit = walk.left()
     asked = cfg.model_copy(update={"connect_timeout_s": min(cfg.connect_timeout_s, max(_LEAST_CONNECT_S, limit)), "timeout_s": min(cfg.timeout_s, limit)})
-    database = postgres_database(walk.settings.model_copy(update={"persistence": asked}))
+    settings = walk.settings.model_copy(update={"persistence": asked})
+    database = await in_thread(lambda: postgres_database(settings))
     assert database is not None
     try:
         return await in_thread(database.inspect)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import ConfigurationError, RagError
 from ..resource_manager import ResourceManager
-from . import identity, local, models, opensearch, otlp, policy, postgres, wire
+from . import identity, local, models, opensearch, otlp, policy, postgres, vaults, wire
 from .handshake import Inspector
 from .report import Finding, HopReport, Report, StepReport
 from .sources import source_text
@@ -102,6 +102,7 @@ _HERE: dict[str, Callable[[], tuple[Step, ...]]] = {
     "index": local.index_steps,
     "aws": local.aws_steps,
     "network": policy.steps,
+    "vault": vaults.steps,
 }
 _STEPS: dict[str, Callable[[], tuple[tuple[Step, ...], tuple[Step, ...]]]] = {
     "proxy": lambda: ((), ()),

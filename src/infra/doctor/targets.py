@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from ..config import ChatCfg, EmbedCfg, Settings
     from ..network import NetworkPolicy
 
-Kind = Literal["data", "model", "index", "network", "proxy", "identity", "chat", "embed", "search", "aws", "postgres", "otlp"]
-LOCAL: frozenset[Kind] = frozenset({"data", "model", "index", "network", "aws"})
+Kind = Literal["data", "model", "index", "network", "vault", "proxy", "identity", "chat", "embed", "search", "aws", "postgres", "otlp"]
+LOCAL: frozenset[Kind] = frozenset({"data", "model", "index", "network", "vault", "aws"})
 """Kinds without an address of their own that could be connected to."""
 
 
@@ -84,6 +84,10 @@ def _local(settings: Settings) -> Iterator[Target]:
         yield Target("index", "index", str(settings.storage.path), "The index", "storage.path")
     if uses_network(settings):
         yield Target("network", "network", "", "The network policy", "network.ca_bundle")
+    from .vaults import in_vaults
+
+    if any(True for _ in in_vaults(settings)):
+        yield Target("vault", "vault", "", "The vault", "secrets.vault", timeout_setting="secrets.timeout_s")
 
 
 def uses_network(settings: Settings) -> bool:
@@ -154,8 +158,9 @@ def _search(settings: Settings) -> Iterator[Target]:
 
 def _others(settings: Settings) -> Iterator[Target]:
     if settings.persistence.backend == "postgres":
-        dsn = settings.persistence.dsn
-        address = database_address(dsn.get_secret_value()) if dsn is not None else ""
+        from .vaults import known
+
+        address = database_address(known(settings.persistence.dsn))
         own = ("persistence.connect_timeout_s", "persistence.timeout_s")
         yield Target("postgres", "postgres", address, "PostgreSQL", "persistence.dsn", settings.persistence.connect_timeout_s, *own)
     if settings.telemetry.enabled and settings.telemetry.endpoint:
