@@ -20,6 +20,8 @@ from src.infra.network import NetworkPolicy
 from src.infra.providers.openai_chat import OpenAIChatModel
 from src.infra.providers.openai_embedder import OpenAIEmbedder
 from src.infra.search.opensearch.wire.transport import Transport
+from src.infra.secrets.references import Reference
+from src.infra.secrets.secrets_manager import SecretsManager
 
 Overrides = dict[str, dict[str, Any]]
 Call = Callable[[Settings, NetworkPolicy], Awaitable[object]]
@@ -39,7 +41,7 @@ VERSION = "2024-06-01"
 
 @dataclass(frozen=True)
 class Hop:
-    """``family``: who answers there; ``doctor``: its name in `rag doctor`; ``shown``: its address in the table."""
+    """``family``: who answers there; ``doctor``: its name in `rag doctor`, which does not ask each one by itself; ``shown``: its address in the table."""
 
     call: Call
     family: str
@@ -136,6 +138,14 @@ def _entra(url: str, limits: Limits) -> Overrides:
     return {"azure": {**keys, "credential": "secret"}, "chat": model}
 
 
+async def _manager(settings: Settings, policy: NetworkPolicy) -> object:
+    return await asyncio.to_thread(SecretsManager(settings.secrets, policy).read, Reference("aws", "docs"))
+
+
+def _secrets(url: str, limits: Limits) -> Overrides:
+    return {"secrets": {"aws_endpoint": url, "aws_region": "eu-west-1", "aws_profile": url, "timeout_s": limits.whole_s}}
+
+
 HOPS: dict[str, Hop] = {
     "chat": Hop(_chat, "openai", "chat", "https://openai.company.com", _model("chat")),
     "chat, stream": Hop(_stream, "openai", "chat", "https://openai.company.com", _model("chat")),
@@ -143,6 +153,7 @@ HOPS: dict[str, Hop] = {
     "OpenSearch": Hop(_search, "opensearch", "search", "https://search.company.com", _engine),
     "search session": Hop(_session, "opensearch", "search", "https://search.company.com", _engine),
     "AWS STS": Hop(_sts, "sts", "aws", "https://sts.eu-west-1.amazonaws.com", _aws),
+    "AWS Secrets Manager": Hop(_manager, "secrets", "", "https://secrets.company.com", _secrets),
     "Entra ID": Hop(_identity, "entra", "identity", "https://login.microsoftonline.com", _entra),
 }
 
@@ -150,7 +161,11 @@ HOPS: dict[str, Hop] = {
 @contextmanager
 def machine(folder: Path) -> Iterator[Callable[[str], None]]:
     """AWS's files where its libraries look for them, no waiting between its attempts; what is yielded makes a profile for an address."""
+    import azure.identity  # noqa: F401 - loading it is the point: in the middle of a row it would take the row's time
     from botocore.retries.standard import ExponentialBackoff
+
+    import src.infra.providers.openai_errors
+    import src.infra.search.opensearch.wire.sessions  # noqa: F401 - likewise
 
     config, credentials = folder / "config", folder / "credentials"
     config.write_text("")

@@ -13,15 +13,16 @@ HEAD = """\
 
 Every way out of this package, each way in which it can fail, and the error that comes out of it. Each row is a test: the fault is made on
 real sockets with real TLS, the hop is asked, and this is what a person reads, word for word. Addresses are replaced by names;
-`{proxy}` stands for the proxy. `rag doctor` is asked after each row, and names the same hop and the same setting.
+`{proxy}` stands for the proxy. `rag doctor`, where it
+asks a hop by itself, is asked after each row, and names the same hop and the same setting.
 
 A message says what failed; in brackets which hop, through which proxy, and which setting is responsible (on the command line also the place
 where its value stands); and then what to do. `code` is the stable word for machines: `error.code` with `--json`, the end of `type` in a
 problem document. `except` clauses take the classes of `src/errors.py`; what a `requests` session of `make_search_session` raises
 is of requests' own kind at the same time: `except requests.ConnectTimeout` still catches what it did.
 
-The rows end within the hop's own deadline, whatever the other side does: `chat.timeout_s`, `embed.timeout_s`, `search.timeout_s` and
-`azure.timeout_s` hold for the whole call, `network.connect_timeout_s` and `search.connect_timeout_s` for the way there.
+The rows end within the hop's own deadline, whatever the other side does: `chat.timeout_s`, `embed.timeout_s`, `search.timeout_s`,
+`secrets.timeout_s` and `azure.timeout_s` hold for the whole call, `network.connect_timeout_s` and `search.connect_timeout_s` for the way there.
 
 This page is written by `python -m tests.faults > docs/faults.md`, and a test keeps it true.
 

@@ -54,6 +54,10 @@ def _sts(code: str) -> bytes:
     return f"<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>No</Message></Error></ErrorResponse>".encode()
 
 
+def _manager(code: str) -> bytes:
+    return json.dumps({"__type": code, "message": "No"}).encode()
+
+
 SAID: dict[str, dict[int, bytes]] = {
     "openai": {
         401: _openai("401", "Access denied due to invalid subscription key."),
@@ -77,6 +81,13 @@ SAID: dict[str, dict[int, bytes]] = {
         429: _entra("temporarily_unavailable", 90055),
         500: _entra("server_error", 90033),
     },
+    "secrets": {
+        401: _manager("UnrecognizedClientException"),
+        403: _manager("AccessDeniedException"),
+        404: _manager("ResourceNotFoundException"),
+        429: _manager("ThrottlingException"),
+        500: _manager("InternalServiceError"),
+    },
     "sts": {
         401: _sts("InvalidClientTokenId"),
         403: _sts("AccessDenied"),
@@ -86,7 +97,7 @@ SAID: dict[str, dict[int, bytes]] = {
     },
 }
 """What each service says with a status, as measured or documented; a gateway's words where it says nothing."""
-TYPES = {"openai": JSON, "opensearch": JSON, "entra": JSON, "sts": "text/xml"}
+TYPES = {"openai": JSON, "opensearch": JSON, "entra": JSON, "secrets": "application/x-amz-json-1.1", "sts": "text/xml"}
 
 
 class Faulty(Service):
@@ -179,6 +190,8 @@ class Faulty(Service):
             return 200, JSON, json.dumps({"object": "list", "data": rows, "model": "e", "usage": {"prompt_tokens": 1, "total_tokens": 1}}).encode()
         if b"Action=AssumeRole" in body:
             return 200, "text/xml", STS.format(expires=(datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")).encode()
+        if b"secretsmanager.GetSecretValue" in head:
+            return 200, TYPES["secrets"], json.dumps({"Name": "docs", "ARN": "arn:aws:secretsmanager:x", "SecretString": "word"}).encode()
         if b"openid-configuration" in path:
             return 200, JSON, self._metadata()
         if path.endswith(b"/token"):
