@@ -70,7 +70,8 @@ def make_search_session(cfg: SearchCfg, *, network: NetworkPolicy | None = None)
 
     With `use_aws_auth` it signs each request (SigV4), with credentials that it asks for at the first one and renews from then
     on: what is missing (region, credentials) fails there. Otherwise it sends the bearer token, or user and password. The
-    client certificate and the authorities are those of `[network]`.
+    client certificate and the authorities are those of `[network]`. What its requests fail with, and `raise_for_status`, are errors
+    of requests' kinds and of ours at once; a whole exchange has `[search] timeout_s`, one with a time-out of its own `[network] total_timeout_s`.
 
     Raises:
         MissingExtraError: `use_aws_auth` without the extra ``aws``.

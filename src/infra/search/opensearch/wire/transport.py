@@ -341,5 +341,6 @@ class Transport:
         return ServiceUnavailableError(
             f"OpenSearch failed repeatedly and is left alone for a while{about}. The last failure: {node.breaker.reason}",
             hop=", ".join(one.name for one in self._nodes),
-            hint=f"It is tried again {when} ([search] breaker_reset_s).",
+            setting="search.breaker_reset_s",
+            hint=f"It is tried again {when}; what failed last has to be mended.",
         )
