@@ -189,5 +189,5 @@ class TestBehindAProxy:
             await answered(cfg, network, WHO)
         assert "hunter2" not in str(other.value)
         if proxy._expected is not None:
-            assert caught.value.setting == "network.proxy"
+            assert caught.value.setting == "network.proxy_username"
             assert proxy.refused == 2
