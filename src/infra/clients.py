@@ -17,6 +17,7 @@ from ..errors import ConfigurationError
 from ..telemetry.logger import get_logger
 from .client_cache import ClientCache, Closer
 from .config import ChatCfg, EmbedCfg, NetworkCfg, SearchCfg
+from .config_section import has_form
 from .network import NetworkPolicy
 from .resource_manager import current_resources
 
@@ -163,8 +164,9 @@ def _checked_address(section: str, cfg: ChatCfg | EmbedCfg, tokens: TokenProvide
             f"[{section}] provider = {cfg.provider} has no credential.", setting=keys, hint=f"Set {keys}." if azure else "Set it, best in a secret file."
         )
     base = (cfg.api_base or OPENAI_API).strip()
-    if not base.startswith(("https://", "http://")):
-        raise ConfigurationError(f"[{section}] api_base must begin with https:// or http://.", setting=f"{section}.api_base")
+    if not has_form(base, ("https", "http")):  # of settings that were lent or built by hand
+        text = f"[{section}] api_base must be an address that begins with https:// or http://."
+        raise ConfigurationError(text, setting=f"{section}.api_base", hint="Write it as https://host:port.")
     return base
 
 

@@ -14,7 +14,7 @@ from pydantic import Field, JsonValue, PrivateAttr, SecretStr, field_validator
 from ..retrieval.config import IntentCfg, RetrievalCfg
 from .config_search import SearchCfg as SearchCfg
 from .config_section import Section as Section
-from .config_section import without_credentials
+from .config_section import usable_address, usable_authority
 from .provenance import Provenance
 
 ADDRESS: dict[str, JsonValue] = {"format": "uri"}
@@ -50,7 +50,7 @@ class ChatCfg(Section):
     user: str | None = Field(None, description="User it names where a request has none of its own; unset is `[environment] jpmc_user_sid`.")
 
     _header = field_validator("user_header")(_header_name)
-    _address = field_validator("api_base")(without_credentials)
+    _address = field_validator("api_base")(usable_address)
 
     @property
     def deployed(self) -> str:
@@ -79,7 +79,7 @@ class EmbedCfg(Section):
     user: str | None = Field(None, description="As in `[chat]`; empty means the chat model's.")
 
     _header = field_validator("user_header")(_header_name)
-    _address = field_validator("api_base")(without_credentials)
+    _address = field_validator("api_base")(usable_address)
 
     @property
     def deployed(self) -> str:
@@ -129,6 +129,8 @@ class AzureCfg(Section):
     scope: str = Field("https://cognitiveservices.azure.com/.default", description="Scope that tokens are asked for.")
     timeout_s: float = Field(20.0, gt=0, description="Seconds that getting a token may take, repeats included.")
     allow_api_key_fallback: bool = Field(False, description="Fall back to an API key when the identity fails; logged and shown as degraded.")
+
+    _authority = field_validator("authority_host")(usable_authority)
 
 
 class NetworkCfg(Section):
@@ -210,7 +212,7 @@ class TelemetryCfg(Section):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least severe message that is logged.")
     log_format: Literal["auto", "json", "text"] = Field("auto", description="`auto`: text on a terminal, JSON lines otherwise.")
 
-    _address = field_validator("endpoint")(without_credentials)
+    _address = field_validator("endpoint")(usable_address)
 
 
 class SecretsCfg(Section):
@@ -224,7 +226,7 @@ class SecretsCfg(Section):
     ttl_s: float = Field(300.0, gt=0, description="Seconds after which a secret of a vault is read again, behind the caller's back.")
     timeout_s: float = Field(10.0, gt=0, description="Seconds that reading one may take, repeats and the identity's token included.")
 
-    _addresses = field_validator("vault", "aws_endpoint")(without_credentials)
+    _addresses = field_validator("vault", "aws_endpoint")(usable_address)
 
 
 class CacheCfg(Section):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self, SupportsIndex
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, FieldSerializationInfo, PrivateAttr, SecretStr, SerializerFunctionWrapHandler, field_serializer, field_validator
 
 from .secrets.live import LiveSecret
 
 _CREDENTIALS = re.compile(r"://[^/?#]*@")
+_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _SHOWN = re.compile(r"(?<=://).*@", re.DOTALL)
 
 
@@ -20,7 +23,7 @@ class Section(BaseModel):
 
     # defer_build: the sections' own validators are built when first used; at import all 17 took 35 ms of processor time,
     # and loading needs that of `Settings` alone.
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True, defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True, defer_build=True, allow_inf_nan=False)
 
     _borrowed: dict[str, str] = PrivateAttr(default_factory=dict)
 
@@ -75,3 +78,46 @@ def without_credentials(value: str | None) -> str | None:
     if value is not None and _CREDENTIALS.search(value):
         raise ValueError("holds user and password, which do not belong into an address: it is shown.")
     return value
+
+
+def usable_address(value: str | None) -> str | None:
+    """An http or https address as it is; not looked at beyond its form.
+
+    Raises:
+        ValueError: a client could not use it, or user and password stand in it; the message repeats nothing of it.
+    """
+    if value is not None and without_credentials(value) and not has_form(value, ("http", "https")):
+        raise ValueError("is no address; write it as https://host:port.")
+    return value
+
+
+def usable_authority(value: str | None) -> str | None:
+    """The address of an identity service as it is: a host, or an https address.
+
+    Raises:
+        ValueError: see `usable_address`.
+    """
+    if value is not None and without_credentials(value) and not has_form(value if "://" in value else f"https://{value.strip()}", ("https",)):
+        raise ValueError("is no host and no https address; write it as login.microsoftonline.com.")
+    return value
+
+
+def has_form(address: str, schemes: Iterable[str]) -> bool:
+    """Whether it is an address with one of the schemes, a host that has the form of a name or number, and a port that there is."""
+    text = address.strip()
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return False
+    return parts.scheme in schemes and text.isprintable() and " " not in text and port != 0 and _is_host(host)
+
+
+def _is_host(host: str) -> bool:
+    try:
+        if ":" in host:
+            return bool(ipaddress.IPv6Address(host))
+        name = host if host.isascii() else host.encode("idna").decode("ascii")
+    except ValueError:  # UnicodeError is one
+        return False
+    return len(name) <= 253 and all(_LABEL.fullmatch(label) for label in name.removesuffix(".").split("."))

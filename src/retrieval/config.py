@@ -16,7 +16,7 @@ LINES: dict[str, JsonValue] = {"items": "lines"}
 class RetrievalCfg(BaseModel):
     """`[retrieval]`: how much is searched, and how results are fused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
 
     mode: Literal["bm25", "knn", "hybrid"] = Field("hybrid", description="Search mode where a request names none.")
     top_k: int = Field(10, ge=1, le=1000, description="Hits of a search where a request names no number.")
@@ -43,7 +43,7 @@ class RetrievalCfg(BaseModel):
 class IntentCfg(BaseModel):
     """`[intent:NAME]`: questions of one kind, and how they are searched for. The rule that fits a question best applies."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True, defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True, defer_build=True, allow_inf_nan=False)
 
     enabled: bool = Field(True, description="Switches the rule off without taking it out.")
     pattern: str | None = Field(

@@ -201,3 +201,44 @@ def test_one_kind_of_credential_is_no_problem(tmp_path: Path, lines: str) -> Non
 def test_a_pipeline_that_is_none_is_refused(nothing: str) -> None:
     with pytest.raises(ValidationError, match="must name a search pipeline"):
         SearchCfg(pipeline=nothing)
+
+
+ADDRESSES = (
+    "https://h.test:abc",
+    "nonsense",
+    "ftp://h.test",
+    "https://",
+    "https://h.test:0",
+    "https://h.test:99999",
+    "https://[::1",
+    "https://h..test",
+    "https://h test",
+)
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+@pytest.mark.parametrize("key", ["chat.api_base", "embed.api_base", "azure.authority_host", "telemetry.endpoint", "search.host", "secrets.vault"])
+def test_an_address_that_no_client_could_use_is_refused_where_it_stands(tmp_path: Path, key: str, address: str) -> None:
+    section, _, name = key.partition(".")
+    if address == "nonsense" and key in ("azure.authority_host", "search.host"):
+        pytest.skip("a host alone will do here")
+    (problem,) = problems(tmp_path, f"[{section}]\n{name} = {address}\n")
+    assert (problem.key, problem.line, Path(problem.where).name) == (key, 2, "rag.ini")
+    assert address.removeprefix("https://") not in problem.message or address == "https://"
+
+
+@pytest.mark.parametrize(
+    "address", ["https://h.test", "http://10.0.0.1:8080/v1", "https://[::1]:443/", "https://bücher.example", "https://my_host.corp./a?b=c"]
+)
+def test_an_address_that_can_be_used_is_left_as_it_is(tmp_path: Path, address: str) -> None:
+    (tmp_path / "rag.ini").write_text(f"[chat]\napi_base = {address}\n", encoding="utf-8")
+    assert load_settings(tmp_path / "rag.ini", environ={}).chat.api_base == address
+
+
+@pytest.mark.parametrize("text", ["inf", "-inf", "nan", "1e400"])
+def test_no_number_is_without_end(tmp_path: Path, text: str) -> None:
+    floats = [spec for keys in schema().values() for spec in keys.values() if spec.kind is float]
+    assert len(floats) > 20
+    for spec in floats:
+        (problem,) = problems(tmp_path, f"[{spec.section}]\n{spec.key} = {text}\n")
+        assert (problem.key, problem.line) == (spec.name, 2)

@@ -107,8 +107,10 @@ def test_a_connection_string_leads_to_its_host_without_what_is_secret(dsn: str, 
 
 
 def test_an_address_that_is_none_makes_a_hop_without_address() -> None:
-    for base in ("openai.bank.test", "https://", "ftp://x", "https://host:port"):
-        assert hops(**AZURE | {"chat.api_base": base})["chat"] == ""
+    settings = load_settings([], AZURE, environ={})
+    for base in ("openai.bank.test", "https://", "ftp://x", "https://host:port"):  # loading refuses them, settings made by hand hold them
+        held = settings.model_copy(update={"chat": settings.chat.model_copy(update={"api_base": base})})
+        assert next(target.address for target in targets_of(held) if target.hop == "chat") == ""
 
 
 def test_the_way_of_a_hop_is_that_of_the_product() -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from .....errors import ConfigurationError
+from ....config_section import has_form
 
 SETTING = "search.host"
 
@@ -49,7 +50,7 @@ def _host(text: str) -> Host:
         name, port, parts = None, None, urlsplit("")
     if parts.username is not None or parts.password is not None:
         raise ConfigurationError("The OpenSearch address holds credentials.", setting=SETTING, hint="Move them to [search] username and password.")
-    if parts.scheme not in ("http", "https") or not name or parts.query or parts.fragment or not name.isprintable() or " " in name:
+    if not name or parts.query or parts.fragment or not has_form(parts.geturl(), ("http", "https")):
         raise ConfigurationError("An OpenSearch address cannot be used.", setting=SETTING, hint="Write it as https://opensearch.example.com:9200.")
     return Host(parts.scheme, _ascii(name), port or _default_port(parts.scheme), parts.path.rstrip("/"))
 
