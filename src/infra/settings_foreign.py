@@ -10,13 +10,18 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from .network.proxies import DIRECT
+from ..errors import ConfigurationError
+from ..telemetry.logger import get_logger
+from .network.bypass import direct_hosts
+from .network.proxies import DIRECT, PROXY_KEYS
 from .provenance import Source
+from .settings_schema import display
 from .settings_sources import Layer
+
+log = get_logger(__name__)
 
 CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_DIR")
 """The first that is set counts. Each stands in place of the system's authorities, as it does where it comes from."""
-PROXY_KEYS = ("proxy", "http_proxy", "https_proxy")
 _TRUE = frozenset({"true", "yes", "on", "1", "t", "y"})
 
 
@@ -56,7 +61,13 @@ class ForeignLayer(Layer):
     def _take_no_proxy(self) -> None:
         name = self._variable("NO_PROXY")
         if name and self._variables[name].strip():
-            self._set("no_proxy", re.sub(r"[\s,]+", ",", self._variables[name].strip()), name)
+            entries = [entry for entry in re.split(r"[\s,]+", self._variables[name]) if entry]
+            usable = [entry for entry in entries if _is_usable(entry)]
+            for entry in entries:
+                if entry not in usable:  # not ours: other programs may understand it
+                    log.warning(f"{name}: {display(entry)!r} is no host, address or network, and left out")
+            if usable:
+                self._set("no_proxy", ",".join(usable), name)
 
     def _take_authorities(self) -> None:
         names = [name for name in CA_VARIABLES if self._variables.get(name)]
@@ -71,6 +82,14 @@ class ForeignLayer(Layer):
 
     def _set(self, key: str, value: str, variable: str) -> None:
         self.add("network", key, value, Source("environment", variable))
+
+
+def _is_usable(entry: str) -> bool:
+    try:
+        direct_hosts([entry])
+    except ConfigurationError:
+        return False
+    return True
 
 
 def _is_true(value: object) -> bool:

@@ -11,6 +11,8 @@ from ...errors import ConfigurationError
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Rule = Callable[[str, int | None], bool]
 SETTING = "network.no_proxy"
+_NUMBERS = re.compile(r"(\*\.)?\.?\d+(\.(\d+|\*))*\.?(-\d+(\.\d+)*)?|(\*\.)+\*")
+"""Numbers and dots, also with `*`, or two of them: the top name of a host is never a number (RFC 1123)."""
 _NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 
 
@@ -49,6 +51,8 @@ def _rule(entry: str) -> Rule:
 
 
 def _name_rule(entry: str, name: str, wanted: int | None) -> Rule:
+    if _NUMBERS.fullmatch(name):  # a part of an address, or a range: as a name it would never match
+        raise ConfigurationError(f"{entry!r} is no whole address, and would never match.", setting=SETTING, hint=_network_hint(name))
     below = name.startswith((".", "*."))
     stem = _ascii((name[2:] if name.startswith("*.") else name.removeprefix(".")).rstrip("."))
     if not _NAME.fullmatch(stem):
@@ -61,6 +65,14 @@ def _name_rule(entry: str, name: str, wanted: int | None) -> Rule:
         return wanted in (None, port) and (named or (local and any(address.is_loopback for address in _addresses(host))))
 
     return rule
+
+
+def _network_hint(name: str) -> str:
+    """How the network is written that was probably meant."""
+    parts = [part for part in name.partition("-")[0].split(".") if part and part != "*"]
+    if "-" in name or name.startswith((".", "*.")) or not 0 < len(parts) < 4 or not all(part.isascii() and int(part) < 256 for part in parts):
+        return "Write a network as 10.0.0.0/8, an address as 10.1.2.3."
+    return f"Write the network as {'.'.join([*parts, *['0'] * (4 - len(parts))])}/{8 * len(parts)}."
 
 
 def _network(entry: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:

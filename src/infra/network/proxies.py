@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from pydantic import SecretStr
 
 from ...errors import ConfigurationError, UnsupportedFeatureError
+from ..config_section import has_form
 from ..secrets.live import LiveSecret
 
 if TYPE_CHECKING:
@@ -17,7 +18,15 @@ if TYPE_CHECKING:
 
 DIRECT = "direct"
 """The value of `http_proxy` or `https_proxy` that means: no proxy for this scheme, whatever `proxy` says."""
+PROXY_KEYS = ("proxy", "http_proxy", "https_proxy")
+"""The keys of `[network]` that hold an address."""
 DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+_FORM = (
+    "Write it as http://host:port; within user and password / is %2F, # is %23, ? is %3F, @ is %40, : is %3A, % is %25,"
+    " or put them into network.proxy_username and network.proxy_password as they are."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +73,20 @@ def split_proxy(url: SecretStr, username: str | None = None, password: SecretStr
     """A proxy's address and credentials; keys of their own beat what stands in the address.
 
     Raises:
-        ConfigurationError: not an http or https address with a host. The message does not repeat the address.
+        ConfigurationError: not an http or https address with a host and nothing behind it. The message does not repeat the address.
         UnsupportedFeatureError: the address of a proxy auto-config file, or of a SOCKS proxy.
     """
     text = url.get_secret_value().strip()
+    address = text if "://" in text else f"http://{text}"
     try:
-        parts = urlsplit(text if "://" in text else f"http://{text}")
+        parts = urlsplit(address)
         host, port = parts.hostname, parts.port
     except ValueError:
         host, port, parts = None, None, None
     _refuse_unsupported(text, parts, setting)
-    if parts is None or not host or parts.scheme not in DEFAULT_PORTS or any(letter.isspace() for letter in host):
-        raise ConfigurationError("The proxy's address cannot be used.", setting=setting, hint="Write it as http://host:port.")
+    # A `/`, `?` or `#` ends the host: of a password that holds one, the rest would be looked up, and shown, as host and path.
+    if parts is None or not host or parts.path not in ("", "/") or parts.query or parts.fragment or not has_form(address.replace(" ", "%20"), DEFAULT_PORTS):
+        raise ConfigurationError("The proxy's address cannot be used.", setting=setting, hint=_FORM)
     host = f"[{host}]" if ":" in host else host
     return ProxySettings(
         url=f"{parts.scheme}://{host}" + (f":{port}" if port is not None else ""),

@@ -44,6 +44,19 @@ def test_a_leading_dot_covers_only_what_lies_below(name: str, label: str, prefix
     assert not direct(name, 443)
 
 
+@pytest.mark.parametrize(
+    ("entry", "form"),
+    [
+        *(("10.", "10.0.0.0/8"), ("10.0", "10.0.0.0/16"), ("10.0.*", "10.0.0.0/16"), ("192.168.1.", "192.168.1.0/24"), ("10.0:443", "10.0.0.0/16")),
+        *(("10.0.0.0-10.0.0.255", "10.0.0.0/8"), ("10.0.0.300", "10.1.2.3"), (".10", "10.0.0.0/8"), ("*.*", "10.0.0.0/8")),
+    ],
+)
+def test_an_entry_that_would_never_match_is_refused_with_the_form_to_use(entry: str, form: str) -> None:
+    with pytest.raises(ConfigurationError, match="would never match") as caught:
+        direct_hosts([entry])
+    assert (caught.value.setting, form in caught.value.hint) == ("network.no_proxy", True)
+
+
 @given(NAME, PORT, PORT)
 def test_an_entry_with_a_port_holds_for_that_port_alone(name: str, port: int, other: int) -> None:
     direct = direct_hosts([f"{name}:{port}"])
@@ -172,7 +185,14 @@ def test_auto_config_files_and_socks_are_refused_with_what_to_do(url: str) -> No
     assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["ftp://user:hunter2@proxy", "http://", "http://user:hunter2@proxy:port"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("ftp://user:hunter2@proxy", "http://", "http://user:hunter2@proxy:port", "http://user:hunter2@h:99999", "http://user:hunter2@[::1"),
+        *("http://user:12#hunter2@127.0.0.1:9310", "http://user:12/hunter2@127.0.0.1:9310", "http://user:12?hunter2@127.0.0.1:9310"),
+        *("http:/user:hunter2@h", "http://h:8080/hunter2", "http://h:8080/?hunter2", "http://h:0"),
+    ],
+)
 def test_a_proxy_that_cannot_be_used_is_an_error_without_its_credentials(url: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         NetworkPolicy(NetworkCfg(proxy=SecretStr(url)))

@@ -109,3 +109,12 @@ def test_what_the_policy_cannot_do_is_refused_there_too(value: str) -> None:
 def test_a_value_that_cannot_be_read_names_its_variable() -> None:
     with pytest.raises(InvalidSettingsError, match="SSL_CERT_FILE"):
         load({"SSL_CERT_FILE": "~nobody-of-this-name/ca.pem"})
+
+
+def test_entries_of_no_proxy_that_cannot_be_used_are_left_out_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    settings = load({"NO_PROXY": "localhost, 10.0.* http://x/ .example"})
+    assert settings.network.no_proxy == ("localhost", ".example")
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
+    assert "10.0.*" in caplog.records[0].getMessage()
+    assert "NO_PROXY" in caplog.records[0].getMessage()
+    assert load({"NO_PROXY": "10."}).network.no_proxy == ()
