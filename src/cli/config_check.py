@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,22 +11,21 @@ if TYPE_CHECKING:
 
 
 def problems_of(loaded: Loaded) -> tuple[Problem, ...]:
-    """All that is wrong; empty where the configuration can be used."""
-    return (*loaded.problems, *_rule_problems(loaded.settings))
+    """All that is wrong; empty where the configuration can be used. Reads the certificates that it names."""
+    from ..infra.settings_rules import rule_problems
+
+    found = () if loaded.settings is None else (*rule_problems(loaded.settings), *_intent_problems(loaded.settings))
+    return (*loaded.problems, *found)
 
 
-def _rule_problems(settings: Settings | None) -> tuple[Problem, ...]:
+def _intent_problems(settings: Settings) -> tuple[Problem, ...]:
     """What is wrong with the intent rules, each at the place that sets it."""
     from ..errors import InvalidSettingsError
-    from ..infra.provenance import DEFAULT
+    from ..infra.settings_rules import placed
     from ..retrieval.intents import compile_rules
 
-    if settings is None:
-        return ()
     try:
         compile_rules(settings.intents)
     except InvalidSettingsError as error:
-        sources = [settings.provenance.sources.get(problem.key, DEFAULT) for problem in error.problems]
-        placed = zip(error.problems, sources, strict=True)
-        return tuple(problem if source is DEFAULT else replace(problem, where=source.where, line=source.line) for problem, source in placed)
+        return tuple(placed(settings, problem) for problem in error.problems)
     return ()

@@ -15,6 +15,7 @@ from typing import TypeAlias
 from .interpolation import interpolate
 from .profiles import PROFILES
 from .settings import load
+from .settings_rules import rule_problems
 from .settings_schema import FieldSpec, display, find, schema, without_credentials
 from .settings_sources import PROFILE_KEY
 
@@ -154,7 +155,8 @@ def fault_of(spec: FieldSpec, text: str) -> str:
         return "must be an address as http://host:port; user and password have keys of their own, proxy_username and proxy_password"
     if spec.secret and not spec.is_address:
         return f"is a secret, which does not belong into the file: set {spec.variable}, or write ${{VAR}}"
-    problems = load([], {spec.name: text}, environ={}).problems
+    loaded = load([], {spec.name: text}, environ={})
+    problems = loaded.problems if loaded.settings is None else rule_problems(loaded.settings)
     return next((problem.message.rstrip(".") for problem in problems if problem.key == spec.name), "")
 
 

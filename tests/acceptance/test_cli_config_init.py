@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import trustme
 from click.testing import CliRunner, Result
 
 from src.cli.main import main
@@ -47,18 +48,23 @@ def test_by_questions_alone_it_writes_what_was_answered_and_that_validates() -> 
         "http://p:canary@proxy:1",
         "http://proxy.example:8080",
         "",
+        "10.0.*",
         "",
-        "/ca.pem",
+        "/nope.pem",
+        "ca.pem",
         "",
     ]
+    trustme.CA().cert_pem.write_to_path("ca.pem")
     done = init(text="".join(f"{answer}\n" for answer in answers))
     assert done.exit_code == 0, done.output
-    assert files() == ["config.ini"]
+    assert files() == ["ca.pem", "config.ini"]
     text = Path("config.ini").read_text()
     assert "\nhost = https://search.example\n" in text
     assert "\nusername = u\n" in text
     assert "\nproxy = http://proxy.example:8080\n" in text
-    assert "\nca_bundle = /ca.pem\n" in text
+    assert "\nca_bundle = ca.pem\n" in text
+    assert "'/nope.pem' cannot be read" in done.output
+    assert "'10.0.*' is no whole address" in done.output
     assert "# password = ${RAG_SEARCH__PASSWORD}" in text
     assert "canary" not in text
     assert "search.host: is needed." in done.output
