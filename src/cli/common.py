@@ -220,7 +220,10 @@ def common_options(command: Callable[..., T]) -> Callable[..., T]:
             _drop_output()
             fail(_of_the_system(error), as_json)
         except KeyboardInterrupt:
-            click.echo("interrupted", err=True)
+            if as_json:
+                report_json({"code": "interrupted", "message": "Interrupted."})
+            else:
+                click.echo("interrupted", err=True)
             raise SystemExit(EXIT_INTERRUPTED) from None
 
     return wrapper

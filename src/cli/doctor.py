@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import TYPE_CHECKING
+
 import click
 
 from .common import EXIT_FAILED, CommandContext, common_options, plain
+
+if TYPE_CHECKING:
+    from ..infra.doctor import Report
 
 
 @click.command("doctor")
@@ -19,9 +25,14 @@ def command(context: CommandContext, hops: tuple[str, ...], timeout_s: float, fi
     Exit codes: 0 no hop failed, 1 one did, 2 the configuration cannot be loaded.
     """
     from ..infra.doctor import as_json, diagnose
+    from ..infra.doctor.threads import LooseThreads
     from .doctor_view import hint_lines, show
 
-    report = context.run(diagnose(context.settings, timeout_s=timeout_s, hops=hops))
+    async def diagnosed() -> Report:
+        asyncio.get_running_loop().set_default_executor(LooseThreads())
+        return await diagnose(context.settings, timeout_s=timeout_s, hops=hops)
+
+    report = context.run(diagnosed())
     if context.json:
         context.emit(as_json(report))
     elif fix_hints:

@@ -57,6 +57,11 @@ class Inspector:
                 self._context = context
             return self._context
 
+    @property
+    def ready(self) -> bool:
+        """Whether its files were read."""
+        return self._context is not None
+
     def asked(self, tls: ssl.SSLObject) -> bool:
         """Whether the peer asked for a client certificate."""
         return any(one is tls for one in self._asking)

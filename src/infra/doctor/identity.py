@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import time
@@ -15,6 +14,7 @@ from ...errors import ConfigurationError, RagError
 from ..azure_auth import load_certificate
 from ..azure_auth.certificates import PATH
 from ..azure_auth.kinds import kind_names
+from .channel import in_thread
 from .walk import Step, Walk
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ async def certificate(walk: Walk) -> str:
     kinds = kind_names(cfg)
     if "certificate" not in kinds or (cfg.certificate_path is None and len(kinds) > 1):
         return f"no certificate is needed ({', '.join(kinds)})"
-    found = await asyncio.to_thread(load_certificate, cfg.certificate_path, cfg.certificate_password)
+    found = await in_thread(lambda: load_certificate(cfg.certificate_path, cfg.certificate_password))
     warning = found.warning(datetime.now(UTC))
     if warning:
         walk.warn(warning, PATH, "Put a new one into the same file; it is read anew with each token.")

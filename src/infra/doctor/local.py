@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import time
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from ...errors import RagError, StorageError, StorageReadOnlyError
@@ -36,6 +36,10 @@ def aws_steps() -> tuple[Step, ...]:
 
 async def folder(walk: Walk) -> str:
     """The data folder can be written, or made."""
+    return await in_thread(lambda: _folder(walk))
+
+
+def _folder(walk: Walk) -> str:
     path = walk.settings.storage.path
     there = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
     if not there.is_dir():
@@ -54,10 +58,10 @@ async def model(walk: Walk) -> str:
     from ..providers import minilm
 
     place = minilm.model_folder(cache_folder(walk.settings))
-    if await asyncio.to_thread(minilm.is_prepared, place):
+    if await in_thread(lambda: minilm.is_prepared(place)):
         return f"{minilm.MODEL} lies prepared in {place}, its hashes are right"
     for name, digest in (("model.safetensors", minilm.WEIGHTS_SHA256), (minilm.TOKENIZER_FILE, minilm.TOKENIZER_SHA256)):
-        await asyncio.to_thread(minilm.source_file, name, digest)
+        await in_thread(partial(minilm.source_file, name, digest))
     state = "is damaged" if (place / minilm.GRAPH_FILE).exists() else "is not prepared yet"
     walk.warn(f"The local model {state}; its first use makes it, in about two seconds.", "cache.path", "Do it now: rag model prepare.")
     return f"{minilm.MODEL} can be made from the installed package, whose hashes are right"
@@ -65,7 +69,7 @@ async def model(walk: Walk) -> str:
 
 async def index(walk: Walk) -> str:
     """The embedded index opens, and holds vectors of the configured embedder. Read as another process would."""
-    return await asyncio.to_thread(_index, walk)
+    return await in_thread(lambda: _index(walk))
 
 
 def _index(walk: Walk) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,6 +12,7 @@ from ..factories import effective_chat, effective_embed
 from ..providers.key_fallback import EmbedderWithKeyFallback
 from ..providers.protocol import ChatModel, Embedder
 from . import fixes
+from .channel import in_thread
 from .walk import Step, Walk
 
 if TYPE_CHECKING:
@@ -33,13 +33,15 @@ def embed_steps() -> tuple[tuple[Step, ...], tuple[Step, ...]]:
 
 async def _chat_settings(walk: Walk) -> str:
     cfg, tokens = under_identity(walk.site.resources, effective_chat(walk.settings))
-    release_client(await asyncio.to_thread(make_chat_client, cfg, tokens, network=walk.policy))
+    network = walk.policy
+    release_client(await in_thread(lambda: make_chat_client(cfg, tokens, network=network)))
     return _named(walk, cfg)
 
 
 async def _embed_settings(walk: Walk) -> str:
     cfg, tokens = under_identity(walk.site.resources, effective_embed(walk.settings))
-    release_client(await asyncio.to_thread(make_embed_client, cfg, tokens, network=walk.policy))
+    network = walk.policy
+    release_client(await in_thread(lambda: make_embed_client(cfg, tokens, network=network)))
     return _named(walk, cfg)
 
 

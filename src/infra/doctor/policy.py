@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from ...errors import ConfigurationError
 from ..network.tls import make_context
+from .channel import in_thread
 from .report import Fix
 from .walk import Step, Walk
 
@@ -36,26 +37,30 @@ def _foreign(variable: str) -> bool:
 
 
 async def authorities(walk: Walk) -> str:
-    """The authorities that are trusted, and our own certificate, as the product loads them."""
+    """The authorities that are trusted, as the product loads them."""
     cfg = walk.settings.network
-    context = await asyncio.to_thread(make_context, cfg)
+    shown = {"client_certificate": None, "client_key": None, "client_key_password": None}
+    context = await in_thread(lambda: make_context(cfg.model_copy(update=shown)))
     whom = f"{cfg.ca_bundle}" if cfg.ca_mode == "replace" else f"the system's and {cfg.ca_bundle}" if cfg.ca_bundle else "the system's"
     count = context.cert_store_stats()["x509_ca"]
     return f"{count} authorities ({whom}), TLS {cfg.tls_min_version} at least"
 
 
 async def certificate(walk: Walk) -> str:
-    """How long our own client certificate is good."""
-    path = walk.settings.network.client_certificate
+    """Our own client certificate, as the product loads it, and how long it is good."""
+    cfg = walk.settings.network
+    await in_thread(lambda: make_context(cfg))
+    path = cfg.client_certificate
     if path is None:
         return "no client certificate"
-    ends = await asyncio.to_thread(_end_of, path, walk)
+    ends = await in_thread(lambda: _end_of(path, walk))
     if ends is None:
         return f"{path} is shown"
     left = ends - datetime.now(UTC)
+    if left < timedelta(0):
+        raise ConfigurationError(f"Our client certificate expired on {ends:%Y-%m-%d}.", setting="network.client_certificate", hint="Have it renewed.")
     if left < SOON:
-        told = f"expired on {ends:%Y-%m-%d}" if left < timedelta(0) else f"expires in {left.days} days, on {ends:%Y-%m-%d}"
-        walk.warn(f"Our client certificate {told}.", "network.client_certificate", "Have it renewed.")
+        walk.warn(f"Our client certificate expires in {left.days} days, on {ends:%Y-%m-%d}.", "network.client_certificate", "Have it renewed.")
     return f"{path} is shown, valid until {ends:%Y-%m-%d}"
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ...errors import ConfigurationError, RagError
 from ..resource_manager import ResourceManager
 from . import identity, local, models, opensearch, otlp, policy, postgres, vaults, wire
+from .channel import in_thread
 from .handshake import Inspector
 from .report import Finding, HopReport, Report, StepReport
 from .sources import source_text
@@ -39,7 +40,7 @@ async def diagnose(settings: Settings, *, timeout_s: float = TIMEOUT_S, hops: Se
     if unknown:
         raise ConfigurationError(f"No hop {unknown[0]!r} is configured.", hint=f"There are: {', '.join(target.hop for target in targets)}.")
     chosen = [target for target in targets if not hops or target.hop in hops]
-    await asyncio.to_thread(_load, {target.kind for target in chosen})
+    await in_thread(lambda: _load({target.kind for target in chosen}))
     began = time.perf_counter()
     resources = ResourceManager(_hastened(settings, timeout_s))
     site = Site(settings, resources, timeout_s, Inspector(settings.network))

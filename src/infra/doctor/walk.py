@@ -147,9 +147,28 @@ async def _take(state: Walk, step: Step, limit: asyncio.Timeout) -> StepReport:
 
 def _late(state: Walk, step: Step) -> DeadlineExceededError:
     target = state.target
+    files = _files(state, step)
+    if files:
+        hint = "It may be a pipe, or lie on a drive that does not answer: name a file on this machine's disk."
+        return DeadlineExceededError("Files that the configuration names could not be read in time.", hop=target.address, setting=files, hint=hint)
     setting = target.setting if step.name in ("name", "tcp") else target.timeout_setting
     hint = f"Look at the service and the way there; `rag doctor --timeout` waits longer than {state.site.timeout_s:g} s."
     return DeadlineExceededError(f"{target.noun} did not answer in time.", hop=target.address, setting=setting, hint=hint)
+
+
+def _files(state: Walk, step: Step) -> str:
+    """The setting of the files that a step reads; empty where it waits for others."""
+    target, cfg = state.target, state.settings.network
+    if target.kind in ("data", "model", "index"):
+        return target.setting
+    if step.name == "certificate" and target.kind != "network":
+        return "azure.certificate_path"
+    if target.kind == "vault" or step.name not in ("authorities", "certificate", "settings", "tls"):
+        return ""
+    if step.name == "tls" and state.site.inspector.ready:
+        return ""
+    own = "network.client_certificate" if cfg.client_certificate else "network.client_key"
+    return own if step.name == "certificate" or cfg.ca_bundle is None else "network.ca_bundle"
 
 
 def _overrun(state: Walk, step: Step) -> StepReport:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import re
+import ssl
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -130,10 +131,11 @@ async def itself(walk: Walk) -> str:
 async def tls(walk: Walk) -> str:
     """Agree on keys, and verify the certificate."""
     assert walk.channel is not None
+    context = await _context(walk)
     limit = walk.left(walk.target.connect_s)
     try:
         async with asyncio.timeout(limit):
-            channel = walk.channel = await _wrapped(walk, walk.channel, walk.target.host)
+            channel = walk.channel = await _wrapped(walk, context, walk.channel, walk.target.host)
             assert isinstance(channel, TlsChannel)
             note = await _client_certificate(walk, channel)
     except OSError as error:
@@ -149,8 +151,12 @@ async def tls(walk: Walk) -> str:
     return f"{channel.tls.version()}, signed by {leaf.issuer}, valid until {certificates.day(leaf.not_after)}{note}"
 
 
-async def _wrapped(walk: Walk, below: Channel, host: str) -> TlsChannel:
-    context = await in_thread(walk.site.inspector.context)
+async def _context(walk: Walk) -> ssl.SSLContext:
+    """Certificates of the policy, read in the hop's time and not in the connection's."""
+    return await in_thread(walk.site.inspector.context)
+
+
+async def _wrapped(walk: Walk, context: ssl.SSLContext, below: Channel, host: str) -> TlsChannel:
     channel = TlsChannel(below, context, host)
     walk.channel = channel
     await channel.handshake()
@@ -194,10 +200,11 @@ async def _greet(walk: Walk, found: ProxySettings) -> None:
     if not found.url.startswith("https"):
         return
     assert walk.channel is not None
+    context = await _context(walk)
     limit = walk.left(walk.target.connect_s)
     try:
         async with asyncio.timeout(limit):
-            await _wrapped(walk, walk.channel, _place(found.url)[0])
+            await _wrapped(walk, context, walk.channel, _place(found.url)[0])
     except OSError as error:
         raise _told(walk, _at(fault_of(error), found, late=f"no connection within {limit:.3g} s")) from None
 

@@ -279,16 +279,26 @@ async def test_a_bundle_that_cannot_be_read_fails_at_the_policy_and_at_each_hop(
     assert (hop.step, hop.setting) == ("tls", "network.ca_bundle")
 
 
-async def test_a_client_certificate_that_ends_soon_is_a_warning(azure: AzureOpenAIEmulator, tmp_path: Path) -> None:
+async def test_a_client_certificate_that_ends_soon_is_a_warning_and_one_that_ended_a_failure(azure: AzureOpenAIEmulator, tmp_path: Path) -> None:
     from datetime import timedelta
 
     from tests.emulators.certificates import issue
 
-    for name, ends, word in (("soon.pem", timedelta(days=9), "expires in"), ("gone.pfx", timedelta(hours=-1), "expired on")):
+    for name, ends, status, word in (
+        ("soon.pem", timedelta(days=9), "warning", "expires in"),
+        ("gone.pfx", timedelta(hours=-1), "failed", "expired on"),
+    ):
         shown = issue("client", ends=ends).written(tmp_path / name)
         hop = await checked(settings_of(tmp_path, azure_values(azure, network__client_certificate=str(shown))), "network")
-        assert (hop.status, hop.step, hop.setting) == ("warning", "certificate", "network.client_certificate")
+        assert (hop.status, hop.step, hop.setting) == (status, "certificate", "network.client_certificate")
         assert word in hop.message
+
+
+async def test_a_client_certificate_that_cannot_be_used_fails_at_its_own_step(azure: AzureOpenAIEmulator, tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, azure_values(azure, network__client_certificate=str(tmp_path / "gone.pem")))
+    hop = await checked(settings, "network")
+    assert (hop.step, hop.setting) == ("certificate", "network.client_certificate")
+    assert states(hop)["authorities"] == "ok"
 
 
 async def test_plain_http_to_another_machine_is_a_warning_and_to_this_one_is_none(tmp_path: Path) -> None:
