@@ -68,7 +68,7 @@ async def model(walk: Walk) -> str:
 
 
 async def index(walk: Walk) -> str:
-    """The embedded index opens, and holds vectors of the configured embedder. Read as another process would."""
+    """The embedded index opens, and holds vectors of the configured embedder. Read so that no file changes."""
     return await in_thread(lambda: _index(walk))
 
 
@@ -79,14 +79,15 @@ def _index(walk: Walk) -> str:
     place = walk.settings.storage.path / INDEX_FOLDER
     if identity(place) is None:
         return "there is no index yet; `rag ingest PATH…` makes it"
-    truth = Truth.connect(place)
+    truth, logged = Truth.look(place)
     try:
         with truth.snapshot() as state:
             name, dims = _embedder(walk)
             if (state.embedder, state.dims) != (name, dims):
                 walk.fixes = fixes.of_index(walk.settings, state.embedder, state.dims)
                 raise _mismatch(truth.path, (state.embedder, state.dims), (name, dims))
-            return f"{state.chunks:,} chunks, vectors of {state.embedder}, {state.dims} dimensions"
+            log = "; what was written last lies in its log, which is not looked into here" if logged else ""
+            return f"{state.chunks:,} chunks, vectors of {state.embedder}, {state.dims} dimensions{log}"
     finally:
         truth.close()
 

@@ -113,6 +113,31 @@ class Truth:
             raise
         return truth
 
+    @classmethod
+    def look(cls, folder: Path) -> tuple[Truth, bool]:
+        """Open the file without changing anything in ``folder``; also whether a log lies beside it, which is then not read.
+
+        What is in the log may be newer than what is seen; embedder and dimensions are those of the index's making.
+
+        Raises:
+            StorageCorruptError: as `connect`; with a log beside it, the file may be in the middle of taking it in.
+        """
+        path = folder / FILE_NAME
+        with storage_errors(path):
+            if path.stat().st_size == 0:
+                raise corrupt(path, "the file is empty")
+            log = path.with_name(f"{FILE_NAME}-wal")
+            logged = log.exists() and log.stat().st_size > 0
+            uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+            connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+        truth = cls(path, connection, read_only=True)
+        try:
+            truth.state()
+        except BaseException:
+            connection.close()
+            raise
+        return truth, logged
+
     @staticmethod
     def _open(path: Path, writable: bool) -> sqlite3.Connection:
         if writable:
