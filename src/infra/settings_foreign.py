@@ -65,7 +65,7 @@ class ForeignLayer(Layer):
             usable = [entry for entry in entries if _is_usable(entry)]
             for entry in entries:
                 if entry not in usable:  # not ours: other programs may understand it
-                    log.warning(f"{name}: {display(entry)!r} is no host, address or network, and left out")
+                    log.warning("%s: %r is no host, address or network, and left out", name, display(entry))
             if usable:
                 self._set("no_proxy", ",".join(usable), name)
 

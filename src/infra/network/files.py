@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import secrets
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import ConfigurationError, MissingExtraError
 from ...util.frames import without_frames
-from .tls import CERTIFICATE, KEY, PASSWORD, SYSTEM_BUNDLES, pfx_as_pem, read_file
+from .tls import BUNDLE, CERTIFICATE, KEY, PASSWORD, SYSTEM_BUNDLES, pfx_as_pem, read_file, temporary_file
 
 if TYPE_CHECKING:
     from ..config import NetworkCfg
@@ -43,15 +42,8 @@ def tls_files(cfg: NetworkCfg) -> Iterator[TlsFiles]:
         client, password = None, ""
         if cfg.client_certificate is not None:
             pem, password = without_frames(lambda: _client(cfg))
-            client = _temporary(stack, pem)
+            client = stack.enter_context(temporary_file(pem))
         yield TlsFiles(_authorities(stack, cfg), client, password)
-
-
-def _temporary(stack: ExitStack, content: bytes) -> str:
-    file = stack.enter_context(tempfile.NamedTemporaryFile(prefix="rag-", suffix=".pem"))  # noqa: SIM115 - the stack is its context manager
-    file.write(content)
-    file.flush()
-    return file.name
 
 
 def _authorities(stack: ExitStack, cfg: NetworkCfg) -> str:
@@ -64,7 +56,7 @@ def _authorities(stack: ExitStack, cfg: NetworkCfg) -> str:
         return str(cfg.ca_bundle)
     paths = [*sorted(path for path in cfg.ca_bundle.iterdir() if path.is_file())] if cfg.ca_bundle.is_dir() else [cfg.ca_bundle]
     found = [read_file(path, "network.ca_bundle") for path in ([Path(system)] if system else []) + paths]
-    return _temporary(stack, b"\n".join(data for data in found if MARK in data))
+    return stack.enter_context(temporary_file(b"\n".join(data for data in found if MARK in data), BUNDLE))
 
 
 def _client(cfg: NetworkCfg) -> tuple[bytes, str]:

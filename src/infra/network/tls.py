@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import re
 import secrets
 import ssl
 import tempfile
@@ -23,6 +26,7 @@ SYSTEM_BUNDLES = (
     "/etc/ssl/cert.pem",  # Alpine
 )
 BUNDLE, CERTIFICATE, KEY, PASSWORD = (f"network.{key}" for key in ("ca_bundle", "client_certificate", "client_key", "client_key_password"))
+BEGIN = b"-----BEGIN CERTIFICATE-----"
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 
@@ -60,16 +64,35 @@ def _trust(context: ssl.SSLContext, cfg: NetworkCfg) -> None:
         else:
             context.load_verify_locations(cfg.ca_bundle)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        reason = "no certificate in PEM stands there" if isinstance(error, ssl.SSLError | ValueError) else error.strerror
+        reason = _bad_block(cfg.ca_bundle) if isinstance(error, ssl.SSLError | ValueError) else error.strerror
         raise ConfigurationError(f"{cfg.ca_bundle} cannot be used: {reason}.", setting=BUNDLE, hint="It must be a PEM file of authorities.") from None
+
+
+def _bad_block(path: Path) -> str:
+    """Why a file of authorities cannot be read: the first block of it that is no certificate, by number and line."""
+    data = path.read_bytes() if path.is_file() else b""
+    begins = [found.start() for found in re.finditer(re.escape(BEGIN), data)]
+    for number, (start, end) in enumerate(itertools.pairwise([*begins, len(data)]), 1):
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=data[start:end].decode("ascii", "replace"))
+        except (ssl.SSLError, ValueError):
+            line = data.count(b"\n", 0, start) + 1
+            return f"block {number} of {len(begins)}, which begins on line {line}, is damaged or no certificate"
+    return "no certificate in PEM stands there"
 
 
 def _show(context: ssl.SSLContext, certificate: Path, key: Path | None, password: str) -> None:
     data = read_file(certificate, CERTIFICATE)
     if b"-----BEGIN" not in data:
+        if key is not None and data[:1] == b"\x30" and _is_pfx(data):
+            raise ConfigurationError(f"{certificate} is a PFX file, which holds its key itself.", setting=KEY, hint="Remove it, or name a PEM certificate.")
         with _as_pem(certificate, data, password) as (path, temporary):
             context.load_cert_chain(path, password=temporary)
         return
+    if b"CERTIFICATE-----" not in data:
+        raise ConfigurationError(
+            f"{certificate} holds no certificate.", setting=CERTIFICATE, hint="Name the file of the certificate; its key may lie elsewhere."
+        )
     key_data = data if key is None else read_file(key, KEY)
     if b"PRIVATE KEY-----" not in key_data:
         raise ConfigurationError(f"{key or certificate} holds no private key.", setting=KEY, hint="Name the file of its key, or put it into the same file.")
@@ -105,10 +128,47 @@ def _as_pem(path: Path, data: bytes, password: str) -> Iterator[tuple[str, str]]
     """A PFX file as PEM, and the password of its key. The `ssl` module reads files only; the key never lies there in the clear."""
     temporary = secrets.token_hex(32)
     pem = pfx_as_pem(path, data, password, temporary)
-    with tempfile.NamedTemporaryFile(prefix="rag-", suffix=".pem") as file:  # readable by its owner alone, deleted on leaving
-        file.write(pem)
+    with _in_memory(pem) if Path("/proc/self/fd").is_dir() and hasattr(os, "memfd_create") else temporary_file(pem) as name:
+        yield name, temporary
+
+
+@contextmanager
+def _in_memory(content: bytes) -> Iterator[str]:
+    """A path that no disk stands behind: of Linux, where it works on a read-only file system too."""
+    number = os.memfd_create("rag")
+    try:
+        os.fchmod(number, 0o600)
+        with open(number, "wb", closefd=False) as file:
+            file.write(content)
+        yield f"/proc/self/fd/{number}"
+    finally:
+        os.close(number)
+
+
+@contextmanager
+def temporary_file(content: bytes, setting: str = CERTIFICATE) -> Iterator[str]:
+    """A file that its owner alone may read, and that is deleted on leaving.
+
+    Raises:
+        ConfigurationError: there is no folder to write it to.
+    """
+    try:
+        file = tempfile.NamedTemporaryFile(prefix="rag-", suffix=".pem")  # noqa: SIM115 - closed below; the error is that of making it
+        file.write(content)
         file.flush()
-        yield file.name, temporary
+    except OSError as error:
+        text = f"No temporary file can be written, and this kind of file needs one: {error.strerror}."
+        raise ConfigurationError(
+            text, setting=setting, hint="Name a PEM file, with its key; or give a temporary folder that can be written (TMPDIR)."
+        ) from None
+    with file:
+        yield file.name
+
+
+def _is_pfx(data: bytes) -> bool:
+    """Whether an ASN.1 sequence begins with the number 3, the version of PFX; that of a certificate begins with another sequence."""
+    more = data[1] & 0x7F if len(data) > 1 and data[1] > 0x80 else 0  # bytes of the length, where it does not fit into one
+    return data[2 + more : 5 + more] == b"\x02\x01\x03"
 
 
 def pfx_as_pem(path: Path, data: bytes, password: str, temporary: str) -> bytes:
@@ -126,6 +186,9 @@ def pfx_as_pem(path: Path, data: bytes, password: str, temporary: str) -> bytes:
         raise MissingExtraError("PFX files need the optional packages of `azure`.", setting=CERTIFICATE, hint="Install founders-rag[azure].") from None
     if data[:1] != b"\x30":  # each PFX file is an ASN.1 sequence
         raise ConfigurationError(f"{path} is neither PEM nor PFX.", setting=CERTIFICATE, hint="Name a file with certificate and key.")
+    if not _is_pfx(data):
+        hint = "Convert it: openssl x509 -inform der -in FILE -out FILE.pem; and name its key in network.client_key."
+        raise ConfigurationError(f"{path} is a DER file, and neither PEM nor PFX.", setting=CERTIFICATE, hint=hint)
     # Files without a password are written in two ways: without one, and with an empty one.
     for candidate in (password.encode(),) if password else (None, b""):
         try:

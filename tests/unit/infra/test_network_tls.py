@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 import sys
 import tempfile
@@ -134,3 +135,38 @@ def test_pfx_without_the_extra_names_it(tmp_path: Path, own: Issued, monkeypatch
     path.write_bytes(b"\x30\x82")
     with pytest.raises(MissingExtraError, match="azure"):
         _ = NetworkPolicy(NetworkCfg(client_certificate=path)).ssl_context
+
+
+def test_a_pfx_file_needs_no_folder_to_write_to_where_memory_has_paths(tmp_path: Path, own: Issued, monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = NetworkCfg(client_certificate=own.written(tmp_path / "own.pfx", PASSWORD.get_secret_value()), client_key_password=PASSWORD)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    if hasattr(os, "memfd_create"):
+        assert NetworkPolicy(cfg).ssl_context
+        monkeypatch.delattr(os, "memfd_create")
+    error = failure(cfg)
+    assert (error.setting, "PEM" in error.hint, "TMPDIR" in error.hint) == ("network.client_certificate", True, True)
+
+
+@pytest.mark.parametrize("given", [None, PASSWORD])
+def test_a_certificate_of_another_kind_says_which(tmp_path: Path, own: Issued, given: SecretStr | None) -> None:
+    der, key = tmp_path / "own.der", tmp_path / "key.pem"
+    der.write_bytes(
+        ssl.PEM_cert_to_DER_cert(own.pem().decode()[own.pem().decode().index("-----BEGIN CERT") :].split("-----END CERT")[0] + "-----END CERTIFICATE-----\n")
+    )
+    error = failure(NetworkCfg(client_certificate=der, client_key_password=given))
+    assert (error.setting, "DER" in error.message) == ("network.client_certificate", True)
+    key.write_bytes(own.pem().split(b"-----BEGIN CERTIFICATE")[0])
+    assert b"PRIVATE KEY" in key.read_bytes()
+    error = failure(NetworkCfg(client_certificate=key, client_key_password=given))
+    assert (error.setting, "holds no certificate" in error.message, "anew" in error.hint) == ("network.client_certificate", True, False)
+    pfx = own.written(tmp_path / "own.pfx", PASSWORD.get_secret_value() if given else "")
+    assert failure(NetworkCfg(client_certificate=pfx, client_key=key, client_key_password=given)).setting == "network.client_key"
+
+
+def test_the_bad_block_of_a_bundle_is_named(tmp_path: Path, ca_file: Path) -> None:
+    good = ca_file.read_text()
+    bundle = tmp_path / "bundle.pem"
+    for bad in ("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n", "-----BEGIN CERTIFICATE-----\n!!!\n", good[:-200]):
+        bundle.write_text(f"# ours\n{good}{bad}\n{good}")
+        error = failure(NetworkCfg(ca_bundle=bundle))
+        assert f"block 2 of 3, which begins on line {good.count(chr(10)) + 2}" in error.message
