@@ -15,6 +15,7 @@ from .network.faults import Fault, FaultKind
 if TYPE_CHECKING:
     from .network import ProxySettings
 
+RELAY_HINT = "Basic alone is spoken: for a proxy that takes only NTLM or Negotiate, name a relay on this machine (px, cntlm) in network.proxy."
 CA_HINT = "Add your company's certificate authority."
 
 
@@ -110,7 +111,7 @@ def _at_proxy(fault: Fault, hop: Hop) -> RagError:
     words, hint = _PROXY_WORDS.get(fault.kind, ("", ""))
     if fault.kind == "proxy-auth":
         words, setting = "does not accept its credential, or wants one", "network.proxy_username"
-        hint = "Set network.proxy_username and network.proxy_password, best as secrets; or name this host in network.no_proxy."
+        hint = f"Set network.proxy_username and network.proxy_password, best as secrets; or name this host in network.no_proxy. {RELAY_HINT}"
     elif fault.kind in ("reset", "truncated", "not-http"):
         words, hint = "closed the connection without opening the way", "Check its address, and whether it lets this machine in."
     if words:

@@ -165,3 +165,8 @@ def test_telling_faults_apart_loads_no_library(root: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_refused_credential_says_that_basic_alone_is_spoken() -> None:
+    hint = error_of(Fault("proxy-auth", at_proxy=True, status=407), HOP).hint
+    assert all(word in hint for word in ("Basic", "NTLM", "Negotiate", "network.proxy_password"))
