@@ -106,7 +106,7 @@ _HERE: dict[str, Callable[[], tuple[Step, ...]]] = {
     "vault": vaults.steps,
 }
 _STEPS: dict[str, Callable[[], tuple[tuple[Step, ...], tuple[Step, ...]]]] = {
-    "proxy": lambda: ((), ()),
+    "proxy": lambda: ((Step("settings", policy.policy),), ()),
     "identity": identity.steps,
     "chat": models.chat_steps,
     "embed": models.embed_steps,

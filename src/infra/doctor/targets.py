@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
-from ...errors import ConfigurationError
+from ...errors import ConfigurationError, RagError
 from ..azure_auth.exchange import address as address_of
 from ..azure_auth.kinds import KINDS, authority_of, kind_names
 from ..clients import OPENAI_API
@@ -59,7 +59,8 @@ class Target:
 
     @property
     def host(self) -> str:
-        return urlsplit(self.address).hostname or ""
+        """As it goes over the wire."""
+        return wire_name(urlsplit(self.address).hostname or "")
 
     @property
     def port(self) -> int:
@@ -69,6 +70,18 @@ class Target:
         """The hop as `hops.error_of` wants it."""
         proxy = None if self.kind in ("proxy", "postgres") else policy.proxy_for(self.host, self.port, self.scheme)
         return Hop(self.noun, self.address, self.setting, self.timeout_setting, self.connect_setting).through(proxy)
+
+
+def wire_name(host: str) -> str:
+    """A host's name in letters of DNS, as the product's clients write it; unchanged where it has no such form."""
+    if host.isascii():
+        return host
+    import idna
+
+    try:
+        return idna.encode(host).decode("ascii")
+    except idna.IDNAError:
+        return host
 
 
 def targets_of(settings: Settings) -> tuple[Target, ...]:
@@ -100,8 +113,9 @@ def _proxies(settings: Settings) -> Iterator[Target]:
         return
     try:
         found = {proxy.url: proxy.setting for proxy in proxies_of(settings.network).values() if proxy is not None}
-    except ConfigurationError:
-        return  # told by the hop `network`
+    except RagError as error:
+        yield Target("proxy", "proxy", "", "The proxy", error.setting)
+        return
     for number, (url, setting) in enumerate(found.items(), 1):
         name = "proxy" if number == 1 else f"proxy-{number}"
         yield Target(name, "proxy", url, "The proxy", setting, settings.network.connect_timeout_s)

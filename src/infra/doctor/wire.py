@@ -19,7 +19,7 @@ from . import certificates, fixes
 from .channel import MAX_HEAD, Channel, TlsChannel, connect, in_thread, resolve
 from .handshake import chain_of, seen
 from .report import Fix
-from .targets import Target
+from .targets import Target, wire_name
 from .walk import Step, Walk
 
 if TYPE_CHECKING:
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
 _SCHEME = re.compile(rb"\r\nproxy-authenticate:[ \t]*([A-Za-z]+)", re.IGNORECASE)
+_PAGE = re.compile(rb"\r\n(content-length:[ \t]*0*[1-9]|content-type:[ \t]*text/html|transfer-encoding:)", re.IGNORECASE)
+_PAGE_S = 1.0
+"""How long the page of an answer that announces one may take; who opens the way announces none."""
+_PORTAL = (401, 407, 511)
+"""What is said of ourselves, and not of the host behind."""
 _ALERT_S = 2.0
 """In TLS 1.3 a server that asked for our certificate says what it thinks of it after the handshake, within a round trip."""
 
@@ -55,6 +60,8 @@ async def name(walk: Walk) -> str:
     """Resolve the name of the first machine on the way."""
     found = proxy_of(walk)
     host, port = _place(found.url) if found else (walk.target.host, walk.target.port)
+    if not walk.target.host.isascii():
+        raise _error(walk, Fault("name", "it is no host name"))
     try:
         async with asyncio.timeout(walk.left(walk.target.connect_s)):
             addresses = await resolve(host, port)
@@ -92,7 +99,9 @@ async def proxy(walk: Walk) -> str:
     assert walk.channel is not None
     if walk.target.scheme != "https":
         return f"{found.url} forwards plain http"
-    status, head = await _open(walk, found, walk.target.host, walk.target.port)
+    status, head, page = await _open(walk, found, walk.target.host, walk.target.port)
+    if page:
+        raise _page(walk, status)
     if 200 <= status < 300:
         return f"{found.url} opens the way" + (f" to the user {found.username!r}" if found.username else ", without a credential")
     raise _refused(walk, walk.target, status, head)
@@ -103,11 +112,22 @@ def _refused(walk: Walk, target: Target, status: int, head: bytes) -> RagError:
     kinds: dict[int, FaultKind] = {407: "proxy-auth", 403: "proxy-forbidden"}
     walk.fixes = fixes.of_proxy(walk.settings, target, status)
     error = _error(walk, Fault(kinds.get(status, "proxy-failed"), at_proxy=True, status=status))
+    if status in (401, 511) or 300 <= status < 400:
+        error.hint = "That is a login, or another server: check the proxy's address, and whether this machine has to be signed in there first."
+        walk.fixes = []
     schemes = [scheme.decode("latin-1") for scheme in _SCHEME.findall(head)]
     if status == 407 and schemes and not any(scheme.lower() == "basic" for scheme in schemes):
         error.message = f"{error.message} It takes {', '.join(schemes)} only, and Basic is what is spoken here."
         error.hint = "Let a relay on this machine (px, cntlm) sign in there, and name the relay in network.proxy; or have this machine let through without."
         walk.fixes = [Fix("network.proxy", "http://127.0.0.1:3128", ready=False, note="The relay's address.")]
+    return error
+
+
+def _page(walk: Walk, status: int) -> RagError:
+    """The error of an answer that says it opens the way, and is a page."""
+    error = _error(walk, Fault("proxy-failed", at_proxy=True, status=status))
+    error.message = f"{error.message.removesuffix('.')}: it answers with a page of its own."
+    error.hint = "Check the proxy's address, and whether this machine has to sign in there first: a web server or a login page answers."
     return error
 
 
@@ -121,11 +141,14 @@ async def itself(walk: Walk) -> str:
     first = next((one for one in behind if walk.policy.proxy_for(one.host, one.port, one.scheme) == found), None)
     if first is None:
         return "no configured https host goes through it"
-    status, head = await _open(walk, found, first.host, first.port)
-    if status == 407:
+    status, head, page = await _open(walk, found, first.host, first.port)
+    if page:
+        raise _page(walk, status)
+    if status in _PORTAL or 300 <= status < 400:
         raise _refused(walk, first, status, head)
-    who = f"takes the user {found.username!r}" if found.username else "asks for no credential"
-    return f"it {who}" + ("" if status < 300 else f"; to {first.address} it says {status}")
+    if status >= 300:
+        return f"it answers, and lets nothing through to {first.address} (HTTP {status})"
+    return "it " + (f"takes the user {found.username!r}" if found.username else "asks for no credential")
 
 
 async def tls(walk: Walk) -> str:
@@ -209,8 +232,8 @@ async def _greet(walk: Walk, found: ProxySettings) -> None:
         raise _told(walk, _at(fault_of(error), found, late=f"no connection within {limit:.3g} s")) from None
 
 
-async def _open(walk: Walk, found: ProxySettings, host: str, port: int) -> tuple[int, bytes]:
-    """The status that the proxy answers to CONNECT with, and the head of its answer."""
+async def _open(walk: Walk, found: ProxySettings, host: str, port: int) -> tuple[int, bytes, bool]:
+    """The status that the proxy answers to CONNECT with, the head of its answer, and whether a page follows where the way should be open."""
     await _greet(walk, found)
     assert walk.channel is not None
     name = f"[{host}]" if ":" in host else host
@@ -218,21 +241,50 @@ async def _open(walk: Walk, found: ProxySettings, host: str, port: int) -> tuple
     if found.authorization:
         lines.append(f"Proxy-Authorization: {found.authorization}")
     limit = walk.left(walk.target.connect_s)
-    head = b""
     try:
         async with asyncio.timeout(limit):
             await walk.channel.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
-            while b"\r\n\r\n" not in head and len(head) < MAX_HEAD:
-                data = await walk.channel.read()
-                if not data:
-                    break
-                head += data
+            head, rest = await _final_head(walk.channel)
+        status = _STATUS.match(head)
+        page = status is not None and status[1].startswith(b"2") and (bool(rest) or await _page_follows(walk, head))
     except OSError as error:
         raise _error(walk, _at(fault_of(error), found, late=f"no answer within {limit:.3g} s")) from None
-    status = _STATUS.match(head)
     if status is None or b"\r\n\r\n" not in head:
         raise _error(walk, Fault("not-http" if head and status is None else "reset", at_proxy=True))
-    return int(status[1]), head
+    return int(status[1]), head, page
+
+
+async def _final_head(channel: Channel) -> tuple[bytes, bytes]:
+    """The head of an answer, without those that only say to wait (1xx), and what came behind it."""
+    data = b""
+    while len(data) < MAX_HEAD:
+        head, end, rest = data.partition(b"\r\n\r\n")
+        status = _STATUS.match(head)
+        if end and (status is None or not status[1].startswith(b"1") or status[1] == b"101"):
+            return head + end, rest
+        if end:
+            data = rest
+            continue
+        more = await channel.read()
+        if not more:
+            break
+        data += more
+    return data, b""
+
+
+async def _page_follows(walk: Walk, head: bytes) -> bool:
+    """Whether bytes, or the end, come unasked behind an opened way: no TLS server speaks first."""
+    assert walk.channel is not None
+    if not _PAGE.search(head):
+        return False
+    try:
+        async with asyncio.timeout(min(_PAGE_S, walk.left())) as limit:
+            await walk.channel.read()
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        return False
+    return True
 
 
 def _at(fault: Fault, found: ProxySettings | None, *, late: str) -> Fault:
@@ -261,4 +313,4 @@ def _error(walk: Walk, fault: Fault) -> RagError:
 
 def _place(url: str) -> tuple[str, int]:
     parts = urlsplit(url)
-    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    return wire_name(parts.hostname or ""), parts.port or (443 if parts.scheme == "https" else 80)

@@ -253,6 +253,46 @@ async def test_something_that_is_no_proxy_fails_at_the_proxy_s_step(answer: str,
     assert (hop.step, hop.setting) == ("proxy", "network.proxy")
 
 
+PAGE = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 19\r\n\r\n<html>Log in</html>"
+
+
+@pytest.mark.parametrize("answer", ["HTTP/1.1 302 Login\r\nlocation: /login\r\n\r\n", "HTTP/1.1 511 Sign in\r\n\r\n", PAGE])
+async def test_a_login_page_in_place_of_an_open_way_is_the_proxy_s_failure(answer: str, azure: AzureOpenAIEmulator, tmp_path: Path) -> None:
+    with refusing(answer) as port:
+        settings = settings_of(tmp_path, azure_values(azure, network__proxy=f"http://clerk:word@localhost:{port}"))
+        for name in ("proxy", "chat"):
+            hop = await checked(settings, name)
+            assert (hop.status, hop.step, hop.setting) == ("failed", "proxy", "network.proxy")
+            assert "login" in hop.hint
+
+
+async def test_a_proxy_that_refuses_a_host_is_not_said_to_take_the_user(azure: AzureOpenAIEmulator, tmp_path: Path) -> None:
+    with refusing("HTTP/1.1 502 No\r\ncontent-length: 0\r\n\r\n") as port:
+        hop = await checked(settings_of(tmp_path, azure_values(azure, network__proxy=f"http://clerk:word@localhost:{port}")), "proxy")
+    assert hop.status == "ok"
+    assert "takes the user" not in hop.steps[-1].finding.message
+
+
+async def test_a_proxy_that_says_to_wait_has_said_nothing_yet(azure: AzureOpenAIEmulator, tmp_path: Path) -> None:
+    for answer, status in (("HTTP/1.1 100 Wait\r\n\r\n", "failed"), ("HTTP/1.1 100 Wait\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", "ok")):
+        with refusing(answer) as port:
+            hop = await checked(settings_of(tmp_path, azure_values(azure, network__proxy=f"http://localhost:{port}")), "proxy")
+        assert hop.status == status
+
+
+async def test_a_name_outside_ascii_is_asked_for_as_the_clients_write_it(tmp_path: Path) -> None:
+    with Proxy("", "", {}).running() as found:
+        values = {**CHAT, "chat.api_base": "https://банк.test/v1", "network.proxy": f"http://localhost:{found.port}"}
+        hop = await checked(settings_of(tmp_path, values), "chat")
+    assert found.asked[0] == "xn--80ab2al.test:443"
+    assert (hop.step, hop.code) == ("proxy", "unreachable")
+
+
+async def test_a_proxy_whose_address_cannot_be_read_is_a_hop_that_fails(tmp_path: Path) -> None:
+    hop = await checked(settings_of(tmp_path, {**CHAT, "chat.api_base": "https://model.bank.test/v1", "network.proxy": "http://:99999"}), "proxy")
+    assert (hop.status, hop.step, hop.setting) == ("failed", "settings", "network.proxy")
+
+
 async def test_a_proxy_over_tls_is_verified_like_every_host(azure: AzureOpenAIEmulator, tmp_path: Path) -> None:
     stranger = trustme.CA()
     with Service(stranger).running() as service:
