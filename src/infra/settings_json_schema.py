@@ -7,6 +7,8 @@ which `rag config validate` knows.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -20,6 +22,12 @@ from .settings_sources import PROFILE_KEY
 
 Json: TypeAlias = dict[str, Any]
 
+_NUMBER = re.compile(r"\d+(\.\d+)?")
+_BLANK = r"^\s*$"
+_TRUTH = r"^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]|[Yy]|[Yy][Ee][Ss]|[Nn]|[Nn][Oo]|[Oo][Nn]|[Oo][Ff][Ff]|[Tt]|[Ff]|1|0)$"
+"""JSON Schema's patterns know no case-insensitivity."""
+_WHOLE_TEXT = r"^\s*[+-]?\d+(_\d+)*(\.0*)?\s*$"
+_NUMBER_TEXT = r"^\s*[+-]?(\d+(_\d+)*\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
 _REFERENCE = {"$ref": "#/$defs/reference"}
 _REFERENCE_MEANING: Json = {
     "type": "string",
@@ -75,16 +83,26 @@ def _key(spec: FieldSpec) -> Json:
 
 
 def _allowed(spec: FieldSpec) -> Json:
-    """The values that a file may hold: those of the type, and text where the loader reads them from text."""
+    """The values that a file may hold: those of the type, and whatever else the loader reads as them, for it reads the text of a value."""
     typed: Json = {"type": "string"} if spec.secret else TypeAdapter(spec.info.rebuild_annotation()).json_schema()
-    options = typed.pop("anyOf", None) or [typed]
-    if spec.is_list:
-        options = [*options, {"type": "string"}]
-    elif not all(option.get("type") in ("string", "null") and "enum" not in option for option in options):
-        options = [*options, _REFERENCE]
-    if spec.optional and {"type": "null"} not in options:
-        options = [*options, {"type": "null"}]
+    options = [*(typed.pop("anyOf", None) or [typed]), *_as_text(spec)]
+    if spec.optional or spec.is_list:
+        options += [option for option in ({"type": "null"}, {"type": "string", "pattern": _BLANK}) if option not in options]
     return options[0] if len(options) == 1 else {"anyOf": options}
+
+
+def _as_text(spec: FieldSpec) -> list[Json]:
+    """What is not of the type, and read as it: numbers for text, text for numbers, ``yes`` for a truth value, ``${VAR}`` for each."""
+    if spec.choices:
+        numbers: list[Json] = [{"const": json.loads(choice)} for choice in spec.choices if _NUMBER.fullmatch(choice)]
+        return [*numbers, _REFERENCE]
+    if spec.is_list:
+        return [{"type": "string"}]
+    if spec.kind is bool:
+        return [{"type": "string", "pattern": _TRUTH}, {"enum": [0, 1]}, _REFERENCE]
+    if spec.kind in (int, float):
+        return [{"type": "string", "pattern": _WHOLE_TEXT if spec.kind is int else _NUMBER_TEXT}, _REFERENCE]
+    return [{"type": ["number", "boolean"]}]
 
 
 def _default(spec: FieldSpec) -> Any:

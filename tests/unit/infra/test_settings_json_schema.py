@@ -36,6 +36,10 @@ GOOD: list[Any] = [
     {"search": {"use_aws_auth": "${SIGN:false}"}},
     {"network": {"no_proxy": ["localhost", "10.0.0.0/8"]}},
     {"network": {"no_proxy": "localhost, 10.0.0.0/8"}},
+    {"network": {"tls_min_version": 1.2, "connect_timeout_s": "30", "pool_size": " 10 ", "no_proxy": None}},
+    {"network": {"tls_min_version": "1.3", "connect_timeout_s": "1.5e1", "proxy": "", "no_proxy": "", "trust_env": "No"}},
+    {"search": {"use_aws_auth": "yes", "replicas": "", "fuzziness": 1, "aws_profile": 12345}},
+    {"search": {"use_aws_auth": 1, "replicas": "2", "knn_engine": ""}},
     {"intent:error-code": {"pattern": "x", "mode": "bm25"}},
     {"profile:acme": {"chat.provider": "azure", "network": {"proxy": "http://p:1"}}},
 ]
@@ -50,6 +54,12 @@ BAD: list[Any] = [
     {"search": {"host": {"name": "a"}}},
     {"api": {"port": 70000}},
     {"api": {"port": 1.5}},
+    {"api": {"port": "1.5"}},
+    {"api": {"port": ""}},
+    {"network": {"tls_min_version": 1.1}},
+    {"network": {"trust_env": "perhaps"}},
+    {"network": {"trust_env": 2}},
+    {"search": {"timeout_s": "inf"}},
     {"intent:Not A Name": {"pattern": "x"}},
     {"intent:a": {"patern": "x"}},
     {"profile:acme": {"chat.provder": "azure"}},
@@ -85,7 +95,7 @@ def test_choices_are_enums_and_secrets_are_write_only_without_defaults() -> None
     for name, body in properties():
         spec = find(name)
         assert spec is not None
-        enums = [tuple(option["enum"]) for option in body.get("anyOf", [body]) if "enum" in option]
+        enums = [tuple(option["enum"]) for option in body.get("anyOf", [body]) if "enum" in option and option != {"enum": [0, 1]}]
         assert enums == ([spec.choices] if spec.choices else [])
         assert body.get("writeOnly", False) == spec.secret
         assert not (spec.secret and body["default"])
