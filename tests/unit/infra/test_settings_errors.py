@@ -242,3 +242,9 @@ def test_no_number_is_without_end(tmp_path: Path, text: str) -> None:
     for spec in floats:
         (problem,) = problems(tmp_path, f"[{spec.section}]\n{spec.key} = {text}\n")
         assert (problem.key, problem.line) == (spec.name, 2)
+
+
+@pytest.mark.parametrize(("name", "text"), [("rag.json", '{"api":\n{"port": %s}}'), ("rag.yaml", "api:\n  port: %s\n"), ("rag.ini", "[api]\nport = %s\n")])
+def test_a_number_of_very_many_digits_is_a_problem_with_its_line(tmp_path: Path, name: str, text: str) -> None:
+    (problem,) = problems(tmp_path, text % ("9" * 5000), name)
+    assert (problem.key, problem.line, len(problem.message) < 200) == ("api.port", 2, True)
