@@ -15,6 +15,7 @@ from .secrets.live import LiveSecret
 
 _CREDENTIALS = re.compile(r"://[^/?#]*@")
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+_QUERY = re.compile(r"(://[^\s?#]*\?)([^\s#]+)")
 _SHOWN = re.compile(r"(?<=://).*@", re.DOTALL)
 
 
@@ -37,8 +38,9 @@ class Section(BaseModel):
         return self._borrowed.get(name, f"{section}.{name}")
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        """User and password within an address are shown to nobody, also where they should not stand."""
-        return ((name, _SHOWN.sub("**********@", value) if isinstance(value, str) else value) for name, value in super().__repr_args__())
+        """User, password and the query's values within an address are shown to nobody, also where they should not stand."""
+        for name, value in super().__repr_args__():
+            yield name, without_query_values(_SHOWN.sub("**********@", value)) if isinstance(value, str) else value
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
         """A pickle would hold the secrets in the clear.
@@ -78,6 +80,16 @@ def without_credentials(value: str | None) -> str | None:
     if value is not None and _CREDENTIALS.search(value):
         raise ValueError("holds user and password, which do not belong into an address: it is shown.")
     return value
+
+
+def without_query_values(text: str) -> str:
+    """A text in which the values of addresses' queries are hidden: they may be signatures and keys."""
+    return _QUERY.sub(lambda found: found[1] + "&".join(map(_hidden_value, found[2].split("&"))), text)
+
+
+def _hidden_value(pair: str) -> str:
+    name, equals, _ = pair.partition("=")
+    return f"{name}=**********" if equals else "**********"
 
 
 def usable_address(value: str | None) -> str | None:

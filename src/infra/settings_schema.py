@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 
 from ..retrieval.config import LINES, IntentCfg
 from .config import ADDRESS, Settings
+from .config_section import without_query_values
 from .network.proxies import DIRECT
 
 ENV_PREFIX: Final = "RAG_"
@@ -250,7 +251,7 @@ def without_credentials(address: str) -> str:
 
 
 def display(value: object) -> str:
-    """A value as text: secrets hidden, also user and password within an address."""
+    """A value as text: secrets hidden, also user, password and the query's values within an address."""
     if value is None:
         return ""
     if isinstance(value, SecretStr):
@@ -259,4 +260,4 @@ def display(value: object) -> str:
         return str(value).lower()
     if isinstance(value, (tuple, list, set, frozenset)):
         return ", ".join(display(item) for item in value)
-    return _CREDENTIALS_IN_URL.sub(HIDDEN + "@", str(value))
+    return without_query_values(_CREDENTIALS_IN_URL.sub(HIDDEN + "@", str(value)))

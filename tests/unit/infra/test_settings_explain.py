@@ -14,9 +14,9 @@ from src.cli.config_explain import explained
 from src.errors import ConfigurationError
 from src.infra.config import Settings
 from src.infra.profiles import PROFILES
-from src.infra.settings import load_settings
+from src.infra.settings import load_settings, source_of
 from src.infra.settings_names import select
-from src.infra.settings_schema import HIDDEN, find, without_credentials
+from src.infra.settings_schema import HIDDEN, display, find, without_credentials
 
 # Highest first, as DESIGN.md has it; later files before earlier ones, a company's own words on a profile before ours.
 SOURCES = ("override", "RAG_ variable", "secret file", "file 3", "file 2", "file 1", "own profile", "profile", "shared variable")
@@ -200,3 +200,13 @@ def test_an_address_is_shown_without_its_credentials_or_not_at_all(address: str,
 @given(st.text(), st.sampled_from(["http://u:{}@h.example:1", "{}@h.example:1", "https://{}@h.example"]))
 def test_no_password_of_an_address_is_shown(password: str, pattern: str) -> None:
     assert without_credentials(pattern.format(password)) in (f"http://{HIDDEN}@h.example:1", f"{HIDDEN}@h.example:1", f"https://{HIDDEN}@h.example", HIDDEN)
+
+
+def test_the_values_of_an_addresss_query_are_hidden(tmp_path: Path) -> None:
+    (tmp_path / "rag.ini").write_text("[chat]\napi_base = https://h.test/v1?sig=SECRET&SECRET&se=1#x\n")
+    settings = load_settings(tmp_path / "rag.ini", environ={})
+    shown = display(settings.chat.api_base)
+    assert shown == f"https://h.test/v1?sig={HIDDEN}&{HIDDEN}&se={HIDDEN}#x"
+    assert "SECRET" not in repr(settings) + str(settings)
+    assert "SECRET" not in str(source_of(settings, "chat.api_base"))
+    assert display("What is this?a=b") == "What is this?a=b"
