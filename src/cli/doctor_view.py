@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,13 @@ if TYPE_CHECKING:
 
 _MARKS = {"ok": "ok", "warning": "warning", "failed": "FAILED", "not reached": "not reached"}
 _COLOURS = {"ok": "green", "warning": "yellow", "failed": "red", "not reached": "bright_black"}
+TABLE_COLUMNS = 80
+"""On a narrower terminal nothing would be left for what was found."""
 
 
 def show(report: Report) -> None:
     """Print the report."""
-    if sys.stdout.isatty():
+    if sys.stdout.isatty() and shutil.get_terminal_size().columns >= TABLE_COLUMNS:
         _table(report)
     else:
         for line in lines(report):
@@ -42,11 +45,19 @@ def summary(report: Report) -> str:
     failed = [hop.hop for hop in report.hops if hop.status == "failed"]
     warned = [hop.hop for hop in report.hops if hop.status == "warning"]
     parts = [f"{len(report.hops)} hops in {report.took_ms / 1000:.1f} s"]
-    parts.append(f"failed: {', '.join(failed)}" if failed else "none failed")
+    parts.append(f"failed: {', '.join(failed)}{_by_one(report)}" if failed else "none failed")
     parts += [f"warnings: {', '.join(warned)}"] if warned else []
-    costs = [hop.cost for hop in report.hops if hop.cost and hop.steps[-1].status != "not reached"]
+    costs = [hop.cost for hop in report.hops if hop.cost and hop.charged]
     parts += [f"asked for {' and '.join(costs)}"] if costs else []
     return "; ".join(parts) + "."
+
+
+def _by_one(report: Report) -> str:
+    """The setting that stopped several hops with the same words."""
+    found = {(hop.setting, hop.message) for hop in report.hops if hop.status == "failed"}
+    several = sum(hop.status == "failed" for hop in report.hops) > 1
+    setting = next(iter(found))[0] if len(found) == 1 and several else ""
+    return f", all by {setting}" if setting else ""
 
 
 def _advice(step: StepReport) -> list[str]:

@@ -92,6 +92,12 @@ class HopReport:
         return self.steps[-1] if self.steps else _NOTHING
 
     @property
+    def charged(self) -> bool:
+        """Whether its last step asked for what costs: it was answered, or waited for in vain."""
+        last = self.steps[-1] if self.steps else _NOTHING
+        return last.status in ("ok", "warning") or (last.step != "settings" and last.finding.code == "deadline")
+
+    @property
     def step(self) -> str:
         return self.worst.step
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -67,6 +68,7 @@ class Walk:
     def left(self, limit_s: float | None = None) -> float:
         """Seconds that a step may take: what is left of the hop's time, or a limit of the configuration's where that is less."""
         rest = max(0.05, self.ends - asyncio.get_running_loop().time() - SPARE_S)
+        rest = math.floor(rest * 10) / 10 if rest > 1 else round(rest, 2)  # it stands in messages
         return rest if limit_s is None else min(rest, limit_s)
 
     def impatient(self, error: RagError, configured_s: float, asked_s: float) -> RagError:

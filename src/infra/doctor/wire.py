@@ -303,7 +303,8 @@ def _error(walk: Walk, fault: Fault) -> RagError:
         error = error_of(fault, hop)
     target, waited = walk.target, walk.site.timeout_s
     if fault.kind == "connect-timeout" and target.connect_s > waited:
-        error.hint = f"{error.hint} {target.connect_setting} allows {target.connect_s:g} s; `rag doctor --timeout` waits longer than {waited:g} s."
+        said = f"{error.hint.removesuffix('.')}, which" if error.hint.endswith(f"{target.connect_setting}.") else f"{error.hint} {target.connect_setting}"
+        error.hint = f"{said} allows {target.connect_s:g} s; `rag doctor --timeout` waits longer than {waited:g} s."
     if fault.kind in ("name", "refused", "no-route", "connect-timeout") and not hop.proxy and target.kind != "proxy" and walk.policy.proxies:
         error.hint = f"{error.hint} It is reached directly, round {walk.policy.proxies[0].url}: look at network.no_proxy."
     if not walk.fixes:

@@ -144,6 +144,7 @@ async def test_a_silent_server_ends_with_the_hop_s_time_and_says_whose_limit_tha
         hop = await checked(asking(service.url), "chat", timeout_s=3)
     assert (hop.step, hop.setting) == ("tls", "chat.api_base")
     assert "--timeout" in hop.hint
+    assert hop.hint.count("network.connect_timeout_s") == 1
 
 
 @pytest.mark.parametrize("way", ["close", "cut", "garbage"])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.cli.doctor_view import hint_lines, lines, summary
+from src.cli.doctor_view import hint_lines, lines, show, summary
 from src.infra.doctor.report import Finding, Fix, HopReport, Report, StepReport, as_json
 from src.infra.settings_files import parse_file
 
@@ -129,3 +129,26 @@ def test_what_is_printed_reads_back_as_what_was_meant(tmp_path_factory: pytest.T
     parsed = parse_file(path)
     assert parsed.problems == []
     assert {f"{entry.section}.{entry.key}": entry.value for entry in parsed.entries} == values
+
+
+def test_the_summary_names_no_cost_where_nothing_was_asked() -> None:
+    stopped = Report((hop(failed("settings")), hop(StepReport("tcp", "ok"), failed("service"))))
+    assert "asked for" not in summary(stopped)
+    late = StepReport("service", "failed", Finding("Late.", code="deadline"))
+    for last in (StepReport("service", "ok"), late):
+        assert "asked for one token" in summary(Report((hop(StepReport("tcp", "ok"), last),)))
+
+
+def test_the_summary_names_the_one_setting_that_stops_several_hops() -> None:
+    assert "failed: chat, embed, all by network.proxy" in summary(Report((hop(failed("settings")), hop(failed("tcp"), name="embed"))))
+    assert "all by" not in summary(Report((hop(failed("settings")),)))
+
+
+@pytest.mark.parametrize(("columns", "table"), [("40", False), ("79", False), ("120", True)])
+def test_a_narrow_terminal_gets_lines(columns: str, table: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    show(Report((hop(failed("tcp")),)))
+    said = capsys.readouterr().out
+    assert ("│" in said) == table
+    assert "It is broken." in said
