@@ -22,8 +22,17 @@ def missing_authority(chain: Sequence[Seen]) -> str:
     return chain[-1].issuer if chain else ""
 
 
-def why(kind: FaultKind, chain: Sequence[Seen], host: str) -> str:
-    """What the peer's certificates add to OpenSSL's words; empty where there are none, or nothing to add."""
+def same_name(chain: Sequence[Seen], trusted: Sequence[Seen]) -> bool:
+    """Whether an authority of the missing one's name is trusted: then its key is another one."""
+    return bool(chain) and any(one.subject == missing_authority(chain) for one in trusted)
+
+
+def why(kind: FaultKind, chain: Sequence[Seen], host: str, trusted: Sequence[Seen] = ()) -> str:
+    """What the peer's certificates add to OpenSSL's words; empty where there are none, or nothing to add.
+
+    Args:
+        trusted: the authorities that are configured.
+    """
     if not chain:
         return ""
     leaf = chain[0]
@@ -36,6 +45,10 @@ def why(kind: FaultKind, chain: Sequence[Seen], host: str) -> str:
     if kind == "tls-authority":
         if len(chain) == 1 and leaf.self_signed:
             return f"It is self-signed ({leaf.subject}), by no authority."
+        if same_name(chain, trusted):
+            return (
+                f"It is signed by {leaf.issuer}; an authority named {missing_authority(chain)} is configured here, with another key than the one that signed."
+            )
         sent = "" if len(chain) > 1 else " (it sends no intermediate certificate)"
         return f"It is signed by {leaf.issuer}; the authority that is missing here is {missing_authority(chain)}{sent}."
     return f"It is signed by {leaf.issuer}."

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ...errors import ConfigurationError
 from ..network.tls import make_context
+from .bundles import bundle_problem
 from .channel import in_thread
 from .report import Fix
 from .walk import Step, Walk
@@ -41,9 +42,16 @@ async def authorities(walk: Walk) -> str:
     cfg = walk.settings.network
     shown = {"client_certificate": None, "client_key": None, "client_key_password": None}
     context = await in_thread(lambda: make_context(cfg.model_copy(update=shown)))
+    problem, hint = await in_thread(lambda: bundle_problem(cfg))
+    if problem and cfg.ca_mode == "replace":
+        raise ConfigurationError(problem, setting="network.ca_bundle", hint=hint)
+    if problem:
+        walk.warn(problem, "network.ca_bundle", hint)
     whom = f"{cfg.ca_bundle}" if cfg.ca_mode == "replace" else f"the system's and {cfg.ca_bundle}" if cfg.ca_bundle else "the system's"
     count = context.cert_store_stats()["x509_ca"]
-    return f"{count} authorities ({whom}), TLS {cfg.tls_min_version} at least"
+    by_hash = cfg.ca_bundle is not None and cfg.ca_bundle.is_dir()  # read when a handshake asks for one
+    held = ("those of a folder" if not count else f"{count} authorities, and those of a folder") if by_hash else f"{count} authorities"
+    return f"{held} ({whom}), TLS {cfg.tls_min_version} at least"
 
 
 async def certificate(walk: Walk) -> str:

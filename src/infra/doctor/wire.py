@@ -16,8 +16,9 @@ from ...errors import RagError
 from ..hops import error_of
 from ..network.faults import Fault, FaultKind, fault_of
 from . import certificates, fixes
+from .bundles import authorities_of
 from .channel import MAX_HEAD, Channel, TlsChannel, connect, in_thread, resolve
-from .handshake import chain_of, seen
+from .handshake import Seen, chain_of, seen
 from .report import Fix
 from .targets import Target, wire_name
 from .walk import Step, Walk
@@ -165,7 +166,7 @@ async def tls(walk: Walk) -> str:
         fault = fault_of(error)
         if isinstance(error, TimeoutError):
             fault = Fault("connect-timeout", f"no connection within {limit:.3g} s")
-        raise _told(walk, fault) from None
+        raise await _told(walk, fault) from None
     certificate = channel.tls.getpeercert() or {}
     leaf = seen(certificate)
     days = (leaf.not_after - time.time()) / 86_400
@@ -204,13 +205,21 @@ async def _client_certificate(walk: Walk, channel: TlsChannel) -> str:
     return ", takes our client certificate" if shown else ""
 
 
-def _told(walk: Walk, fault: Fault) -> RagError:
+async def _trusted(walk: Walk) -> Sequence[Seen]:
+    context = await _context(walk)
+    return await in_thread(lambda: authorities_of(walk.settings.network.ca_bundle, context))
+
+
+async def _told(walk: Walk, fault: Fault) -> RagError:
     """The error of a handshake, with what the certificates say."""
     error = _error(walk, fault)
     chain = chain_of(walk.channel.tls) if isinstance(walk.channel, TlsChannel) else ()
     if fault.tls:
         host = walk.channel.name if isinstance(walk.channel, TlsChannel) else walk.target.host
-        more = certificates.why(fault.kind, chain, host)
+        trusted = await _trusted(walk) if fault.kind == "tls-authority" else ()
+        more = certificates.why(fault.kind, chain, host, trusted)
+        if certificates.same_name(chain, trusted):
+            error.hint = "Replace it by the present one, or add that: an authority may have been renewed, or what answers is not what it says."
         error.message = f"{error.message} {more}".rstrip()
         walk.fixes = fixes.of_tls(walk.settings, walk.target, fault, chain)
     if fault.kind == "tls-client-certificate" and walk.settings.network.client_certificate is None:
@@ -229,7 +238,7 @@ async def _greet(walk: Walk, found: ProxySettings) -> None:
         async with asyncio.timeout(limit):
             await _wrapped(walk, context, walk.channel, _place(found.url)[0])
     except OSError as error:
-        raise _told(walk, _at(fault_of(error), found, late=f"no connection within {limit:.3g} s")) from None
+        raise await _told(walk, _at(fault_of(error), found, late=f"no connection within {limit:.3g} s")) from None
 
 
 async def _open(walk: Walk, found: ProxySettings, host: str, port: int) -> tuple[int, bytes, bool]:

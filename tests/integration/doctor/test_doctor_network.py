@@ -85,6 +85,40 @@ async def test_a_missing_authority_is_named_and_so_is_the_bundle(authority: trus
     assert list(fix_of(hop)) == ["network.ca_bundle"]
 
 
+async def test_an_authority_of_the_same_name_with_another_key_is_told_as_that(asking: Callable[..., Settings], tmp_path: Path) -> None:
+    old, new = (trustme.CA(organization_name="Bank", organization_unit_name="Root") for _ in range(2))
+    old.cert_pem.write_to_path(tmp_path / "old.pem")
+    with Service(new).running() as service:
+        hop = await checked(asking(service.url, network__ca_bundle=str(tmp_path / "old.pem")), "chat")
+    assert (hop.step, hop.setting) == ("tls", "network.ca_bundle")
+    assert "with another key" in hop.message
+    assert "Replace it" in hop.hint
+
+
+@pytest.mark.parametrize(("mode", "status"), [("add", "warning"), ("replace", "failed")])
+async def test_authorities_that_let_nothing_be_trusted_are_told_with_what_to_do(
+    mode: str, status: str, authority: trustme.CA, asking: Callable[..., Settings], tmp_path: Path
+) -> None:
+    from datetime import timedelta
+
+    from tests.emulators.certificates import issue
+
+    empty, loose, ended = tmp_path / "empty", tmp_path / "loose", tmp_path / "ended.pem"
+    empty.mkdir()
+    loose.mkdir()
+    authority.cert_pem.write_to_path(loose / "bank.pem")
+    issue("Old Root", authority=True, starts=timedelta(days=-9), ends=timedelta(days=-2)).written(ended)
+    for place, word in ((empty, "holds no authority"), (loose, "openssl rehash"), (ended, "has expired")):
+        hop = await checked(asking("https://localhost:1", network__ca_bundle=str(place), network__ca_mode=mode), "network")
+        assert (hop.status, hop.step, hop.setting) == (status, "authorities", "network.ca_bundle")
+        assert word in f"{hop.message} {hop.hint}"
+
+
+async def test_a_folder_of_authorities_by_hash_is_good(authority: trustme.CA, asking: Callable[..., Settings], tmp_path: Path) -> None:
+    authority.cert_pem.write_to_path(tmp_path / "0a1b2c3d.0")
+    assert (await checked(asking("https://localhost:1", network__ca_bundle=str(tmp_path), network__ca_mode="replace"), "network")).status == "ok"
+
+
 async def test_a_self_signed_certificate_is_called_that(asking: Callable[..., Settings], tmp_path: Path) -> None:
     from tests.emulators.certificates import issue
 
