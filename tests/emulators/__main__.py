@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import signal
+import socket
 import sys
 import threading
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.emulators.breaks import BREAKS
@@ -48,9 +51,32 @@ def greeting(company: Company, interceptor: Interceptor | None) -> str:
 
 def counts(company: Company) -> str:
     proxies = (company.proxy, company.open_proxy)
-    asked = [target for proxy in proxies for target in proxy.asked]
-    tunnels = ", ".join(f"{target} {asked.count(target)}" for target in sorted(set(asked))) or "none"
-    return f"Tunnels: {tunnels}. Refused by the proxy: {sum(proxy.refused for proxy in proxies)}. Connections round it: {company.direct}."
+    opened = [target for proxy in proxies for target in proxy.opened]
+    tunnels = ", ".join(f"{target} {opened.count(target)}" for target in sorted(set(opened))) or "none"
+    refused = sum(proxy.refused + len(proxy.asked) - len(proxy.opened) for proxy in proxies)
+    return f"Tunnels: {tunnels}. Refused by the proxy: {refused}. Connections round it: {company.direct}."
+
+
+@contextmanager
+def alone(folder: Path, *ports: int) -> Iterator[None]:
+    """Nobody else serves from the folder, and the ports are free: only then may its certificates be written anew.
+
+    Raises:
+        UnavailableHereError: somebody does, or they are not; nothing was written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UnavailableHereError(f"The emulators are running in {folder} already: end them, or name another --folder and --port.") from None
+        for port in ports:
+            try:
+                socket.create_server(("127.0.0.1", port)).close()
+            except OSError as error:
+                text = f"Port {port} is not free ({error.strerror}): the emulators may be running already. Name another --port."
+                raise UnavailableHereError(text) from None
+        yield
 
 
 def main() -> int:
@@ -60,6 +86,8 @@ def main() -> int:
         signal.signal(number, lambda *_: ended.set())
     try:
         with ExitStack() as stack:
+            ports = range(options.port, options.port + 2 + options.intercept) if options.port else ()
+            stack.enter_context(alone(options.folder.resolve(), *ports))
             company = stack.enter_context(Company(options.folder.resolve(), options.broken).running(options.port))
             interceptor = stack.enter_context(Interceptor(company).running(options.port and options.port + 2)) if options.intercept else None
             print(greeting(company, interceptor), flush=True)

@@ -21,6 +21,8 @@ class Proxy:
         self._expected = b"basic " + base64.b64encode(f"{user}:{password}".encode()) if user else None
         self._hosts = hosts
         self.asked: list[str] = []
+        self.opened: list[str] = []
+        """Of those, what a tunnel led to."""
         self.heads: list[bytes] = []
         """Of all requests, as they came."""
         self.forbidden: set[str] = set()
@@ -61,6 +63,7 @@ class Proxy:
             there, back = await asyncio.open_connection("127.0.0.1", self._hosts[target])
             self._writers.add(back)
             self.ports.add(back.get_extra_info("sockname")[1])
+            self.opened.append(target)
             writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
             await asyncio.gather(_pipe(reader, back), _pipe(there, writer))
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):

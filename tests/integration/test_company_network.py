@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +16,7 @@ from src.errors import RagError, TlsError
 from src.infra.resource_manager import ResourceManager
 from src.infra.settings import load_settings
 from tests.conftest import skip_or_fail
+from tests.emulators.__main__ import alone, counts
 from tests.emulators.breaks import BREAKS
 from tests.emulators.company import GATEWAY, LOGIN, OPENAI, Company
 from tests.emulators.interceptor import Interceptor, UnavailableHereError, package_folder
@@ -86,3 +90,29 @@ async def test_with_its_authority_in_the_bundle_it_is_a_proxy_like_any_other(int
         assert await talk(made)
     assert set(company.proxy.asked) == TUNNELS
     assert company.direct == 0
+
+
+def test_emulators_that_run_keep_their_certificates_when_others_are_started(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, alone(tmp_path / "a"):
+        (tmp_path / "a" / "ca.pem").write_text("theirs")
+        for folder, port, words in (("a", 0, "running in"), ("b", taken.getsockname()[1], "is not free")):
+            done = subprocess.run(
+                [sys.executable, "-m", "tests.emulators", "--folder", str(tmp_path / folder), "--port", str(port)],
+                check=False,
+                cwd=Path(__file__).resolve().parents[2],
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
+            assert (done.returncode, words in done.stderr) == (1, True), done.stderr
+        assert (tmp_path / "a" / "ca.pem").read_text() == "theirs"
+        assert [path.name for path in (tmp_path / "b").iterdir()] == [".lock"]
+    with alone(tmp_path / "a"):
+        pass
+
+
+def test_what_the_proxy_refuses_is_no_tunnel(tmp_path: Path) -> None:
+    with Company(tmp_path, "proxy-forbids").running() as company, socket.create_connection(("127.0.0.1", company.open_proxy.port)) as way:
+        way.sendall(b"CONNECT nobody.test:443 HTTP/1.1\r\n\r\n")
+        assert b"502" in way.recv(100)
+        assert counts(company).startswith("Tunnels: none. Refused by the proxy: 1.")
