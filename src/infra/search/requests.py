@@ -78,6 +78,8 @@ def _query_vector(request: SearchRequest, dims: int) -> NDArray[np.float32]:
         raise QueryError("The vector of the query is not a list of numbers.") from None
     if vector.shape != (dims,):
         raise QueryError(f"The vector of the query has shape {vector.shape}; the index has {dims} dimensions.")
+    if abs(float(vector @ vector) - 1.0) < _NORM_TOLERANCE:  # as embedders give it; NaN and infinity do not get past this
+        return vector
     if not np.isfinite(vector).all():
         raise QueryError("The vector of the query holds NaN or infinity.")
     exact = vector.astype(np.float64)  # in float32 the norm of a finite vector may be infinite
