@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,7 +42,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Which tests stay together when `make test` runs them in several processes: those of a file, which share its fixtures, and
     those of a server, so that no more than two are started of the one that most tests ask for."""
     for item in items:
-        servers = SERVERS.intersection(getattr(item, "fixturenames", ()))
+        # By fixture, or by the parameter that has a fixture asked for it while the test runs.
+        servers = SERVERS.intersection(getattr(item, "fixturenames", ())) | SERVERS.intersection(re.split(r"[\[\]-]", item.name))
         place = item.path.relative_to(ROOT)
         server = min(servers, default="")
         # The secured one takes longest to start and few ask for it: once.
