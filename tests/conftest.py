@@ -38,6 +38,7 @@ SERVERS = frozenset({"opensearch", "opensearch_knn_only", "opensearch_plain", "o
 """Fixtures that start a server for a whole session."""
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in a hook of the same name
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Which tests stay together when `make test` runs them in several processes: those of a file, which share its fixtures, and
     those of a server, so that no more than two are started of the one that most tests ask for."""
