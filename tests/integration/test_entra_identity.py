@@ -487,8 +487,6 @@ class TestFaults:
     @pytest.mark.parametrize(
         ("keys", "setting"),
         [
-            ({"authority_host": "http://login.company.test"}, "azure.authority_host"),
-            ({"authority_host": "https://user:word@login.company.test"}, "azure.authority_host"),
             ({"tenant_id": "a/b"}, "azure.tenant_id"),
             ({"scope": "a b"}, "azure.scope"),
             ({"client_id": None}, "azure.client_id"),
