@@ -22,7 +22,8 @@ PAGE = ROOT / "docs" / "config-commands.md"
 FOLDER = "/srv/rag"
 sys.path.insert(0, str(ROOT))
 
-from src.cli.main import main as rag  # noqa: E402 - found through the path above, from any folder
+from docs.page import keep  # noqa: E402 - found through the path above, from any folder
+from src.cli.main import main as rag  # noqa: E402 - as above
 
 FILES = {
     "bank.ini": """\
@@ -152,16 +153,5 @@ def _block(command: str, folder: Path) -> str:
     return "\n".join(("```console", f"$ {command}", *lines, *([f"(exit code {code})"] if code else []), "```"))
 
 
-def main(arguments: list[str]) -> int:
-    page = render()
-    if "--check" in arguments:
-        current = PAGE.is_file() and PAGE.read_text(encoding="utf-8") == page
-        print(f"{PAGE.relative_to(ROOT)} is {'current' if current else 'not current: run docs/generate_config_commands.py'}")
-        return 0 if current else 1
-    PAGE.write_text(page, encoding="utf-8")
-    print(f"wrote {PAGE.relative_to(ROOT)}")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(keep(PAGE, render(), sys.argv))

@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "configuration.md"
 sys.path.insert(0, str(ROOT))
 
-from src.infra.config import Settings  # noqa: E402 - found through the path above, from any folder
+from docs.page import keep  # noqa: E402 - found through the path above, from any folder
+from src.infra.config import Settings  # noqa: E402 - as above
 from src.infra.profiles import PROFILES  # noqa: E402 - as above
 from src.infra.settings_schema import FieldSpec, display, keys_of, schema  # noqa: E402 - as above
 
@@ -142,16 +143,5 @@ def _profiles() -> Iterator[str]:
             yield "```"
 
 
-def main(arguments: list[str]) -> int:
-    page = render()
-    if "--check" in arguments:
-        current = PAGE.is_file() and PAGE.read_text(encoding="utf-8") == page
-        print(f"{PAGE.relative_to(ROOT)} is {'current' if current else 'not current: run docs/generate_configuration.py'}")
-        return 0 if current else 1
-    PAGE.write_text(page, encoding="utf-8")
-    print(f"wrote {PAGE.relative_to(ROOT)}")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(keep(PAGE, render(), sys.argv))

@@ -1,12 +1,13 @@
-"""Servers of the emulators: an event loop in a thread of its own, so that a test may block."""
+"""Servers of the emulators, beside a test that may block: an event loop in a thread of its own, or a thread for each connection."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -48,3 +49,31 @@ async def _stop(servers: list[asyncio.Server], writers: set[asyncio.StreamWriter
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
+
+
+@contextmanager
+def conversing(serve: Callable[[socket.socket], None], conversations: set[socket.socket]) -> Iterator[int]:
+    """The port of a server that holds each conversation in a thread; at the end those in ``conversations`` are cut, and all threads are over."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threads: list[threading.Thread] = []
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    conversation, _ = listener.accept()
+                    threads.append(threading.Thread(target=serve, args=(conversation,)))
+                    threads[-1].start()
+
+        accepting = threading.Thread(target=accept)
+        accepting.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            with suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
+            accepting.join()
+            for conversation in list(conversations):
+                with suppress(OSError):
+                    conversation.shutdown(socket.SHUT_RDWR)
+            for thread in threads:
+                thread.join()

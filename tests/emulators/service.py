@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import socket
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -21,6 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from tests.emulators.certificates import Issued
+from tests.emulators.listening import conversing
 
 Way = Literal["answer", "close", "cut", "garbage", "plain", "silent"]
 """``close``: no answer; ``cut``: half of one; ``garbage``: none of HTTP; ``plain``: no TLS; ``silent``: never a word."""
@@ -81,30 +81,8 @@ class Service:
 
     @contextmanager
     def running(self) -> Iterator[Service]:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            self.port = listener.getsockname()[1]
-            threads: list[threading.Thread] = []
-
-            def accept() -> None:
-                with suppress(OSError):
-                    while True:
-                        conversation, _ = listener.accept()
-                        threads.append(threading.Thread(target=self._serve, args=(conversation,)))
-                        threads[-1].start()
-
-            accepting = threading.Thread(target=accept)
-            accepting.start()
-            try:
-                yield self
-            finally:
-                with suppress(OSError):
-                    listener.shutdown(socket.SHUT_RDWR)
-                accepting.join()
-                for conversation in list(self._open):
-                    with suppress(OSError):
-                        conversation.shutdown(socket.SHUT_RDWR)
-                for thread in threads:
-                    thread.join()
+        with conversing(self._serve, self._open) as self.port:
+            yield self
 
     def _serve(self, conversation: socket.socket) -> None:
         self._open.add(conversation)

@@ -14,6 +14,7 @@ from typing import Any
 
 import trustme
 
+from tests.emulators.listening import conversing
 from tests.emulators.service import CHAT, STS, Service, read_request
 
 JSON = "application/json"
@@ -234,29 +235,11 @@ class FaultyProxy:
 
     @contextmanager
     def running(self) -> Iterator[FaultyProxy]:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            self.port = listener.getsockname()[1]
-            threads: list[threading.Thread] = []
-
-            def accept() -> None:
-                with suppress(OSError):
-                    while True:
-                        threads.append(threading.Thread(target=self._serve, args=(listener.accept()[0],)))
-                        threads[-1].start()
-
-            accepting = threading.Thread(target=accept)
-            accepting.start()
+        with conversing(self._serve, self._open) as self.port:
             try:
                 yield self
             finally:
                 self._over.set()
-                listener.shutdown(socket.SHUT_RDWR)
-                accepting.join()
-                for conversation in list(self._open):
-                    with suppress(OSError):
-                        conversation.shutdown(socket.SHUT_RDWR)
-                for thread in threads:
-                    thread.join()
 
     def _serve(self, conversation: socket.socket) -> None:
         self._open.add(conversation)

@@ -25,6 +25,7 @@ from src.infra.network import NetworkPolicy
 from src.infra.search.opensearch.wire.transport import Transport
 from src.infra.settings import load_settings
 from tests.emulators.proxy import Proxy
+from tests.samples import BANK
 from tests.servers.sigv4 import REGION, ROLE, Aws, Known, Wire, canonical_path, canonical_query, canonical_request, expected_signature
 
 KEY, SECRET = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
@@ -441,19 +442,6 @@ class TestRefusals:
         await transport.aclose()
 
 
-SAMPLE = """\
-[search]
-host = https://opensearch.jpmchase.net
-use_aws_auth = true
-timeout_s = 10.0
-[azure_openai]
-api_key = your-api-key-here
-[environment]
-cloud_profile = jpmc_azure
-jpmc_user_sid = ${JPMC_USER_SID}
-"""
-
-
 class TestWhatIsMissing:
     async def ask(self, cfg: SearchCfg) -> ConfigurationError:
         """Both ways fail alike, with the first request and not before."""
@@ -467,7 +455,7 @@ class TestWhatIsMissing:
         return caught.value
 
     async def test_the_sample_configuration_loads_and_its_first_use_names_the_region_and_then_the_credentials(self, tmp_path: Path, home: Path) -> None:
-        (tmp_path / "rag.ini").write_text(SAMPLE)
+        (tmp_path / "rag.ini").write_text(BANK)
         cfg = load_settings(tmp_path / "rag.ini", environ={"JPMC_USER_SID": "u123"}).search
         assert (await self.ask(cfg)).setting == "search.aws_region"
         error = await self.ask(cfg.model_copy(update={"aws_region": "us-east-1"}))

@@ -30,19 +30,9 @@ from tests.emulators.azure_openai import KEY, AzureOpenAIEmulator
 from tests.emulators.certificates import issue
 from tests.emulators.entra import CLIENT, TENANT, EntraEmulator
 from tests.emulators.proxy import Proxy
+from tests.samples import BANK
 from tests.servers.sigv4 import Aws, Known
 
-SAMPLE = """\
-[search]
-host = https://opensearch.jpmchase.net
-use_aws_auth = true
-timeout_s = 10.0
-[azure_openai]
-api_key = your-api-key-here
-[environment]
-cloud_profile = jpmc_azure
-jpmc_user_sid = ${JPMC_USER_SID}
-"""
 SID = "N123456"
 LOGIN, PROXY = "login.microsoftonline.com", "proxy.jpmchase.net"
 MODELS, SEARCH = "models.company.example", "search-rag.us-east-1.es.amazonaws.com"
@@ -60,7 +50,7 @@ class Bank:
     resolved: list[str] = field(default_factory=list)
     """Names that a connection of this process was made to."""
 
-    def settings(self, more: str = "", endpoint: str = MODELS, sample: str = SAMPLE, **overrides: str) -> Settings:
+    def settings(self, more: str = "", endpoint: str = MODELS, sample: str = BANK, **overrides: str) -> Settings:
         """The sample file, with the `[azure]` keys of a certificate behind it."""
         text = f"{sample}[network]\nca_bundle = {self.folder / 'authorities.pem'}\n[cache]\npath = {self.folder / 'cache'}\n{more}"
         (self.folder / "rag.ini").write_text(text, encoding="utf-8")
@@ -182,7 +172,7 @@ async def test_the_file_as_it_stands_names_the_certificate_with_the_first_identi
 
 
 async def test_where_it_is_allowed_the_key_stands_in_and_log_answer_and_health_say_so(bank: Bank, caplog: pytest.LogCaptureFixture) -> None:
-    settings = bank.settings("[azure]\nallow_api_key_fallback = true\n", sample=SAMPLE.replace("your-api-key-here", KEY))
+    settings = bank.settings("[azure]\nallow_api_key_fallback = true\n", sample=BANK.replace("your-api-key-here", KEY))
     with caplog.at_level(logging.WARNING):
         async with ResourceManager(settings) as resources:
             answer = await resources.chat.generate("hello")

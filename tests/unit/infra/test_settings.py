@@ -17,34 +17,7 @@ from src.infra.config import ChatCfg, SearchCfg, Settings
 from src.infra.profiles import PROFILES
 from src.infra.settings import load, load_settings, source_of
 from src.infra.settings_schema import find, schema
-
-SAMPLE_1 = """\
-[search]
-host = https://opensearch.company.com
-index_alias = utilities-docs
-username = search_user
-timeout_s = 5.0
-[chat]
-provider = azure
-model = gpt-4
-api_base = https://openai.company.com
-api_version = 2024-06-01
-[embed]
-provider = azure
-model = text-embedding-ada-002
-dims = 1536
-"""
-SAMPLE_2 = """\
-[search]
-host = https://opensearch.jpmchase.net
-use_aws_auth = true
-timeout_s = 10.0
-[azure_openai]
-api_key = your-api-key-here
-[environment]
-cloud_profile = jpmc_azure
-jpmc_user_sid = ${JPMC_USER_SID}
-"""
+from tests.samples import BANK, COMPANY
 
 
 def write(folder: Path, text: str, name: str = "rag.ini") -> Path:
@@ -55,14 +28,14 @@ def write(folder: Path, text: str, name: str = "rag.ini") -> Path:
 
 class TestSamples:
     def test_the_first_sample_loads_word_for_word(self, tmp_path: Path) -> None:
-        loaded = load_settings(write(tmp_path, SAMPLE_1), environ={})
+        loaded = load_settings(write(tmp_path, COMPANY), environ={})
         assert loaded.search == SearchCfg(host="https://opensearch.company.com", index_alias="utilities-docs", username="search_user", timeout_s=5.0)
         assert loaded.search.chosen_engine == "opensearch"
         assert loaded.chat == ChatCfg(provider="azure", model="gpt-4", api_base="https://openai.company.com", api_version="2024-06-01")
         assert (loaded.embed.provider, loaded.embed.model, loaded.embed.dims) == ("azure", "text-embedding-ada-002", 1536)
 
     def test_the_second_sample_loads_with_its_profile(self, tmp_path: Path) -> None:
-        loaded = load_settings(write(tmp_path, SAMPLE_2), environ={"JPMC_USER_SID": "u123"})
+        loaded = load_settings(write(tmp_path, BANK), environ={"JPMC_USER_SID": "u123"})
         assert loaded.environment.jpmc_user_sid == "u123"
         assert loaded.search.use_aws_auth is True
         assert loaded.azure_openai.api_key == SecretStr("your-api-key-here")
@@ -72,7 +45,7 @@ class TestSamples:
 
     def test_the_second_sample_without_its_variable_is_an_error_that_names_it(self, tmp_path: Path) -> None:
         with pytest.raises(InvalidSettingsError, match="JPMC_USER_SID") as caught:
-            load_settings(write(tmp_path, SAMPLE_2), environ={})
+            load_settings(write(tmp_path, BANK), environ={})
         (problem,) = caught.value.problems
         assert (problem.key, problem.line) == ("environment.jpmc_user_sid", 9)
 
