@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -276,9 +277,9 @@ async def test_a_flipped_bit_in_a_text_is_never_served(tmp_path: Path) -> None:
 @pytest.fixture
 def without_permission(tmp_path: Path) -> Iterator[Callable[[Path], dict[str, Any]]]:
     """Runs `attempt` on a folder as somebody who may read it and not write it."""
-    for folder in [tmp_path, *tmp_path.parents]:  # up to pytest's own root, which it makes for its owner alone
-        if folder.stat().st_mode & 0o055 != 0o055:
-            folder.chmod(0o755)
+    pytests_own = [folder for folder in tmp_path.parents if Path(tempfile.gettempdir()) in folder.parents]
+    for folder in [tmp_path, *pytests_own]:  # which it makes for its owner alone
+        folder.chmod(0o755)
     paths: list[Path] = []
 
     def run(folder: Path) -> dict[str, Any]:
