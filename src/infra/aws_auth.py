@@ -12,6 +12,7 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote, unquote_to_bytes, urlsplit, urlunsplit
 
@@ -77,6 +78,7 @@ class SigV4Signer:
         self._service = cfg.aws_service
         self._patience_s = cfg.timeout_s * PATIENCE
         self._credentials = aws_credentials(cfg, network, clock=clock)
+        self._loaded = False
 
     async def headers(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
         """See `Signer`.
@@ -87,6 +89,9 @@ class SigV4Signer:
             ServiceCredentialsError: AWS refuses the role, or the credentials that it should be assumed with.
             ServiceUnavailableError: AWS cannot be reached to get credentials, or takes too long.
         """
+        if not self._loaded:  # 0.3 s of processor time, and several on a machine that is busy: AWS is not waited for meanwhile
+            await asyncio.to_thread(_load_libraries)
+            self._loaded = True
         try:
             async with asyncio.timeout(self._patience_s):
                 keys = await self._credentials.get()
@@ -106,6 +111,12 @@ class SigV4Signer:
         except (TimeoutError, RagError) as error:
             _tell(error)
             return False
+
+
+def _load_libraries() -> None:
+    with suppress(ImportError):  # `load_keys` says what is missing
+        import botocore.auth
+        import botocore.session  # noqa: F401 - for those who use it from here on
 
 
 def refused_key(headers: Mapping[str, str], answer: bytes) -> str | None:

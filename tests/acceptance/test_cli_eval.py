@@ -91,8 +91,12 @@ def test_a_broken_corpus_names_its_line(collection: Path, config: Path, tmp_path
     assert "corpus.jsonl, line 2" in json.loads(done.stderr)["error"]["message"]
 
 
+LONG = [pytest.mark.long, pytest.mark.timeout(900)]
+
+
 @pytest.mark.parametrize(
-    ("name", "split"), [("cranfield", "dev"), ("mtrag-un-pooled", "dev"), pytest.param("scifact", "train", marks=[pytest.mark.long, pytest.mark.timeout(900)])]
+    ("name", "split"),
+    [("cranfield", "dev"), pytest.param("mtrag-un-pooled", "dev", marks=LONG), pytest.param("scifact", "train", marks=LONG)],
 )
 def test_hybrid_search_reaches_the_goal_on_open_data(shared_data: Path, model_cache: Path, tmp_path: Path, name: str, split: str) -> None:
     config = tmp_path / "config.ini"

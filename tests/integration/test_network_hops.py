@@ -60,7 +60,7 @@ async def session(url: str, policy: NetworkPolicy) -> None:
 
 async def sts(url: str, policy: NetworkPolicy) -> None:
     cfg = SearchCfg(
-        host=url, use_aws_auth=True, aws_region="eu-west-1", aws_role_arn="arn:aws:iam::1:role/r", aws_profile=url, timeout_s=5, connect_timeout_s=1
+        host=url, use_aws_auth=True, aws_region="eu-west-1", aws_role_arn="arn:aws:iam::1:role/r", aws_profile=url, timeout_s=15, connect_timeout_s=1
     )
     assert "authorization" in {name.lower() for name in await SigV4Signer(cfg, policy).headers("GET", f"{url}/", {}, b"")}
 

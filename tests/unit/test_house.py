@@ -160,3 +160,10 @@ def test_pins_are_exact_hashed_and_name_no_index(path: Path) -> None:
     requirements = [line for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
     assert requirements
     assert [line for line in requirements if not re.match(r"[\w.\-\[\]]+==\S+ .*--hash=sha256:[0-9a-f]{64}", line)] == []
+
+
+def test_processes_that_run_tests_side_by_side_keep_those_of_a_file_together(request: pytest.FixtureRequest) -> None:
+    """`--dist loadgroup` has once stopped grouping, and said nothing: each process then starts every server."""
+    if request.config.getoption("dist", "no") == "no" and not hasattr(request.config, "workerinput"):
+        pytest.skip("one process runs all tests")
+    assert request.node.nodeid.endswith("@tests/unit/test_house.py")

@@ -78,7 +78,8 @@ def _query_vector(request: SearchRequest, dims: int) -> NDArray[np.float32]:
         raise QueryError("The vector of the query is not a list of numbers.") from None
     if vector.shape != (dims,):
         raise QueryError(f"The vector of the query has shape {vector.shape}; the index has {dims} dimensions.")
-    if abs(float(vector @ vector) - 1.0) < _NORM_TOLERANCE:  # as embedders give it; NaN and infinity do not get past this
+    # As embedders give it; NaN and infinity do not get past this, and vdot, unlike matmul, does not warn of them.
+    if abs(float(np.vdot(vector, vector)) - 1.0) < _NORM_TOLERANCE:
         return vector
     if not np.isfinite(vector).all():
         raise QueryError("The vector of the query holds NaN or infinity.")

@@ -38,7 +38,7 @@ def main() -> int:
         jar_folder()
         with (
             tempfile.TemporaryDirectory(prefix="opensearch-") as folder,
-            running(OpenSearchNode(options.flavour, Path(folder), options.heap, options.port)) as node,
+            running(OpenSearchNode(options.flavour, Path(folder), options.heap, options.port, lasting=True)) as node,
         ):
             print(f"OpenSearch ({options.flavour}) serves at {node.url}. Put this into config.ini:\n\n{lines(node)}\n", flush=True)
             if node.security:

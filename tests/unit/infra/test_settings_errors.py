@@ -216,12 +216,15 @@ ADDRESSES = (
 )
 
 
-@pytest.mark.parametrize("address", ADDRESSES)
-@pytest.mark.parametrize("key", ["chat.api_base", "embed.api_base", "azure.authority_host", "telemetry.endpoint", "search.host", "secrets.vault"])
+ADDRESS_KEYS = ("chat.api_base", "embed.api_base", "azure.authority_host", "telemetry.endpoint", "search.host", "secrets.vault")
+A_HOST_WILL_DO = ("azure.authority_host", "search.host")
+
+
+@pytest.mark.parametrize(
+    ("key", "address"), [(key, address) for key in ADDRESS_KEYS for address in ADDRESSES if not (address == "nonsense" and key in A_HOST_WILL_DO)]
+)
 def test_an_address_that_no_client_could_use_is_refused_where_it_stands(tmp_path: Path, key: str, address: str) -> None:
     section, _, name = key.partition(".")
-    if address == "nonsense" and key in ("azure.authority_host", "search.host"):
-        pytest.skip("a host alone will do here")
     (problem,) = problems(tmp_path, f"[{section}]\n{name} = {address}\n")
     assert (problem.key, problem.line, Path(problem.where).name) == (key, 2, "rag.ini")
     assert address.removeprefix("https://") not in problem.message or address == "https://"

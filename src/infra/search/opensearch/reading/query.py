@@ -31,6 +31,9 @@ CONTEXT_WEIGHT: Final = 0.5
 """Share of the surroundings in a chunk's score; `embedded/lexical.py` has the measurements."""
 MAX_K: Final = 10_000
 """Largest ``k`` that the server takes."""
+_WALK: Final = 100
+"""Least ``k``. With the lucene engine it is also the width of the walk through the graph, and a narrow walk may miss the very
+nearest: of 12 documents, k = 2 once missed the first. What passes the filter is compared one by one where it is no more than k."""
 
 SORT: Final[list[dict[str, str]]] = [{"_score": "desc"}, {fields.DOC_KEY: "asc"}, {fields.POSITION: "asc"}]
 """The one order that pages rely on: equal scores by key."""
@@ -136,8 +139,9 @@ def clean(text: str) -> str:
 
 
 def nearest(vector: NDArray[np.float32], k: int, restricted_to: Sequence[Clause]) -> Clause:
-    """The ``k`` nearest of what passes; the filter is inside, so that there are k."""
-    return {"knn": {fields.VECTOR: {"vector": vector, "k": min(k, MAX_K), "filter": {"bool": {"filter": list(restricted_to)}}}}}
+    """At least the ``k`` nearest of what passes; the filter is inside, so that there are k."""
+    walk = min(max(k, _WALK), MAX_K)
+    return {"knn": {fields.VECTOR: {"vector": vector, "k": walk, "filter": {"bool": {"filter": list(restricted_to)}}}}}
 
 
 def restricted(query: Clause, restricted_to: Sequence[Clause]) -> Clause:

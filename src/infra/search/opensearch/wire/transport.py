@@ -241,7 +241,8 @@ class Transport:
         if self._closed or self._sessions is None:
             raise ResourceClosedError(_CLOSED)
         connection = self._sessions.connection(node.host)
-        began, placed_at = connection.loop.time(), request.ends
+        queued_at = connection.loop.time() if connection.places.locked() else None
+        placed_at = request.ends
         limit = asyncio.timeout_at(request.ends)
         try:
             async with limit, connection.places:
@@ -250,7 +251,7 @@ class Transport:
                 answer = await self._ask(connection, node, request, target)
         except TimeoutError as error:
             if limit.expired():
-                return self._late(node, request, placed_at - began, request.ends - placed_at)
+                return self._late(node, request, 0.0 if queued_at is None else placed_at - queued_at, max(0.0, request.ends - placed_at))
             return self._explained(error, node)
         except self._sessions.failures as error:
             return self._explained(error, node)
