@@ -15,8 +15,8 @@ sys.path.insert(0, str(ROOT))
 
 from docs.page import keep  # noqa: E402 - found through the path above, from any folder
 from src.infra.config import Settings  # noqa: E402 - as above
-from src.infra.profiles import PROFILES  # noqa: E402 - as above
-from src.infra.settings_schema import FieldSpec, display, keys_of, schema  # noqa: E402 - as above
+from src.infra.configuring.profiles import PROFILES  # noqa: E402 - as above
+from src.infra.configuring.schema import FieldSpec, display, keys_of, schema  # noqa: E402 - as above
 
 INTRODUCTION = """\
 <!-- Written by docs/generate_configuration.py from src/infra/config.py. Do not edit; run the script. -->

@@ -29,7 +29,7 @@ command.add_command(init)
 @common_options
 def show(ctx: CommandContext, changed: bool) -> None:
     """Print every key with its value and source; secrets are hidden."""
-    from ..infra.settings_schema import specs_of, value_of
+    from ..infra.configuring.schema import specs_of, value_of
 
     settings = ctx.settings
     provenance = settings.provenance
@@ -69,7 +69,7 @@ def validate(ctx: CommandContext) -> None:
 @common_options
 def schema(ctx: CommandContext) -> None:
     """Print the JSON Schema (2020-12) of YAML and JSON configuration files."""
-    from ..infra.settings_json_schema import json_schema
+    from ..infra.configuring.json_schema import json_schema
 
     if ctx.json:
         ctx.emit(json_schema())

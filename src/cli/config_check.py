@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def problems_of(loaded: Loaded) -> tuple[Problem, ...]:
     """All that is wrong; empty where the configuration can be used. Reads the certificates that it names."""
-    from ..infra.settings_rules import rule_problems
+    from ..infra.configuring.rules import rule_problems
 
     found = () if loaded.settings is None else (*rule_problems(loaded.settings), *_intent_problems(loaded.settings))
     return (*loaded.problems, *found)
@@ -21,7 +21,7 @@ def problems_of(loaded: Loaded) -> tuple[Problem, ...]:
 def _intent_problems(settings: Settings) -> tuple[Problem, ...]:
     """What is wrong with the intent rules, each at the place that sets it."""
     from ..errors import InvalidSettingsError
-    from ..infra.settings_rules import placed
+    from ..infra.configuring.rules import placed
     from ..retrieval.intents import compile_rules
 
     try:

@@ -13,7 +13,7 @@ from .config_view import plain_value, source_body, with_comment
 
 if TYPE_CHECKING:
     from ..infra.config import Settings
-    from ..infra.settings_diff import Change
+    from ..infra.configuring.diff import Change
 
 
 @click.command(short_help="Compare two files, folders or profiles.")
@@ -27,7 +27,7 @@ def diff(ctx: CommandContext, first: str, second: str) -> None:
     found) with that profile; to compare a file of the same name, write ./NAME. Exit code 0: nothing differs, 1: something does,
     2: one of the two cannot be loaded.
     """
-    from ..infra.settings_diff import differences
+    from ..infra.configuring.diff import differences
 
     before, after = (_load(ctx, name) for name in (first, second))
     changes = differences(before, after)
@@ -45,9 +45,9 @@ def _load(ctx: CommandContext, name: str) -> Settings:
     Raises:
         InvalidSettingsError: it cannot be loaded.
     """
-    from ..infra.profiles import PROFILES
+    from ..infra.configuring.profiles import PROFILES
+    from ..infra.configuring.sources import PROFILE_KEY
     from ..infra.settings import load_settings
-    from ..infra.settings_sources import PROFILE_KEY
 
     is_profile = name in PROFILES or not (Path(name).exists() or "." in name or "/" in name)
     return load_settings(list(ctx.config) or None, {PROFILE_KEY: name}) if is_profile else load_settings(name)

@@ -12,7 +12,7 @@ from .config_view import UNSET, head, listing, plain_value, source_body, told, w
 
 if TYPE_CHECKING:
     from ..infra.config import Settings
-    from ..infra.settings_schema import FieldSpec
+    from ..infra.configuring.schema import FieldSpec
 
 _INDENT = " " * 12
 
@@ -26,8 +26,8 @@ def explain(ctx: CommandContext, key: tuple[str, ...], everything: bool) -> None
 
     Value, type, default and meaning; where the value came from, and what it stands in place of; which modules read it.
     """
-    from ..infra.settings_names import normal_name, select
-    from ..infra.settings_schema import keys_of, specs_of
+    from ..infra.configuring.names import normal_name, select
+    from ..infra.configuring.schema import keys_of, specs_of
 
     wanted = " ".join(key).strip()
     if wanted and everything:
@@ -49,9 +49,9 @@ def explain(ctx: CommandContext, key: tuple[str, ...], everything: bool) -> None
 
 def explained(settings: Settings, spec: FieldSpec) -> dict[str, object]:
     """All about a key, for JSON. Holds no secret."""
+    from ..infra.configuring.readers import readers_of
+    from ..infra.configuring.schema import value_of
     from ..infra.settings import source_of
-    from ..infra.settings_readers import readers_of
-    from ..infra.settings_schema import value_of
 
     source = source_of(settings, spec.name)
     return {
@@ -71,9 +71,9 @@ def explained(settings: Settings, spec: FieldSpec) -> dict[str, object]:
 
 
 def _explanation(settings: Settings, spec: FieldSpec) -> Iterator[str]:
+    from ..infra.configuring.readers import readers_of
+    from ..infra.configuring.schema import shown
     from ..infra.settings import source_of
-    from ..infra.settings_readers import readers_of
-    from ..infra.settings_schema import shown
 
     source = source_of(settings, spec.name)
     value = shown(settings, spec).replace("\n", "\n    ")

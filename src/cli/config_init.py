@@ -16,8 +16,8 @@ from .common import CommandContext, common_options
 from .config_view import wrapped
 
 if TYPE_CHECKING:
-    from ..infra.settings_schema import FieldSpec
-    from ..infra.settings_starter import Question, Start
+    from ..infra.configuring.schema import FieldSpec
+    from ..infra.configuring.starter import Question, Start
 
 _NAMES = ("embedded", "opensearch", "azure", "bank", "local", "jpmc_azure")
 _FILE = "config.ini"
@@ -36,7 +36,7 @@ def init(ctx: CommandContext, path: Path, name: str | None, given: tuple[str, ..
     Only a file that loads is written, and none at all after Ctrl-C. Secrets are not asked for: the file says which variable or
     secret file is to hold each.
     """
-    from ..infra.settings_starter import ALSO_CALLED, STARTS, render, secrets_of
+    from ..infra.configuring.starter import ALSO_CALLED, STARTS, render, secrets_of
 
     if ctx.config:
         raise click.UsageError("init reads no configuration: it takes a PATH to write to, and no --config.")
@@ -76,9 +76,9 @@ def _there_already(target: Path) -> ConfigurationError:
 
 def _given(pair: str) -> tuple[str, str]:
     """Key and value of ``--set KEY=VALUE``."""
-    from ..infra.settings_names import select
-    from ..infra.settings_sources import PROFILE_KEY
-    from ..infra.settings_starter import fault_of
+    from ..infra.configuring.names import select
+    from ..infra.configuring.sources import PROFILE_KEY
+    from ..infra.configuring.starter import fault_of
 
     key, equals, value = pair.partition("=")
     specs = select(key)
@@ -117,7 +117,7 @@ def _ask_start(starts: Iterable[Start]) -> str:
 
 def _ask(question: Question, proposal: str, *, required: bool) -> str:
     """Ask until the answer can stand in the file."""
-    from ..infra.settings_starter import fault_of
+    from ..infra.configuring.starter import fault_of
 
     click.echo("\n" + "\n".join(wrapped(question.spec.description, "")), err=True)
     while True:

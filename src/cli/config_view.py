@@ -12,8 +12,8 @@ from .common import plain, printable, to_json
 
 if TYPE_CHECKING:
     from ..infra.config import Settings
-    from ..infra.provenance import Source
-    from ..infra.settings_schema import FieldSpec
+    from ..infra.configuring.provenance import Source
+    from ..infra.configuring.schema import FieldSpec
 
 UNSET = "(unset)"
 _COMMENT_AT = 56
@@ -22,7 +22,7 @@ _NARROWEST = 30
 
 def plain_value(spec: FieldSpec, value: object) -> object:
     """The value for JSON: numbers, truth values and lists as they are, all else as a person sees it."""
-    from ..infra.settings_schema import display
+    from ..infra.configuring.schema import display
 
     if value is None or isinstance(value, bool | int | float):
         return value
@@ -45,8 +45,8 @@ def head(settings: Settings) -> Iterator[str]:
 
 def listing(settings: Settings, specs: Iterable[FieldSpec], *, shadows: bool = False, descriptions: bool = False) -> Iterator[str]:
     """Keys by section, as a file would have them, each with its source."""
+    from ..infra.configuring.schema import shown
     from ..infra.settings import source_of
-    from ..infra.settings_schema import shown
 
     section = ""
     for spec in specs:

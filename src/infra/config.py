@@ -15,7 +15,7 @@ from ..retrieval.config import IntentCfg, RetrievalCfg
 from .config_search import SearchCfg as SearchCfg
 from .config_section import Section as Section
 from .config_section import usable_address, usable_authority
-from .provenance import Provenance
+from .configuring.provenance import Provenance
 
 ADDRESS: dict[str, JsonValue] = {"format": "uri"}
 """Marks a secret that is one only for the user and password within an address: without them it may be shown."""

@@ -33,6 +33,6 @@ class OpenSearchClient(OpenSearchEngine):
             from .network import NetworkPolicy
 
             network = NetworkPolicy(NetworkCfg())
-        from .aws_auth import make_signer
+        from .aws.signing import make_signer
 
         super().__init__(cfg, embedder=embedder, dims=dims, network=network, signer=make_signer(cfg, network))

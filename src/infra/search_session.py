@@ -19,7 +19,7 @@ from .session_errors import SearchResponse, address, both, told
 from .session_limits import POOLS, within
 
 if TYPE_CHECKING:
-    from .aws_credentials import AwsCredentials
+    from .aws.credentials import AwsCredentials
     from .config import SearchCfg
     from .hops import Hop
     from .network import NetworkPolicy, ProxySettings
@@ -89,7 +89,7 @@ class SigV4Auth(AuthBase):
         return self._signed(request)
 
     def _again(self, answer: requests.Response, **sending: Any) -> requests.Response:
-        from .aws_auth import refused_key
+        from .aws.signing import refused_key
 
         refused = refused_key(answer.request.headers, answer.content) if answer.status_code == 403 else None
         try:
@@ -244,8 +244,8 @@ def open_session(cfg: SearchCfg, policy: NetworkPolicy) -> requests.Session:
     session.trust_env = False
     session.headers["User-Agent"] = "founders-rag"
     if cfg.use_aws_auth:
-        from .aws_auth import aws_credentials
-        from .aws_credentials import PATIENCE
+        from .aws.credentials import PATIENCE
+        from .aws.signing import aws_credentials
 
         session.auth = SigV4Auth(aws_credentials(cfg, policy), cfg.aws_service, cfg.timeout_s * PATIENCE)
     elif (secret := secret_of(cfg)) is not None:

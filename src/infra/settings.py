@@ -18,15 +18,15 @@ from pydantic import ValidationError
 
 from ..errors import InvalidSettingsError, Problem
 from .config import Settings
-from .provenance import DEFAULT, Provenance, Source
+from .configuring.files import PROFILE_PREFIX, SUFFIXES, ParsedFile, parse_file
+from .configuring.foreign import ForeignLayer
+from .configuring.names import unknown
+from .configuring.provenance import DEFAULT, Provenance, Source
+from .configuring.schema import INTENT_PREFIX, display, find, keys_of, nearest, schema
+from .configuring.sources import EnvironmentLayer, FileLayer, Layer, Layers, OverrideLayer, ProfileLayer, SecretLayer, shown_text, trace
 from .secrets.held import VaultSecret
 from .secrets.live import live_secrets
 from .secrets.vaults import Vaults, problems_of
-from .settings_files import PROFILE_PREFIX, SUFFIXES, ParsedFile, parse_file
-from .settings_foreign import ForeignLayer
-from .settings_names import unknown
-from .settings_schema import INTENT_PREFIX, display, find, keys_of, nearest, schema
-from .settings_sources import EnvironmentLayer, FileLayer, Layer, Layers, OverrideLayer, ProfileLayer, SecretLayer, shown_text, trace
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

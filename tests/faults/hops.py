@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from src.infra.aws_auth import SigV4Signer
+from src.infra.aws.signing import SigV4Signer
 from src.infra.azure_auth import make_token_provider
 from src.infra.clients import make_chat_client, make_embed_client, make_search_session, release_client
 from src.infra.config import Settings

@@ -18,7 +18,7 @@ import requests
 from pydantic import SecretStr
 
 from src.errors import ConfigurationError, DeadlineExceededError, ServiceCredentialsError, ServiceUnavailableError, TlsError, UnreachableError
-from src.infra.aws_auth import SigV4Signer, make_signer
+from src.infra.aws.signing import SigV4Signer, make_signer
 from src.infra.clients import make_search_session
 from src.infra.config import NetworkCfg, SearchCfg
 from src.infra.network import NetworkPolicy
@@ -505,7 +505,7 @@ class TestWhatIsMissing:
 import asyncio, sys
 sys.modules["{package}"] = None
 from src.errors import MissingExtraError
-from src.infra.aws_auth import SigV4Signer
+from src.infra.aws.signing import SigV4Signer
 from src.infra.clients import make_search_session
 from src.infra.config import NetworkCfg, SearchCfg
 from src.infra.network import NetworkPolicy
@@ -523,7 +523,7 @@ except MissingExtraError as error:
         assert done.stdout == "named\n"
 
     def test_importing_the_signer_loads_no_aws_library(self) -> None:
-        code = "import sys, src.infra.aws_auth; assert not {'botocore', 'boto3', 'requests', 'requests_aws4auth'} & set(sys.modules)"
+        code = "import sys, src.infra.aws.signing; assert not {'botocore', 'boto3', 'requests', 'requests_aws4auth'} & set(sys.modules)"
         subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
 
 

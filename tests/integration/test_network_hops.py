@@ -14,7 +14,7 @@ import trustme
 from pydantic import SecretStr
 
 from src.errors import RagError, ServiceUnavailableError
-from src.infra.aws_auth import SigV4Signer
+from src.infra.aws.signing import SigV4Signer
 from src.infra.clients import make_chat_client, make_search_session
 from src.infra.config import ChatCfg, NetworkCfg, SearchCfg
 from src.infra.http_transport import make_async_client

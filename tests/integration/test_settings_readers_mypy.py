@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from src.infra.settings_readers import READ_BY_NAME, scan, shapes
-from src.infra.settings_schema import all_names, find, schema
+from src.infra.configuring.readers import READ_BY_NAME, scan, shapes
+from src.infra.configuring.schema import all_names, find, schema
 
 CONFIG = "[mypy]\npython_version = 3.11\nplugins = pydantic.mypy, {plugin}\nignore_missing_imports = True\n"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from src.infra.configuring.profiles import PROFILES
 from src.infra.factories import effective_chat, effective_embed
 from src.infra.network import NetworkPolicy
-from src.infra.profiles import PROFILES
 from src.infra.settings import load_settings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")

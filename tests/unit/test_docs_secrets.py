@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from src.infra.configuring.schema import find
 from src.infra.secrets.live import live_secrets
 from src.infra.settings import load_settings, source_of
-from src.infra.settings_schema import find
 
 
 def test_the_sample_loads_and_its_references_are_what_the_page_says(root: Path, tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from src import errors
+from src.infra.configuring.schema import find
 from src.infra.search_config import LANGUAGES, SIZES, memory_estimate, vector_bytes
 from src.infra.settings import load_settings
-from src.infra.settings_schema import find
 from src.retrieval.intents import compile_rules
 
 

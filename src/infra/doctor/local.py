@@ -114,7 +114,7 @@ def _mismatch(path: Path, made: tuple[str, int], asked: tuple[str, int]) -> RagE
 
 async def aws(walk: Walk) -> str:
     """Credentials and region, by AWS's own chain; a role is assumed, as the product does."""
-    from ..aws_chain import load_keys
+    from ..aws.chain import load_keys
 
     cfg = walk.settings.search
     asked = cfg.model_copy(update={"timeout_s": walk.left(cfg.timeout_s)})

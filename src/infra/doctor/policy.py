@@ -32,7 +32,7 @@ async def policy(walk: Walk) -> str:
 
 
 def _foreign(variable: str) -> bool:
-    from ..settings_foreign import CA_VARIABLES
+    from ..configuring.foreign import CA_VARIABLES
 
     return variable in CA_VARIABLES or variable.upper() in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 

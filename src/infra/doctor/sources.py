@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..provenance import DEFAULT
+from ..configuring.provenance import DEFAULT
 
 if TYPE_CHECKING:
     from ..config import Settings

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ConfigurationError, MissingExtraError, RagError, ServiceCredentialsError, ServicePermissionError
-from ..aws_credentials import AwsCredentials, AwsKeys
+from ..aws.credentials import AwsCredentials, AwsKeys
 from ..config import SearchCfg
 from ..hops import Hop, answer_error, error_of, foreign
 from ..network.faults import fault_of
@@ -62,7 +62,7 @@ class SecretsManager:
         from botocore import exceptions as aws
         from botocore.parsers import ResponseParserError
 
-        from ..aws_chain import Sender, hush
+        from ..aws.chain import Sender, hush
 
         hush()
 
@@ -147,7 +147,7 @@ class SecretsManager:
 
 
 def _load(cfg: SearchCfg, policy: NetworkPolicy) -> AwsKeys:
-    from ..aws_chain import load_keys
+    from ..aws.chain import load_keys
 
     return load_keys(cfg, policy, time.time)
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from src.errors import ConfigurationError, UnreachableError
-from src.infra.aws_credentials import AHEAD_S, PAUSE_S, REREAD_S, AwsCredentials, AwsKeys
+from src.infra.aws.credentials import AHEAD_S, PAUSE_S, REREAD_S, AwsCredentials, AwsKeys
 
 
 class Source:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from src.errors import InvalidSettingsError, ServiceUnavailableError
-from src.infra.interpolation import escape, interpolate
+from src.infra.configuring.interpolation import escape, interpolate
 from src.infra.secrets.held import PAUSE_S, FileSecret, Timing, VaultSecret
 from src.infra.secrets.live import LiveSecret, current, live_secrets, renewed, renewed_blocking
 from src.infra.secrets.references import Reference, parse_reference

@@ -14,9 +14,9 @@ from pydantic import SecretStr, ValidationError
 
 from src.errors import ConfigurationError, InvalidSettingsError
 from src.infra.config import ChatCfg, SearchCfg, Settings
-from src.infra.profiles import PROFILES
+from src.infra.configuring.profiles import PROFILES
+from src.infra.configuring.schema import find, schema
 from src.infra.settings import load, load_settings, source_of
-from src.infra.settings_schema import find, schema
 from tests.samples import BANK, COMPANY
 
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.infra.config import Settings
+from src.infra.configuring.diff import differences
 from src.infra.settings import load_settings
-from src.infra.settings_diff import differences
 
 VALUES = {
     "search.host": st.sampled_from([None, "https://a.example", "https://b.example"]),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import runpy
 from pathlib import Path
 
-from src.infra.profiles import PROFILES
-from src.infra.settings_schema import all_names, find, schema
+from src.infra.configuring.profiles import PROFILES
+from src.infra.configuring.schema import all_names, find, schema
 
 
 def test_the_committed_page_is_current(root: Path) -> None:

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from src.errors import InvalidSettingsError, Problem
 from src.infra.config import SearchCfg
+from src.infra.configuring.schema import FieldSpec, display, schema
 from src.infra.settings import load, load_settings
-from src.infra.settings_schema import FieldSpec, display, schema
 
 BROKEN = """\
 [serach]

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from src.cli.config_explain import explained
 from src.errors import ConfigurationError
 from src.infra.config import Settings
-from src.infra.profiles import PROFILES
+from src.infra.configuring.names import select
+from src.infra.configuring.profiles import PROFILES
+from src.infra.configuring.schema import HIDDEN, display, find, without_credentials
 from src.infra.settings import load_settings, source_of
-from src.infra.settings_names import select
-from src.infra.settings_schema import HIDDEN, display, find, without_credentials
 
 # Highest first, as DESIGN.md has it; later files before earlier ones, a company's own words on a profile before ours.
 SOURCES = ("override", "RAG_ variable", "secret file", "file 3", "file 2", "file 1", "own profile", "profile", "shared variable")
@@ -94,7 +94,7 @@ def test_each_default_of_the_bank_profile_has_the_profile_as_its_source(name: st
 
 def test_nothing_of_the_bank_stands_outside_the_data_of_its_profile(root: Path) -> None:
     texts = {path.relative_to(root / "src").as_posix(): path.read_text(encoding="utf-8") for path in (root / "src").rglob("*.py")}
-    assert [name for name, text in texts.items() if "jpmchase" in text or '"user_sid"' in text] == ["infra/profiles.py"]
+    assert [name for name, text in texts.items() if "jpmchase" in text or '"user_sid"' in text] == ["infra/configuring/profiles.py"]
 
 
 def test_a_shadowed_secret_is_hidden_and_one_that_is_unset_says_so(tmp_path: Path) -> None:

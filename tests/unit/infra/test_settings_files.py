@@ -11,8 +11,8 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from src.infra.interpolation import escape, interpolate
-from src.infra.settings_files import ParsedFile, parse_file
+from src.infra.configuring.files import ParsedFile, parse_file
+from src.infra.configuring.interpolation import escape, interpolate
 
 
 def parse(folder: Path, content: str | bytes, name: str = "f.ini") -> ParsedFile:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from src.errors import ConfigurationError, Problem
+from src.infra.configuring.schema import find, shown, specs_of, value_of
 from src.infra.settings import load, load_settings, source_of
-from src.infra.settings_schema import find, shown, specs_of, value_of
 
 INI = """\
 [intent:procedure]

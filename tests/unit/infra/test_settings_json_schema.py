@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from src.infra.configuring.json_schema import json_schema
+from src.infra.configuring.schema import all_names, find, keys_of, schema
 from src.infra.settings import load
-from src.infra.settings_json_schema import json_schema
-from src.infra.settings_schema import all_names, find, keys_of, schema
 
 SCHEMA = json_schema()
 VALIDATOR = Draft202012Validator(SCHEMA)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from src.infra.settings_readers import READ_BY_NAME, readers_of, scan
-from src.infra.settings_schema import FieldSpec, all_names, find, keys_of
+from src.infra.configuring.readers import READ_BY_NAME, readers_of, scan
+from src.infra.configuring.schema import FieldSpec, all_names, find, keys_of
 
 NOT_READ_YET = {"environment.name", "cache.ttl_s", "cache.max_entries", "telemetry.capture_content"}
 """Keys of parts that have issues of their own. Take a key out once something reads it; `rag config explain` says `no module` until then."""

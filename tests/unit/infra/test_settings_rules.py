@@ -8,9 +8,9 @@ import pytest
 import trustme
 
 from src.errors import Problem
+from src.infra.configuring.rules import FILES, rule_problems
+from src.infra.configuring.schema import find
 from src.infra.settings import load_settings
-from src.infra.settings_rules import FILES, rule_problems
-from src.infra.settings_schema import find
 
 
 def problems(folder: Path, text: str) -> tuple[Problem, ...]:

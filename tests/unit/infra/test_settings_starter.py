@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.infra.interpolation import interpolate
-from src.infra.profiles import PROFILES
+from src.infra.configuring.interpolation import interpolate
+from src.infra.configuring.profiles import PROFILES
+from src.infra.configuring.schema import all_names, find, value_of
+from src.infra.configuring.starter import ALSO_CALLED, STARTS, Start, fault_of, render, secrets_of
 from src.infra.settings import load
-from src.infra.settings_schema import all_names, find, value_of
-from src.infra.settings_starter import ALSO_CALLED, STARTS, Start, fault_of, render, secrets_of
 
 # Answers that open or close other questions, each beside leaving the default.
 BRANCHES = {

@@ -14,7 +14,7 @@ from ....telemetry.logger import get_logger
 from ..protocol import DocumentPage, DocumentWrite, IndexInfo, SearchClient
 
 if TYPE_CHECKING:
-    from ...aws_auth import Signer
+    from ...aws.signing import Signer
     from ...config import SearchCfg
     from ...network import NetworkPolicy
     from .reading.capabilities import Capabilities

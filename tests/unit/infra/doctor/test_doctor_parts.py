@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from src.errors import ConfigurationError, TlsError, UnreachableError
+from src.infra.configuring.schema import find
 from src.infra.doctor import certificates, diagnose, fixes
 from src.infra.doctor.handshake import Inspector, Seen, seen
 from src.infra.doctor.identity import claims_of, fits
@@ -25,7 +26,6 @@ from src.infra.hops import Hop
 from src.infra.network.faults import Fault
 from src.infra.resource_manager import ResourceManager
 from src.infra.settings import load_settings
-from src.infra.settings_schema import find
 
 NOW = time.time()
 LEAF = Seen("CN=chat", "CN=Issuing CA, O=Bank", ("chat.bank.test", "*.bank.test"), NOW + 86_400 * 90)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from src.cli.doctor_view import hint_lines, lines, show, summary
+from src.infra.configuring.files import parse_file
 from src.infra.doctor.report import Finding, Fix, HopReport, Report, StepReport, as_json
-from src.infra.settings_files import parse_file
 
 
 def failed(step: str, *fixes: Fix, hint: str = "Do it.") -> StepReport:

@@ -29,7 +29,7 @@ from .failures import Failure, classify, credential_setting
 from .hosts import Host, parse_hosts
 
 if TYPE_CHECKING:
-    from ....aws_auth import Signer
+    from ....aws.signing import Signer
     from ....config import SearchCfg
     from ....network import NetworkPolicy
     from .connection import Answer, HostConnection

@@ -1,6 +1,6 @@
 """AWS credentials that renew themselves: off the event loop, ahead of expiry, once however many ask.
 
-`AwsCredentials` is shared between tasks, event loops and threads. Where credentials come from is `aws_chain.load_keys`'s
+`AwsCredentials` is shared between tasks, event loops and threads. Where credentials come from is `chain.load_keys`'s
 business; this module decides when to ask it, and who waits. botocore's own refreshing is not used: it blocks the task that
 happens to ask, begins anew with every request once 15 minutes are left (always, where a role's sessions last 15 minutes), and
 never sees that a tool has written new keys into the credentials file.
@@ -15,8 +15,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from ..errors import DeadlineExceededError, RagError
-from ..telemetry.logger import get_logger
+from ...errors import DeadlineExceededError, RagError
+from ...telemetry.logger import get_logger
 
 log = get_logger(__name__)
 

@@ -17,10 +17,10 @@ from typing import Any, Final, Literal, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from ..retrieval.config import LINES, IntentCfg
-from .config import ADDRESS, Settings
-from .config_section import without_query_values
-from .network.proxies import DIRECT
+from ...retrieval.config import LINES, IntentCfg
+from ..config import ADDRESS, Settings
+from ..config_section import without_query_values
+from ..network.proxies import DIRECT
 
 ENV_PREFIX: Final = "RAG_"
 ENV_DELIMITER: Final = "__"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from difflib import get_close_matches
 
-from ..errors import ConfigurationError
-from .settings_schema import ENV_DELIMITER, ENV_PREFIX, FieldSpec, all_names, find, keys_of, schema
-from .settings_sources import PROFILE_KEY, PROFILE_VARIABLE
+from ...errors import ConfigurationError
+from .schema import ENV_DELIMITER, ENV_PREFIX, FieldSpec, all_names, find, keys_of, schema
+from .sources import PROFILE_KEY, PROFILE_VARIABLE
 
 _BETWEEN = re.compile(r"[\s.\[\]=]+")
 _NEAR = 3

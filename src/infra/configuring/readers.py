@@ -17,16 +17,16 @@ from types import MappingProxyType
 
 from pydantic import BaseModel
 
-from ..retrieval.config import IntentCfg
-from .config import Settings
-from .settings_schema import INTENT_PREFIX, FieldSpec
+from ...retrieval.config import IntentCfg
+from ..config import Settings
+from .schema import INTENT_PREFIX, FieldSpec
 
 Types = frozenset[str]
 """Names of the classes that an expression may be of."""
 NOTHING: Types = frozenset()
 
 # Read while the configuration is being put together, where a key is not yet an attribute.
-READ_BY_NAME: Mapping[str, str] = MappingProxyType({"network.trust_env": "infra.settings_foreign", "environment.cloud_profile": "infra.settings_sources"})
+READ_BY_NAME: Mapping[str, str] = MappingProxyType({"network.trust_env": "infra.configuring.foreign", "environment.cloud_profile": "infra.configuring.sources"})
 # What a module mentions that has to do with settings; the others, two thirds, are not parsed.
 _CARRIES = re.compile("cfg|settings|resources", re.IGNORECASE)
 
@@ -44,7 +44,7 @@ class Reader:
 def readers_of(spec: FieldSpec) -> tuple[Reader, ...]:
     """The modules that read a key, by name; empty where the package's source is not there."""
     section = INTENT_PREFIX if spec.section.startswith(INTENT_PREFIX) else spec.section
-    return scan(Path(__file__).resolve().parents[1]).get(f"{section}.{spec.key}", ())
+    return scan(Path(__file__).resolve().parents[2]).get(f"{section}.{spec.key}", ())
 
 
 @cache

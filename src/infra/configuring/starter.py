@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TypeAlias
 
+from ..settings import load
 from .interpolation import interpolate
 from .profiles import PROFILES
-from .settings import load
-from .settings_rules import rule_problems
-from .settings_schema import FieldSpec, display, find, schema, without_credentials
-from .settings_sources import PROFILE_KEY
+from .rules import rule_problems
+from .schema import FieldSpec, display, find, schema, without_credentials
+from .sources import PROFILE_KEY
 
 Value: TypeAlias = Callable[[str], str]
 """What a key has so far: its answer, else its default."""

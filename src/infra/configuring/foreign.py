@@ -10,13 +10,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import ConfigurationError
-from ..telemetry.logger import get_logger
-from .network.bypass import direct_hosts
-from .network.proxies import DIRECT, PROXY_KEYS
+from ...errors import ConfigurationError
+from ...telemetry.logger import get_logger
+from ..network.bypass import direct_hosts
+from ..network.proxies import DIRECT, PROXY_KEYS
 from .provenance import Source
-from .settings_schema import display
-from .settings_sources import Layer
+from .schema import display
+from .sources import Layer
 
 log = get_logger(__name__)
 

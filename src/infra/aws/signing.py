@@ -2,7 +2,7 @@
 
 What is signed is host, content type, every ``x-amz-`` header and the hash of the body; no other header, because proxies and
 load balancers change those. ``x-amz-content-sha256`` is always sent: OpenSearch Serverless (``aoss``) demands it, managed domains (``es``) take it.
-Credentials and region: `aws_chain`. When they are renewed: `aws_credentials`. Importing this module loads no AWS library.
+Credentials and region: `chain`. When they are renewed: `credentials`. Importing this module loads no AWS library.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote, unquote_to_bytes, urlsplit, urlunsplit
 
-from ..errors import RagError
-from ..telemetry.logger import get_logger
-from .aws_credentials import PATIENCE, AwsCredentials, AwsKeys, late
+from ...errors import RagError
+from ...telemetry.logger import get_logger
+from .credentials import PATIENCE, AwsCredentials, AwsKeys, late
 
 if TYPE_CHECKING:
-    from .config import SearchCfg
-    from .network import NetworkPolicy
+    from ..config import SearchCfg
+    from ..network import NetworkPolicy
 
 log = get_logger(__name__)
 
@@ -144,7 +144,7 @@ def aws_credentials(cfg: SearchCfg, network: NetworkPolicy, *, clock: Callable[[
     """The credentials of `[search]`, read with the first use and renewed from then on."""
 
     def load() -> AwsKeys:
-        from .aws_chain import load_keys
+        from .chain import load_keys
 
         return load_keys(cfg, network, clock)
 

@@ -10,15 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import Problem, RagError
-from .network.bypass import direct_hosts
-from .network.proxies import PROXY_KEYS, proxies_of
-from .network.tls import make_context
+from ...errors import Problem, RagError
+from ..network.bypass import direct_hosts
+from ..network.proxies import PROXY_KEYS, proxies_of
+from ..network.tls import make_context
+from ..secrets.live import LiveSecret
 from .provenance import DEFAULT
-from .secrets.live import LiveSecret
 
 if TYPE_CHECKING:
-    from .config import NetworkCfg, Settings
+    from ..config import NetworkCfg, Settings
 
 FILES = (
     *("network.ca_bundle", "network.client_certificate", "network.client_key"),

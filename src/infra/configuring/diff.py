@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from .config import Settings
+from ..config import Settings
 from .provenance import DEFAULT, Source
-from .settings_schema import FieldSpec, specs_of, value_of
+from .schema import FieldSpec, specs_of, value_of
 
 Kind = Literal["added", "removed", "changed"]
 

@@ -14,15 +14,15 @@ from typing import Any
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from ..errors import Problem
+from ...errors import Problem
+from ..secrets.held import FileSecret
+from ..secrets.live import LiveSecret
+from ..secrets.vaults import UNUSABLE, Vaults
+from .files import PROFILE_PREFIX, FileEntry, ParsedFile
 from .interpolation import interpolate
 from .profiles import PROFILES
 from .provenance import Source
-from .secrets.held import FileSecret
-from .secrets.live import LiveSecret
-from .secrets.vaults import UNUSABLE, Vaults
-from .settings_files import PROFILE_PREFIX, FileEntry, ParsedFile
-from .settings_schema import ENV_DELIMITER, ENV_PREFIX, INTENT_PREFIX, BadValueError, FieldSpec, all_names, find, keys_of, nearest, nearest_key, schema
+from .schema import ENV_DELIMITER, ENV_PREFIX, INTENT_PREFIX, BadValueError, FieldSpec, all_names, find, keys_of, nearest, nearest_key, schema
 
 PROFILE_KEY = "environment.cloud_profile"
 PROFILE_VARIABLE = "CLOUD_PROFILE"

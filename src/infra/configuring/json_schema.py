@@ -14,11 +14,11 @@ from typing import Any, TypeAlias
 
 from pydantic import TypeAdapter
 
-from ..retrieval.config import IntentCfg
-from .config import Settings
-from .settings_files import PROFILE_PREFIX
-from .settings_schema import INTENT_PREFIX, FieldSpec, all_names, keys_of, schema
-from .settings_sources import PROFILE_KEY
+from ...retrieval.config import IntentCfg
+from ..config import Settings
+from .files import PROFILE_PREFIX
+from .schema import INTENT_PREFIX, FieldSpec, all_names, keys_of, schema
+from .sources import PROFILE_KEY
 
 Json: TypeAlias = dict[str, Any]
 

@@ -21,20 +21,20 @@ from urllib.parse import urlsplit
 import requests
 from urllib3.exceptions import HTTPError
 
-from ..errors import (
+from ...errors import (
     ConfigurationError,
     MissingExtraError,
     RagError,
     ServiceCredentialsError,
 )
-from .aws_credentials import AwsKeys
-from .hops import Hop, answer_error, error_of, foreign
-from .network.faults import fault_of
-from .search_session import PolicyAdapter
+from ..hops import Hop, answer_error, error_of, foreign
+from ..network.faults import fault_of
+from ..search_session import PolicyAdapter
+from .credentials import AwsKeys
 
 if TYPE_CHECKING:
-    from .config import SearchCfg
-    from .network import NetworkPolicy
+    from ..config import SearchCfg
+    from ..network import NetworkPolicy
 
 SHARE = 0.5
 """Of `[search] timeout_s`, for all calls of AWS together: what failed is then told before those who wait have lost their patience, libraries

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from ..errors import Problem
+from ...errors import Problem
 
 if TYPE_CHECKING:
     import yaml

@@ -1,0 +1,1 @@
+"""AWS's way of signing requests, and the credentials for it."""
