@@ -187,9 +187,10 @@ async def test_where_it_is_allowed_the_key_stands_in_and_log_answer_and_health_s
 def test_nothing_of_the_bank_stands_in_the_code_but_its_profiles_data_and_its_names() -> None:
     root = Path(__file__).parents[2] / "src"
     known = re.compile(r"\b(?:jpmc_user_sid|JPMC_USER_SID|jpmc_azure)\b")  # the key of the sample file, and the profile's name, which `rag config init` offers
+    profiles = root / "infra" / "configuring" / "profiles.py"
     found = {}
     for path in sorted(root.rglob("*")):
-        if path.is_file() and path.suffix in (".py", ".html", ".js", ".css", ".ini", ".txt", ".json") and path != root / "infra" / "configuring" / "profiles.py":
+        if path.is_file() and path.suffix in (".py", ".html", ".js", ".css", ".ini", ".txt", ".json") and path != profiles:
             left = known.sub("", path.read_text(encoding="utf-8"))
             found[path] = re.findall(r".*(?:jpm|user_sid\b).*", left, re.IGNORECASE)
     assert {str(path.relative_to(root)): lines for path, lines in found.items() if lines} == {}
