@@ -19,7 +19,7 @@ from src.infra.configuring.profiles import PROFILES  # noqa: E402 - as above
 from src.infra.configuring.schema import FieldSpec, display, keys_of, schema  # noqa: E402 - as above
 
 INTRODUCTION = """\
-<!-- Written by docs/generate_configuration.py from src/infra/config.py. Do not edit; run the script. -->
+<!-- Written by docs/generate_configuration.py from src/infra/config/. Do not edit; run the script. -->
 # Configuration
 
 Nothing needs to be configured: the packaged `config.ini` runs everything embedded. `rag config explain` prints what is set and

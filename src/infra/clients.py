@@ -17,7 +17,7 @@ from ..errors import ConfigurationError
 from ..telemetry.logger import get_logger
 from .client_cache import ClientCache, Closer
 from .config import ChatCfg, EmbedCfg, NetworkCfg, SearchCfg
-from .config_section import has_form
+from .config.section import has_form
 from .network import NetworkPolicy
 from .resource_manager import current_resources
 

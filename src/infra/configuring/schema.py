@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 
 from ...retrieval.config import LINES, IntentCfg
 from ..config import ADDRESS, Settings
-from ..config_section import without_query_values
+from ..config.section import without_query_values
 from ..network.proxies import DIRECT
 
 ENV_PREFIX: Final = "RAG_"

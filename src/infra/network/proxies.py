@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from pydantic import SecretStr
 
 from ...errors import ConfigurationError, UnsupportedFeatureError
-from ..config_section import has_form
+from ..config.section import has_form
 from ..secrets.live import LiveSecret
 
 if TYPE_CHECKING:

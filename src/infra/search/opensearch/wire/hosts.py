@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from .....errors import ConfigurationError
-from ....config_section import has_form
+from ....config.section import has_form
 
 SETTING = "search.host"
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, FieldSerializationInfo, PrivateAttr, SecretStr, SerializerFunctionWrapHandler, field_serializer, field_validator
 
-from .secrets.live import LiveSecret
+from ..secrets.live import LiveSecret
 
 _CREDENTIALS = re.compile(r"://[^/?#]*@")
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")

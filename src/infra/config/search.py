@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
-from ..errors import ConfigurationError
-from .config_section import Section
+from ...errors import ConfigurationError
+from .section import Section
 
 _NO_ALIAS = '\\/*?"<>|,#:% '
 """Characters that no name of an index may hold; `%` OpenSearch takes, but it would be read as an escape in a request's path."""
@@ -54,7 +54,7 @@ class SearchCfg(Section):
     @classmethod
     def _can_be_asked(cls, value: str | None) -> str | None:
         """What the client would refuse is refused here, where it is written; so no `SearchCfg` shows a password in its address."""
-        from .search.opensearch.wire.hosts import parse_hosts
+        from ..search.opensearch.wire.hosts import parse_hosts
 
         if value is not None:
             try:

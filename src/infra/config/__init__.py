@@ -1,0 +1,48 @@
+"""Shapes of the configuration: frozen, validated, documented. A class is a section; loading is `settings.py`.
+
+The description of each field is its documentation: `rag config explain` and `docs/configuration.md` print it.
+"""
+
+from ...retrieval.config import IntentCfg, RetrievalCfg
+from .agent import AgentCfg
+from .api import ApiCfg
+from .azure import AzureCfg
+from .azure_openai import AzureOpenAICfg
+from .cache import CacheCfg
+from .chat import ChatCfg
+from .embed import EmbedCfg
+from .environment import EnvironmentCfg
+from .features import FeaturesCfg
+from .ingestion import IngestionCfg
+from .network import ADDRESS, NetworkCfg
+from .persistence import PersistenceCfg
+from .search import SearchCfg
+from .secrets import SecretsCfg
+from .section import Section
+from .settings import Settings
+from .storage import StorageCfg
+from .telemetry import TelemetryCfg
+
+__all__ = [
+    "ADDRESS",
+    "AgentCfg",
+    "ApiCfg",
+    "AzureCfg",
+    "AzureOpenAICfg",
+    "CacheCfg",
+    "ChatCfg",
+    "EmbedCfg",
+    "EnvironmentCfg",
+    "FeaturesCfg",
+    "IngestionCfg",
+    "IntentCfg",
+    "NetworkCfg",
+    "PersistenceCfg",
+    "RetrievalCfg",
+    "SearchCfg",
+    "SecretsCfg",
+    "Section",
+    "Settings",
+    "StorageCfg",
+    "TelemetryCfg",
+]

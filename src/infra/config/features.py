@@ -1,0 +1,15 @@
+"""`[features]`."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from .section import Section
+
+
+class FeaturesCfg(Section):
+    """`[features]`: switches, typed booleans."""
+
+    chat_page: bool = Field(True, description="Serve the chat page at /.")
+    upload: bool = Field(True, description="Accept documents at POST /v1/documents.")
+    openapi: bool = Field(True, description="Serve the API description at /docs and /openapi.json.")
