@@ -44,7 +44,7 @@ check: $(VENV)/.dev ## Lint, format and type checks
 	@$(BIN)/mypy
 
 # Half of the time they wait for servers: four processes keep two cores busy. One after another, to look at one: `.venv/bin/pytest PATH`.
-WORKERS := -n 4 --dist loadgroup
+WORKERS := -n 4 --dist loadgroup --no-loadscope-reorder
 test: $(VENV)/.dev ## Unit, contract, integration and acceptance tests (under 10 minutes on 2 cores)
 	@$(BIN)/python -m pytest -m "not long" $(WORKERS)
 

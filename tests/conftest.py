@@ -36,12 +36,15 @@ hypothesis.settings.load_profile("rag")
 
 SERVERS = frozenset({"opensearch", "opensearch_knn_only", "opensearch_plain", "opensearch_secured", "postgres", "postgres_15", "pgbouncer"})
 """Fixtures that start a server for a whole session."""
+KINDS = ("acceptance", "integration", "contract", "unit")
+"""Folders of tests, those of the slowest first."""
 
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the marks in a hook of the same name
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Which tests stay together when `make test` runs them in several processes: those of a file, which share its fixtures, and
-    those of a server, so that no more than two are started of the one that most tests ask for."""
+    those of a server, so that no more than two are started of the one that most tests ask for. What takes long begins first."""
+    order: dict[pytest.Item, tuple[bool, int]] = {}
     for item in items:
         # By fixture, or by the parameter that has a fixture asked for it while the test runs.
         servers = SERVERS.intersection(getattr(item, "fixturenames", ())) | SERVERS.intersection(re.split(r"[\[\]-]", item.name))
@@ -50,6 +53,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         # The secured one takes longest to start and few ask for it: once.
         group = server if server == "opensearch_secured" else f"{server} {place.parts[1] == 'integration'}" if server else str(place)
         item.add_marker(pytest.mark.xdist_group(group))
+        order[item] = (not server, KINDS.index(place.parts[1]) if place.parts[1] in KINDS else len(KINDS))
+    if hasattr(config, "workerinput"):
+        items.sort(key=order.__getitem__)
 
 
 def skip_or_fail(reason: str) -> None:
