@@ -4,17 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from .search import Filter, Mode
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """A tool as a model is told of it; ``parameters`` is the JSON Schema of its arguments, an object."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A model's wish to have a tool run; ``arguments`` is what it wrote: JSON if it kept to the form."""
+
+    id: str
+    name: str
+    arguments: str
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
+    """One message of a prompt. An assistant's may call tools; one of the role ``tool`` answers the call ``tool_call_id``."""
+
     role: Role
     content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +45,9 @@ class Usage:
 
     input_tokens: int = 0
     output_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(self.input_tokens + other.input_tokens, self.output_tokens + other.output_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +84,7 @@ class ChatRequest:
     """One question to the agent. Without a ``thread_id`` a new thread begins; ``mode`` and ``filters`` narrow retrieval.
 
     ``replaces`` is the message_id of a turn of the thread: it and those after it give way once this one is answered.
+    With ``history``, the turns before as the caller tells them (none is an empty tuple), there is no thread, and nothing is kept.
     """
 
     message: str
@@ -66,6 +92,7 @@ class ChatRequest:
     mode: Mode | None = None
     filters: tuple[Filter, ...] = ()
     replaces: str | None = None
+    history: tuple[Turn, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

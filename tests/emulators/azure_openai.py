@@ -33,7 +33,7 @@ ANSWER = ["The ", "tariff ", "is ", "0.31 ", "EUR."]
 @dataclass
 class Reply:
     """One scripted answer. ``cut_after``: break the connection after so many stream events; ``delay_s``: wait first;
-    ``pieces``: of the answer, in place of `ANSWER`."""
+    ``pieces``: of the answer, in place of `ANSWER`; ``calls``: (name, arguments as text) of the tools it wants run."""
 
     status: int = 200
     body: Any = None
@@ -44,6 +44,7 @@ class Reply:
     event_gap_s: float = 0.0
     finish: str = "stop"
     pieces: list[str] | None = None
+    calls: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass
@@ -152,7 +153,7 @@ class AzureOpenAIEmulator:
         if reply.delay_s:
             await asyncio.sleep(reply.delay_s)
         if reply.status == 200 and reply.body is None:
-            if self.model and reply.pieces is None and "messages" in request.body:
+            if self.model and reply.pieces is None and not reply.calls and "messages" in request.body:
                 reply.pieces = self.model.answer(request.body["messages"])
             if request.path.endswith("/embeddings"):
                 reply.body = self._embeddings(request.body)
@@ -202,8 +203,15 @@ class AzureOpenAIEmulator:
     def _events(self, request: Recorded, reply: Reply) -> list[dict[str, Any]]:
         base = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4"}
         events: list[dict[str, Any]] = [{**base, "choices": [], "prompt_filter_results": [{"prompt_index": 0}]}]
-        events += [{**base, "choices": [{"index": 0, "delta": {"content": piece}, "finish_reason": None}]} for piece in reply.pieces or ANSWER]
-        events.append({**base, "choices": [{"index": 0, "delta": {}, "finish_reason": reply.finish}]})
+        pieces = reply.pieces if reply.pieces is not None or reply.calls else ANSWER
+        deltas: list[dict[str, Any]] = [{"content": piece} for piece in pieces or []]
+        for place, (name, arguments) in enumerate(reply.calls):  # the name first, then the arguments in two pieces, as the services do
+            deltas.append({"tool_calls": [{"index": place, "id": f"call_{place}", "type": "function", "function": {"name": name, "arguments": ""}}]})
+            half = len(arguments) // 2
+            deltas += [{"tool_calls": [{"index": place, "function": {"arguments": part}}]} for part in (arguments[:half], arguments[half:])]
+        events += [{**base, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
+        finish = "tool_calls" if reply.calls and reply.finish == "stop" else reply.finish
+        events.append({**base, "choices": [{"index": 0, "delta": {}, "finish_reason": finish}]})
         if (request.body.get("stream_options") or {}).get("include_usage"):
             events.append({**base, "choices": [], "usage": {"prompt_tokens": 11, "completion_tokens": 5, "total_tokens": 16}})
         return events

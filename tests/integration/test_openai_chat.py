@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from src.core.chat import Message, Usage
+from src.core.chat import Message, ToolCall, ToolSpec, Usage
 from src.errors import (
     ConfigurationError,
     ContentFilteredError,
@@ -338,3 +338,36 @@ async def test_close_closes_the_connection_and_use_after_it_is_an_error(make: Ma
     await model.aclose()
     with pytest.raises(ResourceClosedError):
         await model.generate(QUESTION)
+
+
+# -- tools
+
+SEARCH = ToolSpec("search", "Search.", {"type": "object", "properties": {"query": {"type": "string"}}, "required": ["query"]})
+
+
+async def test_tool_calls_arrive_whole_and_their_answers_go_back(azure: AzureOpenAIEmulator, make: MakeModel) -> None:
+    model = make()
+    azure.script.append(Reply(calls=[("search", '{"query": "tariff"}'), ("fetch", "{}")]))
+    (last,) = [delta async for delta in model.stream(QUESTION, [SEARCH])]
+    assert last.finish_reason == "tool_calls"
+    assert last.tool_calls == (ToolCall("call_0", "search", '{"query": "tariff"}'), ToolCall("call_1", "fetch", "{}"))
+    assert azure.requests[-1].body["tools"][0]["function"] == {"name": "search", "description": "Search.", "parameters": dict(SEARCH.parameters)}
+    told = [Message("user", QUESTION), Message("assistant", "", last.tool_calls[:1]), Message("tool", "Nothing.", tool_call_id="call_0")]
+    assert "".join([delta.text async for delta in model.stream(told)]) == "".join(ANSWER)
+    _, assistant, answer = azure.requests[-1].body["messages"]
+    assert assistant["tool_calls"] == [{"id": "call_0", "type": "function", "function": {"name": "search", "arguments": '{"query": "tariff"}'}}]
+    assert answer == {"role": "tool", "content": "Nothing.", "tool_call_id": "call_0"}
+    assert "tools" not in azure.requests[-1].body
+
+
+async def test_calls_that_were_cut_off_are_none(azure: AzureOpenAIEmulator, make: MakeModel) -> None:
+    azure.script.append(Reply(calls=[("search", '{"query": ')], finish="length"))
+    (last,) = [delta async for delta in make().stream(QUESTION, [SEARCH])]
+    assert (last.finish_reason, last.tool_calls) == ("length", ())
+
+
+async def test_a_service_that_takes_no_tools_answers_without_them_and_says_so(azure: AzureOpenAIEmulator, make: MakeModel) -> None:
+    azure.unknown_arguments.add("tools")
+    deltas = [delta async for delta in make().stream(QUESTION, [SEARCH])]
+    assert "".join(delta.text for delta in deltas) == "".join(ANSWER)
+    assert deltas[0].degraded == ("the model's service takes no tools: answered without them",)

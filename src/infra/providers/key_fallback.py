@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from ...core.chat import Message
+from ...core.chat import Message, ToolSpec
 from ...errors import ModelCredentialsError, RagError, ResourceClosedError
 from ...telemetry.logger import get_logger
-from .protocol import ChatDelta, ChatModel, ChatResult, Embedder, TokenSource
+from .protocol import ChatDelta, ChatModel, ChatResult, Embedder, TokenSource, tool_calling
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,6 +62,10 @@ class ChatWithKeyFallback:
     def extractive(self) -> bool:
         return self._chat.extractive
 
+    @property
+    def calls_tools(self) -> bool:
+        return all(tool_calling(chat) is not None for chat in (self._chat, self._by_key))
+
     async def generate(self, messages: Sequence[Message] | str) -> ChatResult:
         """As the models do; ``degraded`` says when the key was used."""
         error = await _failure(self._tokens)
@@ -74,25 +78,30 @@ class ChatWithKeyFallback:
         result = await self._by_key.generate(messages)
         return replace(result, degraded=(*degraded, *result.degraded))
 
-    async def stream(self, messages: Sequence[Message] | str) -> AsyncIterator[ChatDelta]:
+    async def stream(self, messages: Sequence[Message] | str, tools: Sequence[ToolSpec] = ()) -> AsyncIterator[ChatDelta]:
         """As the models do; the first piece says when the key was used. A credential is refused before the first piece, never after."""
         error = await _failure(self._tokens)
         if error is None:
             try:
-                async with aclosing(cast("Any", self._chat.stream(messages))) as pieces:
+                async with aclosing(_streamed(self._chat, messages, tools)) as pieces:
                     async for piece in pieces:
                         yield piece
                 return
             except ModelCredentialsError as refused:
                 error = refused
         yield ChatDelta(degraded=_told(error, "chat"))
-        async with aclosing(cast("Any", self._by_key.stream(messages))) as pieces:
+        async with aclosing(_streamed(self._by_key, messages, tools)) as pieces:
             async for piece in pieces:
                 yield piece
 
     async def aclose(self) -> None:
         await self._chat.aclose()
         await self._by_key.aclose()
+
+
+def _streamed(chat: ChatModel, messages: Sequence[Message] | str, tools: Sequence[ToolSpec]) -> Any:
+    caller = tool_calling(chat)
+    return caller.stream(messages, tools) if caller is not None and tools else chat.stream(messages)
 
 
 class EmbedderWithKeyFallback:

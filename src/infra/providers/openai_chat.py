@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from ...core.chat import Message, Usage
+from ...core.chat import Message, ToolSpec, Usage
 from ...errors import ModelError, ResourceClosedError
+from .openai_tools import WITHOUT_TOOLS, CallPieces, message_payload, tools_payload
 from .protocol import ChatDelta, ChatResult, FinishReason
-from .tokenizer import encodable
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -24,19 +24,21 @@ _FINISH: dict[str, FinishReason] = {
     "tool_calls": "tool_calls",
     "function_call": "tool_calls",
 }
-_OPTIONAL = frozenset({"max_tokens", "temperature", "stream_options"})
+_OPTIONAL = frozenset({"max_tokens", "temperature", "stream_options", "tools"})
 
 
 class OpenAIChatModel:
     """A `ChatModel` over HTTP.
 
     Some models take no temperature, newer ones no ``max_tokens``, older API versions no ``stream_options``: what the
-    service does not know is left out, or put in its newer form, from the first refusal on.
+    service does not know is left out, or put in its newer form, from the first refusal on. So are tools, and ``degraded`` says it.
 
     Args:
         client: gives the client, asked for with each call (`clients.make_chat_client` keeps it).
         cfg: `[chat]`.
     """
+
+    calls_tools = True
 
     def __init__(self, client: Callable[[], Any], cfg: ChatCfg) -> None:
         self._make_client = client
@@ -79,8 +81,8 @@ class OpenAIChatModel:
             raise errors.filtered()
         return ChatResult(_joined(choice.message.content or ""), finish, _usage(completion.usage) or Usage())
 
-    async def stream(self, messages: Sequence[Message] | str) -> AsyncIterator[ChatDelta]:
-        """The answer piece by piece; the last piece carries finish reason and usage. `chat.timeout_s` holds for all of it.
+    async def stream(self, messages: Sequence[Message] | str, tools: Sequence[ToolSpec] = ()) -> AsyncIterator[ChatDelta]:
+        """The answer piece by piece; the last piece carries finish reason, usage and calls. `chat.timeout_s` holds for all of it.
 
         Raises:
             StreamInterruptedError: it broke off; what came before is not an answer. Else as `generate`.
@@ -90,28 +92,23 @@ class OpenAIChatModel:
         try:
             async with asyncio.timeout_at(deadline):
                 with errors.noted():
-                    stream = await self._create(client, messages, stream=True)
+                    stream = await self._create(client, messages, tools, stream=True)
         except errors.failures as error:
             raise errors.translate(error) from None
-        finish: str | None = None
-        usage: Usage | None = None
-        halves, nothing = _Halves(), True
+        if tools and "tools" in self._unknown:
+            yield ChatDelta(degraded=(WITHOUT_TOOLS,))
+        read = _Read()
         try:
             async for chunk in _until(stream, deadline, errors):
-                nothing = False
-                usage = _usage(chunk.usage) or usage
-                if chunk.choices:  # Azure's first chunk has none, the one with the usage neither
-                    finish = chunk.choices[0].finish_reason or finish
-                    text = chunk.choices[0].delta.content if chunk.choices[0].delta else None
-                    if text and (text := halves.feed(text)):
-                        yield ChatDelta(text)
+                if text := read.feed(chunk):
+                    yield ChatDelta(text)
         finally:
             await stream.close()
-        if finish is None:
-            raise errors.empty(stream.response) if nothing else errors.interrupted()
-        if finish == "content_filter":
+        if read.finish is None:
+            raise errors.empty(stream.response) if read.nothing else errors.interrupted()
+        if read.finish == "content_filter":
             raise errors.filtered()
-        yield ChatDelta(halves.flush(), _FINISH.get(finish, "stop"), usage)
+        yield read.last()
 
     async def aclose(self) -> None:
         """Let the connection go. Again is harmless."""
@@ -132,7 +129,7 @@ class OpenAIChatModel:
         self._client = cast("AsyncOpenAI", self._make_client())
         return self._client, ErrorMap("chat", self._cfg, self._client)
 
-    async def _create(self, client: AsyncOpenAI, messages: Sequence[Message] | str, *, stream: bool) -> Any:
+    async def _create(self, client: AsyncOpenAI, messages: Sequence[Message] | str, tools: Sequence[ToolSpec] = (), *, stream: bool) -> Any:
         import openai
 
         from .openai_errors import unsupported_option
@@ -141,7 +138,7 @@ class OpenAIChatModel:
             unknown = self._unknown
             try:
                 return await client.chat.completions.create(
-                    model=self._cfg.deployed, messages=cast("Any", _payload(messages)), stream=stream, **self._options(stream)
+                    model=self._cfg.deployed, messages=cast("Any", _payload(messages)), stream=stream, **self._options(stream, tools)
                 )
             except openai.BadRequestError as error:
                 name = unsupported_option(error, _OPTIONAL)
@@ -149,10 +146,12 @@ class OpenAIChatModel:
                     raise
                 self._unknown = self._unknown | {name}
 
-    def _options(self, stream: bool) -> dict[str, Any]:
+    def _options(self, stream: bool, tools: Sequence[ToolSpec]) -> dict[str, Any]:
         options: dict[str, Any] = {"temperature": self._cfg.temperature, "max_tokens": self._cfg.max_output_tokens}
         if stream:
             options["stream_options"] = {"include_usage": True}
+        if tools:
+            options["tools"] = tools_payload(tools)
         if "max_tokens" in self._unknown:
             options["max_completion_tokens"] = options["max_tokens"]
         return {name: value for name, value in options.items() if name not in self._unknown}
@@ -175,6 +174,36 @@ async def _until(stream: Any, deadline: float, errors: ErrorMap) -> AsyncIterato
         except errors.failures as error:
             raise errors.translate_stream(error) from None
         yield chunk
+
+
+class _Read:
+    """What the chunks of one stream came to."""
+
+    def __init__(self) -> None:
+        self.finish: str | None = None
+        self.nothing = True
+        self._usage: Usage | None = None
+        self._halves = _Halves()
+        self._calls = CallPieces()
+
+    def feed(self, chunk: Any) -> str:
+        """The text that a chunk adds."""
+        self.nothing = False
+        self._usage = _usage(chunk.usage) or self._usage
+        if not chunk.choices:  # Azure's first chunk has none, the one with the usage neither
+            return ""
+        choice = chunk.choices[0]
+        self.finish = choice.finish_reason or self.finish
+        if choice.delta is None:
+            return ""
+        self._calls.feed(choice.delta.tool_calls)
+        return self._halves.feed(choice.delta.content) if choice.delta.content else ""
+
+    def last(self) -> ChatDelta:
+        """The last piece. An answer that was cut off has no whole call; some services say "stop" where there are calls."""
+        finish = _FINISH.get(self.finish or "", "stop")
+        calls = self._calls.whole() if finish != "length" else ()
+        return ChatDelta(self._halves.flush(), "tool_calls" if calls else finish, self._usage, tool_calls=calls)
 
 
 class _Halves:
@@ -200,10 +229,10 @@ def _joined(text: str) -> str:
     return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-def _payload(messages: Sequence[Message] | str) -> list[dict[str, str]]:
+def _payload(messages: Sequence[Message] | str) -> list[dict[str, Any]]:
     if isinstance(messages, str):
         messages = [Message("user", messages)]
-    return [{"role": message.role, "content": encodable(message.content)} for message in messages]
+    return [message_payload(message) for message in messages]
 
 
 def _usage(usage: Any) -> Usage | None:

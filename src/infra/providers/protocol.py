@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, cast, runtime_checkable
 
-from ...core.chat import Message, Usage
+from ...core.chat import Message, ToolCall, ToolSpec, Usage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +33,8 @@ class ChatDelta:
     usage: Usage | None = None
     degraded: tuple[str, ...] = ()
     """As of a `ChatResult`; on any piece."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    """What the model wants to have run, whole, on the last piece; its reason is then ``tool_calls``."""
 
 
 class ChatModel(Protocol):
@@ -53,6 +55,20 @@ class ChatModel(Protocol):
     def stream(self, messages: Sequence[Message] | str) -> AsyncIterator[ChatDelta]: ...
 
     async def aclose(self) -> None: ...
+
+
+class ToolCallingModel(ChatModel, Protocol):
+    """A chat model that can be offered tools."""
+
+    calls_tools: bool
+    """False where what stands behind it cannot; it is then a `ChatModel` like any other."""
+
+    def stream(self, messages: Sequence[Message] | str, tools: Sequence[ToolSpec] = ()) -> AsyncIterator[ChatDelta]: ...
+
+
+def tool_calling(chat: ChatModel) -> ToolCallingModel | None:
+    """The model, where it can be offered tools."""
+    return cast("ToolCallingModel", chat) if getattr(chat, "calls_tools", False) else None
 
 
 class Embedder(Protocol):

@@ -1,0 +1,50 @@
+"""Messages and tool calls on OpenAI's wire: what a model is offered, and the pieces in which its calls arrive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ...core.chat import Message, ToolCall, ToolSpec
+from .tokenizer import encodable
+
+WITHOUT_TOOLS = "the model's service takes no tools: answered without them"
+
+
+def tools_payload(tools: Sequence[ToolSpec]) -> list[dict[str, Any]]:
+    """The request's ``tools``."""
+    return [{"type": "function", "function": {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}} for tool in tools]
+
+
+def message_payload(message: Message) -> dict[str, Any]:
+    """One message of the request."""
+    body: dict[str, Any] = {"role": message.role, "content": encodable(message.content)}
+    if message.tool_calls:
+        body["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": encodable(call.name), "arguments": encodable(call.arguments)}}
+            for call in message.tool_calls
+        ]
+    if message.role == "tool":
+        body["tool_call_id"] = message.tool_call_id
+    return body
+
+
+class CallPieces:
+    """Calls arrive in pieces: the first of each has its id and name, the others more of its arguments."""
+
+    def __init__(self) -> None:
+        self._calls: dict[int, list[str]] = {}
+
+    def feed(self, pieces: Iterable[Any] | None) -> None:
+        """Take in what one chunk of the stream holds. Some servers number nothing and send each call whole."""
+        for piece in pieces or ():
+            index = len(self._calls) if piece.index is None else piece.index
+            call = self._calls.setdefault(index, ["", "", ""])
+            call[0] = call[0] or piece.id or ""
+            if piece.function is not None:
+                call[1] += piece.function.name or ""
+                call[2] += piece.function.arguments or ""
+
+    def whole(self) -> tuple[ToolCall, ...]:
+        """The calls, in the model's order; one without an id gets one, since its answer has to name it."""
+        return tuple(ToolCall(call[0] or f"call_{index}", call[1], call[2]) for index, call in sorted(self._calls.items()))
