@@ -37,7 +37,7 @@ class Parts:
     threshold: float | None
 
 
-def build_graph(parts: Parts, checkpointer: BaseCheckpointSaver[Any]) -> CompiledStateGraph[AgentState, None, AgentState, AgentState]:
+def build_graph(parts: Parts, checkpointer: BaseCheckpointSaver[Any] | None) -> CompiledStateGraph[AgentState, None, AgentState, AgentState]:
     """condense → retrieve → assess → generate → verify → respond; assess may go straight to respond."""
 
     async def generate_node(state: AgentState, writer: StreamWriter) -> AgentState:

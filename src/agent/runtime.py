@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ..core.chat import Answer, ChatEvent, ChatRequest, CitationsEvent, DoneEvent, TokenEvent
 from ..core.identity import Identity
 from ..errors import InputError, RagError
+from ..infra.persistence.turns import turn_to_dict
 from ..infra.persistence.user_context import create_langgraph_config
 from ..telemetry.stages import collect_timings, record_timing
 from .evidence import default_threshold
@@ -91,11 +92,14 @@ class Agent:
         started = time.perf_counter()
         message_id = uuid.uuid4().hex
         with collect_timings() as timings:
-            async with self._threads.turn(request.thread_id, identity, request.message) as thread_id:
-                outcome = await self._run(request, identity, thread_id, message_id, started, queue)
-                ended = time.perf_counter()
-                await self._threads.finished(thread_id, outcome["turns"])
-                record_timing("persist", (time.perf_counter() - ended) * 1000)
+            if request.history is not None:
+                thread_id, outcome = "", await self._run(request, identity, "", message_id, started, queue)
+            else:
+                async with self._threads.turn(request.thread_id, identity, request.message) as thread_id:
+                    outcome = await self._run(request, identity, thread_id, message_id, started, queue)
+                    ended = time.perf_counter()
+                    await self._threads.finished(thread_id, outcome["turns"])
+                    record_timing("persist", (time.perf_counter() - ended) * 1000)
         timings["total"] = (time.perf_counter() - started) * 1000
         turn = outcome["turn"]
         answer = Answer(
@@ -116,10 +120,9 @@ class Agent:
     ) -> Outcome:
         """Run the graph, pass its sentences on, and return what its last node handed over."""
         state: AgentState = {"request": request, "identity": identity, "message_id": message_id, "started": started}
-        config = create_langgraph_config({"user_id": identity.user, "tenant": identity.tenant}, thread_id)
         outcome: Outcome | None = None
-        stream = self._graph.astream(state, config, stream_mode="custom", durability="sync")
-        async with aclosing(cast("AsyncGenerator[Any, None]", stream)) as items:
+        stream = self._started(state, identity, thread_id)
+        async with aclosing(stream) as items:
             async for item in items:
                 if isinstance(item, TokenEvent):
                     queue.put_nowait(item)
@@ -131,8 +134,27 @@ class Agent:
         record_timing("persist", (time.perf_counter() - ended) * 1000)
         return outcome
 
+    def _started(self, state: AgentState, identity: Identity, thread_id: str) -> AsyncGenerator[Any, None]:
+        """What the nodes emit; the state is kept step by step, unless the caller told the history."""
+        history = state["request"].history
+        if history is None:
+            config = create_langgraph_config({"user_id": identity.user, "tenant": identity.tenant}, thread_id)
+            stream = self._graph.astream(state, config, stream_mode="custom", durability="sync")
+        else:
+            state["turns"] = [turn_to_dict(turn) for turn in history]
+            stream = self._unkept.astream(state, stream_mode="custom")
+        return cast("AsyncGenerator[Any, None]", stream)
+
     @cached_property
     def _graph(self) -> CompiledStateGraph[AgentState, None, AgentState, AgentState]:
+        return self._compiled(self._checkpointer)
+
+    @cached_property
+    def _unkept(self) -> CompiledStateGraph[AgentState, None, AgentState, AgentState]:
+        """The same graph, which keeps nothing."""
+        return self._compiled(None)
+
+    def _compiled(self, checkpointer: BaseCheckpointSaver[Any] | None) -> CompiledStateGraph[AgentState, None, AgentState, AgentState]:
         from .graph import Parts, build_graph
 
         agent = self._settings.agent
@@ -147,7 +169,7 @@ class Agent:
             history_turns=agent.history_turns,
             threshold=threshold if self._chat.extractive else None,
         )
-        return build_graph(parts, self._checkpointer)
+        return build_graph(parts, checkpointer)
 
 
 def _check(request: ChatRequest) -> None:
@@ -155,5 +177,7 @@ def _check(request: ChatRequest) -> None:
         raise InputError("The message is empty.", hint="Ask with at least one word.")
     if request.replaces is not None and request.thread_id is None:
         raise InputError("A turn can be replaced only in its thread, and none is named.", hint="Send thread_id beside replaces.")
+    if request.history is not None and request.thread_id is not None:
+        raise InputError("A thread has its own history.", hint="Send either thread_id or the turns before.")
     if len(request.message) > MAX_MESSAGE_CHARS:
         raise InputError(f"The message has {len(request.message)} characters; {MAX_MESSAGE_CHARS} at most.", hint="Ingest long texts as documents.")
