@@ -14,6 +14,7 @@ RagError
 ├── PermissionDeniedError         403
 ├── NotFoundError                 404
 ├── ConflictError                 409
+├── LimitExceededError            422: a request takes more than one may take; names the limit
 ├── DocumentError                 one document cannot be read; `reason` is a stable word
 ├── IndexMissingError             the index or alias that should be searched is not there; never an empty result
 ├── IndexMismatchError            the index was made with another model or format
@@ -168,6 +169,12 @@ class NotFoundError(RagError):
 
 class ConflictError(RagError):
     code = "conflict"
+
+
+class LimitExceededError(RagError):
+    """One request would take, or took, more tokens or money than the configuration lets it."""
+
+    code = "limit-exceeded"
 
 
 DocumentReason = Literal["unsupported", "encrypted", "empty", "no-text-layer", "oversized", "broken", "unreadable"]

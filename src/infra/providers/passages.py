@@ -41,8 +41,12 @@ def new_fence() -> str:
 
 def render(content: PromptContent, fence: str) -> str:
     """The user message: every passage, then the question, each inside its fence."""
-    parts = [f"<<passage {p.n} {fence}>>\n{_one_line(p.heading)}\n{p.text}\n<<end passage {p.n} {fence}>>" for p in content.passages]
-    return "\n\n".join([*parts, f"<<question {fence}>>\n{content.question}\n<<end question {fence}>>"])
+    return "\n\n".join([*_fenced(content.passages, fence), f"<<question {fence}>>\n{content.question}\n<<end question {fence}>>"])
+
+
+def render_result(text: str, passages: Sequence[PromptPassage], fence: str) -> str:
+    """What a tool found, as its message in the prompt: passages, then what it says beside, each inside its fence."""
+    return "\n\n".join([*_fenced(passages, fence), *([f"<<result {fence}>>\n{text}\n<<end result {fence}>>"] if text else [])])
 
 
 def parse(messages: Sequence[Message] | str) -> PromptContent:
@@ -57,6 +61,10 @@ def parse(messages: Sequence[Message] | str) -> PromptContent:
     fence = questions[-1]["fence"]
     passages = re.finditer(rf"<<passage (\d+) {fence}>>\n([^\n]*)\n(.*?)\n<<end passage \1 {fence}>>", text, re.DOTALL)
     return PromptContent(questions[-1]["text"].strip(), tuple(PromptPassage(int(m[1]), m[2], m[3]) for m in passages))
+
+
+def _fenced(passages: Sequence[PromptPassage], fence: str) -> list[str]:
+    return [f"<<passage {p.n} {fence}>>\n{_one_line(p.heading)}\n{p.text}\n<<end passage {p.n} {fence}>>" for p in passages]
 
 
 def _one_line(text: str) -> str:
