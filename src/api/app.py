@@ -10,16 +10,19 @@ from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route
 from starlette.types import Scope
 
 from ..infra.config import ApiCfg, Settings
 from ..infra.resource_manager import ResourceManager
+from ..integrations.mcp.http import McpEndpoint
 from ..telemetry.logger import get_logger
 from . import chat, documents, health, page, problems, search, threads
-from .auth import LocalOnly, RequireIdentity, make_authenticator
+from .auth import LocalOnly, RequireIdentity, caller, make_authenticator
 from .deps import Parts
 from .limits import BodyLimit, Deadline
 from .middleware import REQUEST_ID_HEADER, RequestContext, SecurityHeaders
+from .openai import completions, embeddings, models
 
 log = get_logger(__name__)
 
@@ -46,8 +49,12 @@ def create_app(resources: ResourceManager) -> FastAPI:
     )
     app.state.parts = Parts(resources)
     problems.install(app)
-    for router in (chat.router, threads.router, search.router, documents.make_router(upload=features.upload), health.router):
+    openai = (completions.router, models.router, embeddings.router)
+    for router in (chat.router, *openai, threads.router, search.router, documents.make_router(upload=features.upload), health.router):
         app.include_router(router)
+    if features.mcp:
+        # POST alone: nothing is kept between requests, so there is no session to listen to or to end.
+        app.router.routes.append(Route("/mcp", McpEndpoint(resources, caller, settings.api.max_request_bytes), methods=["POST"]))
     page.install(app, features)
     _add_middlewares(app, settings)
     return app

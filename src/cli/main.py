@@ -15,6 +15,7 @@ COMMANDS = {
     "ask": "Answer one question, with citations.",
     "chat": "Ask and follow up on the terminal.",
     "serve": "Serve the HTTP API and the chat page.",
+    "mcp": "Serve an MCP client on standard input and output.",
     "threads": "List, show and delete conversations.",
     "index": "Show the index, and its versions on OpenSearch.",
     "eval": "Measure retrieval on a collection in BEIR layout.",

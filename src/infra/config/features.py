@@ -13,3 +13,4 @@ class FeaturesCfg(Section):
     chat_page: bool = Field(True, description="Serve the chat page at /.")
     upload: bool = Field(True, description="Accept documents at POST /v1/documents.")
     openapi: bool = Field(True, description="Serve the API description at /docs and /openapi.json.")
+    mcp: bool = Field(True, description="Serve the MCP server at /mcp; it needs the extra `mcp`.")
