@@ -22,6 +22,7 @@ from .auth import LocalOnly, RequireIdentity, caller, make_authenticator
 from .deps import Parts
 from .limits import BodyLimit, Deadline
 from .middleware import REQUEST_ID_HEADER, RequestContext, SecurityHeaders
+from .openai import completions, embeddings, models
 
 log = get_logger(__name__)
 
@@ -48,7 +49,8 @@ def create_app(resources: ResourceManager) -> FastAPI:
     )
     app.state.parts = Parts(resources)
     problems.install(app)
-    for router in (chat.router, threads.router, search.router, documents.make_router(upload=features.upload), health.router):
+    openai = (completions.router, models.router, embeddings.router)
+    for router in (chat.router, *openai, threads.router, search.router, documents.make_router(upload=features.upload), health.router):
         app.include_router(router)
     if features.mcp:
         # POST alone: nothing is kept between requests, so there is no session to listen to or to end.

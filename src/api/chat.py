@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from .deps import CallerDep, PartsDep
 from .limits import deadline_error
 from .problems import log_problem, problem_of
 from .schemas import AnswerOut, ChatBody, CitationOut
-from .sse import EventStream, event
+from .sse import EventStream, event, next_before
 
 if TYPE_CHECKING:
     from ..agent.runtime import Agent
@@ -49,7 +49,7 @@ async def events_of(agent: Agent, asked: ChatRequest, identity: Identity, timeou
     try:
         # The agent's stream is an asynchronous generator; closing it is what stops the run.
         async with aclosing(agent.stream(asked, identity)) as stream:
-            while (found := await _next(stream, due)) is not None:
+            while (found := await next_before(stream, due)) is not None:
                 yield encode(found)
     except TimeoutError:
         yield event("error", problem_of(deadline_error(timeout_s), scope))
@@ -57,11 +57,6 @@ async def events_of(agent: Agent, asked: ChatRequest, identity: Identity, timeou
         body = problem_of(error, scope)
         log_problem(error, body)
         yield event("error", body)
-
-
-async def _next(stream: AsyncIterator[ChatEvent], due: float) -> ChatEvent | None:
-    async with asyncio.timeout_at(due):
-        return await anext(stream, None)
 
 
 def encode(found: ChatEvent) -> bytes:

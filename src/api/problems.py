@@ -15,6 +15,7 @@ from starlette.types import Scope
 
 from .. import errors
 from ..telemetry.logger import get_logger
+from .openai.shapes import error_of, is_openai_path
 
 log = get_logger(__name__)
 
@@ -34,6 +35,7 @@ STATUS: Mapping[type[errors.RagError], int] = {
     errors.PermissionDeniedError: 403,
     errors.NotFoundError: 404,
     errors.ConflictError: 409,
+    errors.LimitExceededError: 422,
     errors.DocumentError: 422,
     errors.IndexMissingError: 503,
     errors.IndexMismatchError: 503,
@@ -94,7 +96,8 @@ def problem(status: int, code: str, detail: str, scope: Scope, **more: Any) -> d
 def problem_of(error: BaseException, scope: Scope) -> dict[str, Any]:
     """The problem document of an error. What is not ours says nothing but its correlation id; the log has the rest."""
     if isinstance(error, errors.RagError):
-        return problem(status_of(error), error.code, error.message, scope, hint=error.hint, setting=error.setting, reason=getattr(error, "reason", ""))
+        more = {name: getattr(error, name, "") for name in ("reason", "param")}
+        return problem(status_of(error), error.code, error.message, scope, hint=error.hint, setting=error.setting, **more)
     if isinstance(error, HTTPException):
         return problem(error.status_code, HTTP_CODES.get(error.status_code, "http"), str(error.detail), scope)
     return problem(500, "internal", "Something went wrong in the server. Its log tells more under the correlation id.", scope)
@@ -109,10 +112,13 @@ def log_problem(error: BaseException, body: Mapping[str, Any]) -> None:
 
 
 def respond(body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
-    """A problem document as a response."""
+    """A problem document as a response; on the paths of OpenAI's API in its shape."""
     extra = {"Cache-Control": "no-store", **(headers or {})}
     if body["status"] == HTTPStatus.SERVICE_UNAVAILABLE:
         extra["Retry-After"] = str(RETRY_AFTER_S)
+    if is_openai_path(str(body.get("instance", ""))):
+        status, error = error_of(body)
+        return JSONResponse(error, status, extra)
     return JSONResponse(dict(body), body["status"], extra, media_type=MEDIA_TYPE)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+
+T = TypeVar("T")
 
 KEEP_ALIVE_S = 15.0
 """Proxies commonly close a connection that is silent for 60 s; a model may think longer."""
@@ -18,6 +20,21 @@ KEEP_ALIVE_S = 15.0
 def event(name: str, data: Any) -> bytes:
     """One event. JSON holds no raw line break, so one ``data`` line is enough."""
     return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False, allow_nan=False)}\n\n".encode("utf-8", "replace")
+
+
+def data_event(data: Any) -> bytes:
+    """An event without a name, as OpenAI's streams have them."""
+    return f"data: {json.dumps(data, ensure_ascii=False, allow_nan=False)}\n\n".encode("utf-8", "replace")
+
+
+async def next_before(stream: AsyncIterator[T], due: float) -> T | None:
+    """The next item, None at the end.
+
+    Raises:
+        TimeoutError: it has not come before ``due``, a time of the running loop.
+    """
+    async with asyncio.timeout_at(due):
+        return await anext(stream, None)
 
 
 class EventStream(Response):

@@ -173,7 +173,7 @@ async def test_an_unknown_path_and_a_wrong_method_say_what_there_is(client_of: A
     async with client_of() as client:
         missing = await client.get("/v1/nothing")
         wrong = await client.put("/v1/documents")
-        unknown = await client.get("/v1/models")
+        unknown = await client.get("/v1/audio")
     assert (missing.status_code, wrong.status_code, unknown.status_code) == (404, 405, 404)
     assert wrong.headers["allow"] == "DELETE, GET, POST"
     assert {answer.headers["content-type"] for answer in (missing, wrong, unknown)} == {MEDIA_TYPE}
