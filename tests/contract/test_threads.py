@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -252,21 +253,34 @@ async def test_retention_deletes_by_age_and_by_number_of_each_tenant(parts: Part
         await retention.apply(days=-1)
 
 
-async def test_pruning_keeps_every_turn_and_the_space_shrinks(parts: Parts) -> None:
+async def test_a_turn_adds_about_its_own_size_and_every_turn_stays(parts: Parts) -> None:
+    used, thread_id = [], None
+    for number in range(12):
+        thread_id = await parts.ask(thread_id, ANNE, number, secrets.token_hex(1500))
+        used.append(await parts.service.rows.used_bytes())
+    assert thread_id is not None
+    turn = len(parts.checkpointer.serde.dumps_typed(turn_to_dict(a_turn(1, secrets.token_hex(1500))))[1])
+    assert used[-1] - used[1] < 3 * turn * 10
+    assert len([saved async for saved in parts.checkpointer.alist({"configurable": {"thread_id": thread_id}})]) == 1
+    assert (await parts.service.fork(thread_id, ANNE, "m3")).turns == 4
+    await parts.ask(thread_id, ANNE, 100, replaces="m5")
+    assert parts.ids(await parts.service.history(thread_id, ANNE)) == ["m0", "m1", "m2", "m3", "m4", "m100"]
+
+
+async def test_retention_prunes_what_processes_that_died_left_and_keeps_every_turn(parts: Parts) -> None:
     thread_id = await parts.ask(None, ANNE, 0)
     for number in range(1, 12):
-        await parts.ask(thread_id, ANNE, number, "x" * 2000)
+        turn = {**turn_to_dict(a_turn(number, "x" * 2000)), REPLACES: None}
+        await parts.graph.ainvoke({"turns": [turn]}, create_langgraph_config({"user_id": "anne", "tenant": "acme"}, thread_id))
     before = await parts.service.history(thread_id, ANNE)
+    assert len(before) == 12
     report = await Retention(parts.service, parts.store, parts.settings.persistence).apply()
     assert (report.deleted, report.pruned) == (0, 1)
-    assert 0 < report.bytes_after < report.bytes_before / 3
+    assert 0 < report.bytes_after < report.bytes_before / 1.5
     assert await parts.service.history(thread_id, ANNE) == before
     assert len([saved async for saved in parts.checkpointer.alist({"configurable": {"thread_id": thread_id}})]) == 1
     await parts.ask(thread_id, ANNE, 99)
     assert parts.ids(await parts.service.history(thread_id, ANNE))[-2:] == ["m11", "m99"]
-    assert (await parts.service.fork(thread_id, ANNE, "m3")).turns == 4  # from before what was pruned
-    await parts.ask(thread_id, ANNE, 100, replaces="m5")
-    assert len(await parts.service.history(thread_id, ANNE)) == 6
 
 
 async def test_erasing_a_user_takes_threads_runs_of_other_graphs_and_stored_entries(parts: Parts) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.store.memory import InMemoryStore
 
-from .pruning import DELTA_MARK, check_strategy, delta_refused
+from .pruning import Keep, Step, check_strategy, cut_of, delta_refused
 from .rows import ThreadRow
 from .sealing import strict_serializer
 
@@ -25,14 +25,33 @@ class MemorySaver(InMemorySaver):
             if strategy == "delete":
                 self.delete_thread(thread_id)
                 continue
-            for namespace, saved in self.storage.get(thread_id, {}).items():
-                latest = max(saved, default=None)
-                for checkpoint_id in [found for found in saved if found != latest]:
-                    if DELTA_MARK in self.serde.loads_typed(saved[checkpoint_id][1]):
-                        raise delta_refused(thread_id)
-                    del saved[checkpoint_id]
-                    self.writes.pop((thread_id, namespace, checkpoint_id), None)
-                self._forget_blobs(thread_id, namespace)
+            self.prune_steps(thread_id, "latest")
+
+    def prune_steps(self, thread_id: str, keep: Keep) -> None:
+        """Keep a thread's latest checkpoint, or those at the ends of its turns.
+
+        Raises:
+            NotImplementedError: the thread uses one of LangGraph's delta channels.
+        """
+        spaces = self.storage.get(thread_id, {})
+        steps = [
+            Step.of(namespace, checkpoint_id, parent, self.serde.loads_typed(metadata))
+            for namespace, saved in spaces.items()
+            for checkpoint_id, (_, metadata, parent) in saved.items()
+        ]
+        if any(step.delta for step in steps):
+            raise delta_refused(thread_id)
+        cut = cut_of(steps, keep)
+        for namespace, checkpoint_id in cut.gone:
+            del spaces[namespace][checkpoint_id]
+            self.writes.pop((thread_id, namespace, checkpoint_id), None)
+        for (namespace, checkpoint_id), parent in cut.parents.items():
+            spaces[namespace][checkpoint_id] = (*spaces[namespace][checkpoint_id][:2], parent)
+        for namespace in spaces:
+            self._forget_blobs(thread_id, namespace)
+
+    async def aprune_steps(self, thread_id: str, keep: Keep) -> None:
+        self.prune_steps(thread_id, keep)
 
     async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         self.prune(thread_ids, strategy=strategy)

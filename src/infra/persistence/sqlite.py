@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from langgraph.checkpoint.base import BaseCheckpointSaver, ChannelVersions, Checkpoint, CheckpointMetadata, CheckpointTuple, DeltaChannelHistory
 from langgraph.checkpoint.sqlite import SqliteSaver
@@ -22,7 +22,8 @@ from langgraph.store.base import BaseStore, Op, Result
 from langgraph.store.sqlite import SqliteStore
 
 from ...errors import ResourceClosedError, StorageCorruptError, StorageError, StorageFullError, StorageLockedError, StorageReadOnlyError
-from .pruning import DELTA_MARK, check_strategy, delta_refused
+from . import sqlite_blobs
+from .pruning import Keep, check_strategy
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
@@ -41,21 +42,6 @@ CREATE TABLE IF NOT EXISTS rag_threads (
 CREATE INDEX IF NOT EXISTS rag_threads_mine ON rag_threads (tenant, user, updated_at DESC, thread_id DESC);
 """
 
-_USES_DELTAS = "SELECT 1 FROM checkpoints WHERE thread_id = ? AND CAST(metadata AS TEXT) LIKE ?"
-_KEEP_LATEST = (
-    # Only writes of a checkpoint that goes: a run saves a step's writes in the background, where they may come before their checkpoint.
-    """
-    DELETE FROM writes AS w WHERE thread_id = ?
-    AND EXISTS (SELECT 1 FROM checkpoints own WHERE own.thread_id = w.thread_id AND own.checkpoint_ns = w.checkpoint_ns AND own.checkpoint_id = w.checkpoint_id)
-    AND EXISTS (SELECT 1 FROM checkpoints n WHERE n.thread_id = w.thread_id AND n.checkpoint_ns = w.checkpoint_ns AND n.checkpoint_id > w.checkpoint_id)
-    """,
-    """
-    DELETE FROM checkpoints AS c WHERE thread_id = ?
-    AND EXISTS (SELECT 1 FROM checkpoints n WHERE n.thread_id = c.thread_id AND n.checkpoint_ns = c.checkpoint_ns AND n.checkpoint_id > c.checkpoint_id)
-    """,
-    "UPDATE checkpoints SET parent_checkpoint_id = NULL WHERE thread_id = ?",
-)
-
 
 class SqliteFile:
     """One SQLite file behind one connection and one lock, opened on first use.
@@ -73,7 +59,7 @@ class SqliteFile:
 
     @contextmanager
     def connection(self, *, write: bool) -> Iterator[sqlite3.Connection]:
-        """The connection, for this thread alone; with ``write`` inside a transaction that is undone on any error.
+        """The connection, for this thread alone; with ``write`` inside a transaction that is undone on any error: this one, or the one around it.
 
         Raises:
             StorageError: kinds of it, for what SQLite and the operating system raise.
@@ -81,16 +67,21 @@ class SqliteFile:
         """
         with self._lock, storage_errors(self.path):
             connection = self._open()
-            if not write:
+            if not write or connection.in_transaction:
                 yield connection
                 return
             connection.execute("BEGIN IMMEDIATE")
-            try:
+            with _ended(connection):
                 yield connection
-            except BaseException:
-                connection.rollback()
-                raise
-            connection.commit()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Cursor]:
+        """A cursor that reads one state of the file, whatever other processes commit meanwhile; raises as `connection`."""
+        with self._lock, storage_errors(self.path):
+            connection = self._open()
+            connection.execute("BEGIN")
+            with _ended(connection), closing(connection.cursor()) as cursor:
+                yield cursor
 
     @contextmanager
     def cursor(self, *, write: bool) -> Iterator[sqlite3.Cursor]:
@@ -133,6 +124,16 @@ class SqliteFile:
             raise ResourceClosedError("The threads' file was used after it was closed.")
 
 
+@contextmanager
+def _ended(connection: sqlite3.Connection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        connection.rollback()
+        raise
+    connection.commit()
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
@@ -143,7 +144,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("PRAGMA secure_delete=ON")
-        connection.executescript(_ROWS)
+        connection.executescript(_ROWS + sqlite_blobs.TABLE)
     except BaseException:
         connection.close()
         raise
@@ -194,11 +195,20 @@ class LazySqliteSaver(SqliteSaver):
 
     @contextmanager
     def cursor(self, transaction: bool = True) -> Iterator[sqlite3.Cursor]:
+        self._make_ready()
+        with self.file.cursor(write=transaction) as cursor:
+            yield cursor
+
+    def _make_ready(self) -> None:
         with self.file.connection(write=False) as connection:
             self.conn = connection
             self.setup()
-        with self.file.cursor(write=transaction) as cursor:
-            yield cursor
+
+    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        self._make_ready()
+        with self.file.snapshot() as cursor:
+            found = super().get_tuple(config)
+            return None if found is None else sqlite_blobs.with_values(cursor, self.serde, found)
 
     def list(
         self,
@@ -208,8 +218,33 @@ class LazySqliteSaver(SqliteSaver):
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> Iterator[CheckpointTuple]:
+        self._make_ready()
+        with self.file.snapshot() as cursor:
+            found = [*super().list(config, filter=filter, before=before, limit=limit)]
+            listed = [sqlite_blobs.with_values(cursor, self.serde, one) for one in found]
         # Read to the end first: the lock must not be held while the caller looks at each.
-        yield from [*super().list(config, filter=filter, before=before, limit=limit)]
+        yield from listed
+
+    def put(self, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata, new_versions: ChannelVersions) -> RunnableConfig:
+        kept, apart = sqlite_blobs.split(checkpoint)
+        where = (str(config["configurable"]["thread_id"]), config["configurable"]["checkpoint_ns"])
+        with self.cursor() as cursor:  # one transaction with that of LangGraph's own statement
+            sqlite_blobs.write_values(cursor, self.serde, where, apart, checkpoint["channel_versions"], new_versions)
+            return super().put(config, cast("Checkpoint", kept), metadata, new_versions)
+
+    def delete_thread(self, thread_id: str) -> None:
+        with self.cursor() as cursor:
+            super().delete_thread(thread_id)
+            cursor.execute("DELETE FROM checkpoint_blobs WHERE thread_id = ?", (str(thread_id),))
+
+    def get_delta_channel_history(self, *, config: RunnableConfig, channels: Sequence[str]) -> Mapping[str, DeltaChannelHistory]:
+        found = super().get_delta_channel_history(config=config, channels=channels)
+        unseeded = [name for name in channels if "seed" not in found[name]]
+        where = str(config["configurable"]["thread_id"]), config["configurable"].get("checkpoint_ns", "")
+        with self.cursor(transaction=False) as cursor:
+            apart = sqlite_blobs.has_values(cursor, *where, unseeded)
+        # A channel that was none of LangGraph's delta channels before has a value apart, which its own statements do not see.
+        return BaseCheckpointSaver.get_delta_channel_history(self, config=config, channels=channels) if apart else found
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         return await self.file.run(self.get_tuple, config)
@@ -241,11 +276,19 @@ class LazySqliteSaver(SqliteSaver):
             if strategy == "delete":
                 self.delete_thread(thread_id)
                 continue
-            with self.cursor() as cursor:
-                if cursor.execute(_USES_DELTAS, (thread_id, f'%"{DELTA_MARK}"%')).fetchone():
-                    raise delta_refused(thread_id)
-                for statement in _KEEP_LATEST:
-                    cursor.execute(statement, (thread_id,))
+            self.prune_steps(thread_id, "latest")
+
+    def prune_steps(self, thread_id: str, keep: Keep) -> None:
+        """Keep a thread's latest checkpoint, or those at the ends of its turns.
+
+        Raises:
+            NotImplementedError: the thread uses one of LangGraph's delta channels.
+        """
+        with self.cursor() as cursor:
+            sqlite_blobs.prune(cursor, self.serde, thread_id, keep)
+
+    async def aprune_steps(self, thread_id: str, keep: Keep) -> None:
+        await self.file.run(self.prune_steps, thread_id, keep)
 
     async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         await self.file.run(lambda: self.prune(thread_ids, strategy=strategy))

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from ...core.chat import ThreadSummary, Turn
 from ...core.identity import Identity
-from ...errors import ConflictError, InputError, NotFoundError, QueryError
+from ...errors import ConflictError, InputError, NotFoundError, QueryError, RagError
+from ...telemetry.logger import get_logger
 from ...util.clock import iso_now
 from .backends import LOCKS_FOLDER, locks_of, rows_of
+from .pruning import Keep, Prunes
 from .rows import ThreadRow, ThreadRows, storable
 from .turns import TURNS, save_turns, turn_from_dict, turn_to_dict, turns_until
 from .user_context import generate_thread_id
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
 
     from ..config import Settings
+
+log = get_logger(__name__)
 
 TITLE_CHARS = 80
 MAX_PAGE = 200
@@ -149,6 +153,12 @@ class ThreadService:
     async def prune(self, thread_id: str) -> None:
         """Keep the latest checkpoint alone: turns are whole in it, and what goes are the steps on the way."""
         async with self._locks.hold(thread_id):
+            await self._prune(thread_id, "latest")
+
+    async def _prune(self, thread_id: str, keep: Keep) -> None:
+        if isinstance(self._checkpointer, Prunes):
+            await self._checkpointer.aprune_steps(thread_id, keep)
+        elif keep == "latest":
             await self._checkpointer.aprune([thread_id], strategy="keep_latest")
 
     @property
@@ -183,7 +193,7 @@ class ThreadService:
                 raise
 
     async def finished(self, thread_id: str, turns: int) -> None:
-        """Record that a turn ended, the thread's ``turns``-th.
+        """Record that a turn ended, the thread's ``turns``-th, and let go of the steps on its way: all turns are in its last checkpoint.
 
         Raises:
             ConflictError: another process deleted the thread while the turn ran; nothing of it stays.
@@ -191,6 +201,10 @@ class ThreadService:
         if not await self._rows.touch(thread_id, iso_now(), turns):
             await self._checkpointer.adelete_thread(thread_id)
             raise ConflictError("The conversation was deleted while it was being answered.", hint="Begin a new one.")
+        try:
+            await self._prune(thread_id, "latest")
+        except (RagError, NotImplementedError) as error:  # the turn is saved; the next one prunes again
+            log.warning("the steps of a turn could not be pruned", thread_id=thread_id, error=type(error).__name__, detail=str(error))
 
     async def _owned(self, thread_id: str, identity: Identity) -> ThreadRow:
         row = await self._rows.get(thread_id) if storable(thread_id) else None

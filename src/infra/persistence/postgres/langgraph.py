@@ -18,7 +18,9 @@ from langgraph.store.postgres import PostgresStore
 from psycopg import Capabilities, Cursor
 from psycopg.rows import DictRow
 
+from ..pruning import Keep
 from ..sealing import Blob, SealedSerializer, unsealed
+from . import pruning
 from .database import Database
 from .leases import fence
 
@@ -88,6 +90,23 @@ class PooledPostgresSaver(PostgresSaver):
 
     def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         self.database.again(lambda: super(PooledPostgresSaver, self).prune(thread_ids, strategy=strategy))
+
+    def prune_steps(self, thread_id: str, keep: Keep) -> None:
+        """Keep a thread's latest checkpoint, or those at the ends of its turns.
+
+        Raises:
+            NotImplementedError: the thread uses one of LangGraph's delta channels.
+        """
+        self.database.again(lambda: self._prune_steps(thread_id, keep))
+
+    def _prune_steps(self, thread_id: str, keep: Keep) -> None:
+        with self.database.cursor() as cursor, cursor.connection.transaction():
+            fence(cursor)
+            if keep == "turns" or not pruning.prune_after_turn(cursor, thread_id):
+                pruning.prune(cursor, thread_id, keep)
+
+    async def aprune_steps(self, thread_id: str, keep: Keep) -> None:
+        await self._run(lambda: self._prune_steps(thread_id, keep))
 
     def get_delta_channel_history(self, *, config: RunnableConfig, channels: Sequence[str]) -> Mapping[str, DeltaChannelHistory]:
         return self.database.again(lambda: super(PooledPostgresSaver, self).get_delta_channel_history(config=config, channels=channels))
