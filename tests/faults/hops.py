@@ -20,8 +20,8 @@ from src.infra.network import NetworkPolicy
 from src.infra.providers.openai_chat import OpenAIChatModel
 from src.infra.providers.openai_embedder import OpenAIEmbedder
 from src.infra.search.opensearch.wire.transport import Transport
-from src.infra.secrets.references import Reference
-from src.infra.secrets.secrets_manager import SecretsManager
+from src.infra.secrets import key_vault
+from src.infra.secrets.live import current
 
 Overrides = dict[str, dict[str, Any]]
 Call = Callable[[Settings, NetworkPolicy], Awaitable[object]]
@@ -41,13 +41,19 @@ VERSION = "2024-06-01"
 
 @dataclass(frozen=True)
 class Hop:
-    """``family``: who answers there; ``doctor``: its name in `rag doctor`, which does not ask each one by itself; ``shown``: its address in the table."""
+    """One way out.
+
+    ``family``: who answers there; ``doctor``: its name in `rag doctor`, which does not ask each one by itself; ``shown``: its address in
+    the table; ``file``: a configuration file, for what only files can say; ``host``: its name on this machine.
+    """
 
     call: Call
     family: str
     doctor: str
     shown: str
     settings: Make
+    file: str = ""
+    host: str = "localhost"
 
 
 async def _chat(settings: Settings, policy: NetworkPolicy) -> object:
@@ -138,12 +144,23 @@ def _entra(url: str, limits: Limits) -> Overrides:
     return {"azure": {**keys, "credential": "secret"}, "chat": model}
 
 
-async def _manager(settings: Settings, policy: NetworkPolicy) -> object:
-    return await asyncio.to_thread(SecretsManager(settings.secrets, policy).read, Reference("aws", "docs"))
+async def _secret(settings: Settings, _: NetworkPolicy) -> object:
+    assert settings.persistence.password is not None
+    return await current(settings.persistence.password)
 
 
-def _secrets(url: str, limits: Limits) -> Overrides:
+def _from(reference: str) -> str:
+    return f"[persistence]\npassword = ${{{reference}}}\n"
+
+
+def _manager(url: str, limits: Limits) -> Overrides:
     return {"secrets": {"aws_endpoint": url, "aws_region": "eu-west-1", "aws_profile": url, "timeout_s": limits.whole_s}}
+
+
+def _vault(url: str, limits: Limits) -> Overrides:
+    """The vault's machine is its authority too, under another name: what its identity is at fault for names that one."""
+    identity = {"tenant_id": "contoso.example", "client_id": "app", "client_secret": "s", "authority_host": url.replace("127.0.0.1", "localhost")}
+    return {"secrets": {"vault": url, "timeout_s": limits.whole_s}, "azure": {**identity, "credential": "secret"}}
 
 
 HOPS: dict[str, Hop] = {
@@ -153,15 +170,18 @@ HOPS: dict[str, Hop] = {
     "OpenSearch": Hop(_search, "opensearch", "search", "https://search.company.com", _engine),
     "search session": Hop(_session, "opensearch", "search", "https://search.company.com", _engine),
     "AWS STS": Hop(_sts, "sts", "aws", "https://sts.eu-west-1.amazonaws.com", _aws),
-    "AWS Secrets Manager": Hop(_manager, "secrets", "", "https://secrets.company.com", _secrets),
+    "AWS Secrets Manager": Hop(_secret, "secrets", "vault", "https://secrets.company.com", _manager, _from("aws:docs")),
     "Entra ID": Hop(_identity, "entra", "identity", "https://login.microsoftonline.com", _entra),
+    # By its number: azure-core takes only the tokens of a domain that the vault's name lies in, and this one has no other here.
+    "Azure Key Vault": Hop(_secret, "vault", "vault", "https://rag.vault.azure.net", _vault, _from("vault:docs"), host="127.0.0.1"),
 }
 
 
 @contextmanager
 def machine(folder: Path) -> Iterator[Callable[[str], None]]:
-    """AWS's files where its libraries look for them, no waiting between its attempts; what is yielded makes a profile for an address."""
-    import azure.identity  # noqa: F401 - loading it is the point: in the middle of a row it would take the row's time
+    """AWS's files where its libraries look for them, no waiting between attempts at vaults; what is yielded makes a profile for an address."""
+    import azure.identity
+    import azure.keyvault.secrets  # noqa: F401 - loading it is the point: in the middle of a row it would take the row's time
     from botocore.retries.standard import ExponentialBackoff
 
     import src.infra.providers.openai_errors
@@ -183,5 +203,5 @@ def machine(folder: Path) -> Iterator[Callable[[str], None]]:
             file.write(f"[{url}]\naws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = secret\n")
 
     places = {"AWS_CONFIG_FILE": str(config), "AWS_SHARED_CREDENTIALS_FILE": str(credentials)}
-    with patch.dict(os.environ, places), patch.object(ExponentialBackoff, "delay_amount", lambda *_: 0):
+    with patch.dict(os.environ, places), patch.object(ExponentialBackoff, "delay_amount", lambda *_: 0), patch.object(key_vault, "BACKOFF_CAP_S", 0.0):
         yield profile

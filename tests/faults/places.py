@@ -59,6 +59,10 @@ def _manager(code: str) -> bytes:
     return json.dumps({"__type": code, "message": "No"}).encode()
 
 
+def _vault(code: str) -> bytes:
+    return json.dumps({"error": {"code": code, "message": "No"}}).encode()
+
+
 SAID: dict[str, dict[int, bytes]] = {
     "openai": {
         401: _openai("401", "Access denied due to invalid subscription key."),
@@ -89,6 +93,13 @@ SAID: dict[str, dict[int, bytes]] = {
         429: _manager("ThrottlingException"),
         500: _manager("InternalServiceError"),
     },
+    "vault": {
+        401: _vault("Unauthorized"),
+        403: _vault("Forbidden"),
+        404: _vault("SecretNotFound"),
+        429: _vault("Throttled"),
+        500: _vault("InternalServerError"),
+    },
     "sts": {
         401: _sts("InvalidClientTokenId"),
         403: _sts("AccessDenied"),
@@ -98,7 +109,7 @@ SAID: dict[str, dict[int, bytes]] = {
     },
 }
 """What each service says with a status, as measured or documented; a gateway's words where it says nothing."""
-TYPES = {"openai": JSON, "opensearch": JSON, "entra": JSON, "secrets": "application/x-amz-json-1.1", "sts": "text/xml"}
+TYPES = {"openai": JSON, "opensearch": JSON, "entra": JSON, "secrets": "application/x-amz-json-1.1", "vault": JSON, "sts": "text/xml"}
 
 
 class Faulty(Service):
@@ -134,6 +145,8 @@ class Faulty(Service):
         head, body = request
         self.requests += 1
         known = STATUSES.get(self._fault)
+        if self._family == "vault" and self._led(tls, head, body):
+            return True
         if self._family == "entra" and b"openid-configuration" in head and known is not None:
             self._send(tls, (200, JSON, self._metadata()))
             return True
@@ -147,6 +160,16 @@ class Faulty(Service):
             reset(tls)
             return False
         return self._spoiled(tls, kind, data, status)
+
+    def _led(self, tls: ssl.SSLSocket, head: bytes, body: bytes) -> bool:
+        """To a token first, as a vault does; where to get it is this very machine, under its name."""
+        asked = b"\r\nauthorization: bearer" in head.lower()
+        if not asked and b" /secrets/" in head:
+            challenge = f'www-authenticate: Bearer authorization="{self.url}/contoso.example", resource="https://0.0.1:{self.port}"\r\n'
+            self._send(tls, (401, JSON, SAID["vault"][401]), challenge)
+        elif not asked:
+            self._send(tls, self._good(head, body))
+        return not asked
 
     def _spoiled(self, tls: ssl.SSLSocket, kind: str, data: bytes, status: int) -> bool:
         half = data[: len(data) // 2]
@@ -193,6 +216,8 @@ class Faulty(Service):
             return 200, "text/xml", STS.format(expires=(datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")).encode()
         if b"secretsmanager.GetSecretValue" in head:
             return 200, TYPES["secrets"], json.dumps({"Name": "docs", "ARN": "arn:aws:secretsmanager:x", "SecretString": "word"}).encode()
+        if b"/secrets/docs" in path:
+            return 200, JSON, json.dumps({"value": "word", "id": f"{self.url}/secrets/docs/{'0' * 32}", "attributes": {"enabled": True}}).encode()
         if b"openid-configuration" in path:
             return 200, JSON, self._metadata()
         if path.endswith(b"/token"):

@@ -27,6 +27,8 @@ class Exchange:
     retry_after: str | None = None
     error: str = ""
     """OAuth's word, such as ``invalid_client``."""
+    spoken: bool = False
+    """Whether it was refused in Azure's form, a JSON object with an ``error``: something between answers with a page of its own."""
     codes: tuple[str, ...] = ()
     """Entra's numbers, such as ``7000215``."""
 

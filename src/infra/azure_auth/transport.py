@@ -71,6 +71,7 @@ def _note(found: Exchange, response: requests.Response) -> None:
     except ValueError:
         return
     if isinstance(body, dict):
+        found.spoken = "error" in body
         word = str(body.get("error", ""))
         found.error = word if _WORD.fullmatch(word) else ""
         found.codes = tuple(dict.fromkeys(_AADSTS.findall(str(body.get("error_description", "")))))

@@ -155,6 +155,7 @@ class VaultSecret:
         read: blocks; gives up after ``timing().timeout_s``.
         timing: asked for each use.
         place: in words; the vault's name is known only once the configuration is.
+        hop: the vault's address, likewise.
         clock: seconds, of any origin.
     """
 
@@ -164,6 +165,7 @@ class VaultSecret:
         read: Callable[[Reference], str],
         timing: Callable[[], Timing],
         place: Callable[[Reference], str],
+        hop: Callable[[Reference], str],
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -171,6 +173,7 @@ class VaultSecret:
         self._read = read
         self._timing = timing
         self._place = place
+        self._hop = hop
         self._clock = clock
         self._lock = threading.Lock()
         self._known: _Known | None = None
@@ -243,9 +246,8 @@ class VaultSecret:
         with self._lock:
             if self._flight is flight:  # lost, as in a process that was forked meanwhile
                 self._flight = None
-        return DeadlineExceededError(
-            f"{self.place} was not there within {seconds:g} s.", setting="secrets.timeout_s", hint="Check the way there, proxy and name service included."
-        )
+        text, hint = f"{self.place} was not there within {seconds:g} s.", "Check the way there, proxy and name service included."
+        return DeadlineExceededError(text, hop=self._hop(self.reference), setting="secrets.timeout_s", hint=hint)
 
     def _start(self) -> Future[str]:
         flight: Future[str] = Future()

@@ -111,6 +111,10 @@ class KeyVault:
         known = answer_error(status, hop, retry_after=exchange.retry_after or "")
         if known is not None:
             return known, (retry_after(exchange.retry_after, time.time()) or 0.0) if status == 429 or status >= 500 else None
+        return self._refused(status if exchange.spoken else 0, hop, reference) or (self._foreign(status, hop), None)
+
+    def _refused(self, status: int, hop: Hop, reference: Reference) -> tuple[RagError, float | None] | None:
+        """What a vault means by a status; None where none says so."""
         where = {"hop": hop.address, "proxy": hop.proxy}
         if status == 401:
             self._tokens.refused()
@@ -120,10 +124,12 @@ class KeyVault:
             text = f"The identity may not read the secret {reference.name} (HTTP 403)."
             hint = "Give it the role Key Vault Secrets User; look whether the secret is disabled, and whether the vault's firewall lets this network in."
             return ServicePermissionError(text, setting="azure.client_id", hint=hint, **where), None
-        if status == 404:
-            return self._lacking(reference, "is not there", **where), None
+        return (self._lacking(reference, "is not there", **where), None) if status == 404 else None
+
+    def _foreign(self, status: int, hop: Hop) -> RagError:
         hint = "Check the address, and what intercepts the way there."
-        return ForeignServiceError(f"What answered (HTTP {status}) is no Azure Key Vault.", setting=SETTING, hint=hint, **where), None
+        text = f"What answered (HTTP {status}) is no Azure Key Vault."
+        return ForeignServiceError(text, hop=hop.address, proxy=hop.proxy, setting=SETTING, hint=hint)
 
     def _lacking(self, reference: Reference, what: str, **where: str) -> ConfigurationError:
         where = {"hop": self._address, **where}

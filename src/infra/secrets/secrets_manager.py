@@ -23,6 +23,7 @@ _BUSY = ("ThrottlingException", "Throttling", "RequestLimitExceeded", "TooManyRe
 SETTING = "secrets.aws_endpoint"
 ATTEMPTS = 2
 """That share `[secrets] timeout_s`."""
+LEAST_S = 0.05
 
 
 class SecretsManager:
@@ -34,7 +35,6 @@ class SecretsManager:
         way = {"use_aws_auth": True, "timeout_s": cfg.timeout_s, "connect_timeout_s": min(cfg.timeout_s, policy.limits.connect_s)}
         asking = SearchCfg(aws_region=cfg.aws_region, aws_profile=cfg.aws_profile, aws_role_arn=cfg.aws_role_arn, **way)
         self._credentials = AwsCredentials(lambda: _load(asking, policy))
-        self._limits = (min(cfg.timeout_s / ATTEMPTS, policy.limits.connect_s), cfg.timeout_s / ATTEMPTS)
 
     def read(self, reference: Reference) -> str:
         """The value of a secret, or of one key of it; blocks.
@@ -45,11 +45,12 @@ class SecretsManager:
             ServiceCredentialsError: AWS refuses the credentials, or does not let them read this secret.
             ServiceUnavailableError: AWS cannot be reached, or not in time; its kinds say why.
         """
+        deadline = time.monotonic() + self._cfg.timeout_s
         keys = _ours(self._keys)
-        outcome = self._ask(keys, reference)
+        outcome = self._ask(keys, reference, deadline)
         refused = isinstance(outcome, ServiceCredentialsError) and not isinstance(outcome, ServicePermissionError)
         if refused and _ours(lambda: self._credentials.renew_blocking(keys.access_key)):
-            outcome = self._ask(_ours(self._keys), reference)
+            outcome = self._ask(_ours(self._keys), reference, deadline)
         if isinstance(outcome, RagError):
             raise outcome
         return self._part(outcome, reference)
@@ -57,7 +58,7 @@ class SecretsManager:
     def _keys(self) -> AwsKeys:
         return self._credentials.get_blocking(self._cfg.timeout_s)
 
-    def _ask(self, keys: AwsKeys, reference: Reference) -> str | RagError:
+    def _ask(self, keys: AwsKeys, reference: Reference, deadline: float) -> str | RagError:
         """The secret's text, or why there is none: returned, so that no error of botocore's, which holds the request, is its context."""
         from botocore import exceptions as aws
         from botocore.parsers import ResponseParserError
@@ -66,7 +67,9 @@ class SecretsManager:
 
         hush()
 
-        sender = Sender(self._policy, *self._limits, total_s=self._cfg.timeout_s, hop=self._hop)
+        left = max(LEAST_S, deadline - time.monotonic())
+        each = left / ATTEMPTS
+        sender = Sender(self._policy, min(each, self._policy.limits.connect_s), each, total_s=left, hop=self._hop)
         try:
             client = self._client(keys, sender)
             found = client.get_secret_value(SecretId=reference.name)

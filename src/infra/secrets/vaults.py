@@ -80,6 +80,15 @@ class Vaults:
         address = self._settings.secrets.vault if self._settings else None
         return reference.place(vault_name(address or ""))
 
+    def hop(self, reference: Reference) -> str:
+        """Where it is asked for."""
+        cfg = self._loaded().secrets
+        if reference.scheme == "aws":
+            return cfg.aws_endpoint or "AWS Secrets Manager"
+        from .key_vault import address_of
+
+        return address_of(cfg)
+
     def _reader(self, scheme: str) -> Reader:
         with self._lock:
             if scheme not in self._readers:
@@ -107,7 +116,7 @@ class Vaults:
 
 class _Secret(VaultSecret):
     def __init__(self, reference: Reference, vaults: Vaults) -> None:
-        super().__init__(reference, vaults.read, vaults.timing, vaults.place)
+        super().__init__(reference, vaults.read, vaults.timing, vaults.place, vaults.hop)
         self._vaults = vaults
 
     def __eq__(self, other: object) -> bool:

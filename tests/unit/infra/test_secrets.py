@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from src.errors import InvalidSettingsError, ServiceUnavailableError
+from src.errors import DeadlineExceededError, InvalidSettingsError, ServiceUnavailableError
 from src.infra.configuring.interpolation import escape, interpolate
+from src.infra.secrets import held as held_module
 from src.infra.secrets.held import PAUSE_S, FileSecret, Timing, VaultSecret
 from src.infra.secrets.live import LiveSecret, current, live_secrets, renewed, renewed_blocking
 from src.infra.secrets.references import Reference, parse_reference
@@ -26,7 +27,7 @@ from src.infra.settings import load_settings, source_of
 class Vault:
     """Gives ``value``, or fails with ``error``; holds every reading while ``gate`` is shut."""
 
-    def __init__(self, ttl_s: float = 100) -> None:
+    def __init__(self, ttl_s: float = 100, timeout_s: float = 5) -> None:
         self.value = "one"
         self.error: Exception | None = None
         self.reads = 0
@@ -34,7 +35,8 @@ class Vault:
         self.gate = threading.Event()
         self.gate.set()
         self.done = threading.Semaphore(0)
-        self.held = VaultSecret(Reference("vault", "key"), self._read, lambda: Timing(ttl_s, 5), lambda r: r.place("rag"), clock=lambda: self.now)
+        place, hop = (lambda r: r.place("rag")), (lambda _: "https://rag.vault.azure.net")
+        self.held = VaultSecret(Reference("vault", "key"), self._read, lambda: Timing(ttl_s, timeout_s), place, hop, clock=lambda: self.now)
         self.secret = LiveSecret((self.held,))
 
     def _read(self, reference: Reference) -> str:
@@ -145,6 +147,22 @@ class TestConfiguration:
         assert load("a") != load("a", "other")
 
 
+    @pytest.mark.parametrize(
+        ("text", "hop"),
+        [
+            ("${vault:key}\n[secrets]\nvault = https://rag.vault.azure.net/", "https://rag.vault.azure.net"),
+            ("${aws:key}", "AWS Secrets Manager"),
+            ("${aws:key}\n[secrets]\naws_endpoint = https://vpce.company.com", "https://vpce.company.com"),
+        ],
+    )
+    def test_each_vault_has_an_address_for_errors(self, tmp_path: Path, text: str, hop: str) -> None:
+        (tmp_path / "rag.ini").write_text(f"[persistence]\npassword = {text}\n")
+        [(_, secret)] = live_secrets(load_settings(tmp_path / "rag.ini", environ={}))
+        [place] = secret.held
+        assert isinstance(place, VaultSecret)
+        assert place._hop(place.reference) == hop
+
+
 class TestVaultSecret:
     def test_it_is_read_when_it_is_first_asked_for(self) -> None:
         vault = Vault()
@@ -204,6 +222,17 @@ class TestVaultSecret:
         assert len({id(error) for error in errors}) == 3
         vault.now, vault.error = PAUSE_S, None
         assert vault.secret.get_secret_value() == "one"
+
+    async def test_who_waits_in_vain_learns_for_whom_and_how_long(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(held_module, "GRACE_S", 0.0)
+        vault = Vault(timeout_s=0.01)
+        vault.gate.clear()
+        with pytest.raises(DeadlineExceededError) as blocking:
+            vault.secret.get_secret_value()
+        with pytest.raises(DeadlineExceededError) as awaited:
+            await current(vault.secret)
+        vault.gate.set()
+        assert {(found.value.hop, found.value.setting) for found in (blocking, awaited)} == {("https://rag.vault.azure.net", "secrets.timeout_s")}
 
     def test_what_a_library_fails_with_is_not_repeated(self) -> None:
         vault = Vault()
