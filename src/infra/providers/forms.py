@@ -48,3 +48,33 @@ def own_and_topic(question: str) -> tuple[str, str]:
     found = _TOPIC.search(question)
     own = question[: found.start()] if found else ""
     return (own, found.group(1)) if found and own.strip() else (question, "")
+
+
+_OPENER = (
+    r"(?:how|what|when|where|which|who|whom|whose|why|wie|was|wann|wo|wer|wen|wem|welche[rsmn]?|warum|wieso|wohin)\b"
+    r"|(?:is|are|was|were|do|does|did|can|could|must|should|shall|will|would|may|has|have|kann|darf|muss|ist|sind|gibt)"
+    r" (?:i|we|you|they|he|she|it|this|that|there|the|a|an|my|our|your|any|ich|wir|man|er|sie|es|der|die|das|ein|eine)\b"
+)
+_BOUNDARY = re.compile(rf"(?:(?<=[?)])\s+|\n+|;\s+|,?\s+(?:and|und)(?:\s+also|\s+auch)?\s+|,\s+)(?={_OPENER})", re.IGNORECASE)
+_ONE_THING = re.compile(
+    r"\b(?:between|difference|compare[ds]?|comparing|relationship|relation|both|if|when|whether|zwischen|unterschied|vergleich\w*|wenn|ob)\b", re.IGNORECASE
+)
+_WORD = re.compile(r"\w+")
+
+
+def parts_of(question: str) -> tuple[str, ...]:
+    """The questions that a message asks one after the other ("How many days do I get, and who approves them?"), at least one.
+
+    A part begins with a question word, or with a verb and its subject, and has two words more than that. What relates two things ("the
+    difference between how ... and how ...") and what hangs on a condition stays whole.
+    """
+    found: list[str] = []
+    start = 0
+    for boundary in _BOUNDARY.finditer(question):
+        before, after = question[start : boundary.start()], question[boundary.end() :]
+        fresh = boundary.group().strip() == "" or ";" in boundary.group()  # the sentence before has ended
+        if len(_WORD.findall(before)) < 3 or len(_WORD.findall(after)) < 3 or (not fresh and (_ONE_THING.search(before) or boundary.group().strip() == ",")):
+            continue
+        found.append(before.strip())
+        start = boundary.end()
+    return (*found, question[start:].strip()) if found else (question,)
