@@ -48,6 +48,7 @@ def build_threads(resources: ResourceManager) -> ThreadService:
 
 def build_agent(resources: ResourceManager) -> Agent:
     from .agent.runtime import Agent
+    from .agent.tools.toolbox import build_toolbox
 
     return Agent(
         chat=resources.chat,
@@ -57,4 +58,5 @@ def build_agent(resources: ResourceManager) -> Agent:
         checkpointer=resources.checkpointer,
         threads=resources.get("threads"),
         settings=resources.settings,
+        toolbox=build_toolbox(resources),
     )

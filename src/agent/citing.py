@@ -33,12 +33,13 @@ class CitationChecker:
     Args:
         passages: what the model was given; its marks name their numbers.
         strict: leave out sentences that no passage supports; otherwise believe the model's marks.
+        earlier: what the answer cites already, where this is a further reply of the model.
     """
 
-    def __init__(self, passages: Sequence[Passage], *, strict: bool = True) -> None:
+    def __init__(self, passages: Sequence[Passage], *, strict: bool = True, earlier: Sequence[Citation] = ()) -> None:
         self._passages = {passage.n: passage for passage in passages}
         self._strict = strict
-        self._citations: dict[tuple[str, int, int], Citation] = {}
+        self._citations: dict[tuple[str, str], Citation] = {(citation.chunk_id, citation.quote): citation for citation in earlier}
         self._begun = False
         self._declined = False
         self.dropped = 0
@@ -84,7 +85,7 @@ class CitationChecker:
 
     def _number(self, backing: Backing) -> int:
         hit, (start, end) = backing.passage.hit, backing.support.span
-        key = (hit.chunk_id, start, end)
+        key = (hit.chunk_id, hit.text[start:end])
         if key not in self._citations:
             self._citations[key] = Citation(
                 n=len(self._citations) + 1,

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from ..core.chat import Answer, ChatEvent, ChatRequest, CitationsEvent, DoneEvent, TokenEvent
 from ..core.identity import Identity
-from ..errors import InputError, RagError
+from ..errors import DeadlineExceededError, InputError, RagError
 from ..infra.persistence.turns import turn_to_dict
 from ..infra.persistence.user_context import create_langgraph_config
+from ..infra.resilience.deadline import deadline
 from ..telemetry.stages import collect_timings, record_timing
 from .evidence import default_threshold
+from .limits import ANSWERING, MAX_SECONDS, Limits
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from ..infra.providers.protocol import ChatModel, Embedder, TokenSpans
     from ..retrieval.retriever import Retriever
     from .state import AgentState, Outcome
+    from .tools.toolbox import Toolbox
 
 MAX_MESSAGE_CHARS = 10_000
 """Longer messages are refused: they are documents, not questions."""
@@ -45,6 +48,7 @@ class Agent:
         checkpointer: BaseCheckpointSaver[Any],
         threads: ThreadService,
         settings: Settings,
+        toolbox: Toolbox | None = None,
     ) -> None:
         self._chat = chat
         self._embedder = embedder
@@ -53,6 +57,7 @@ class Agent:
         self._checkpointer = checkpointer
         self._threads = threads
         self._settings = settings
+        self._toolbox = toolbox
 
     async def ask(self, request: ChatRequest, identity: Identity) -> Answer:
         """The whole answer of one turn. Raises what `stream` raises."""
@@ -73,6 +78,7 @@ class Agent:
         Raises:
             InputError: the message is empty or too long; a filter or mode that the engine does not take.
             NotFoundError: the thread is unknown, or another user's.
+            LimitExceededError, DeadlineExceededError: a limit of `[agent]` was reached before the first sentence; later, ``degraded`` names it.
             ServiceUnavailableError, ModelError, StorageError: engine, model or threads failed; their kinds.
         """
         _check(request)
@@ -119,10 +125,10 @@ class Agent:
         self, request: ChatRequest, identity: Identity, thread_id: str, message_id: str, started: float, queue: asyncio.Queue[ChatEvent | None]
     ) -> Outcome:
         """Run the graph, pass its sentences on, and return what its last node handed over."""
-        state: AgentState = {"request": request, "identity": identity, "message_id": message_id, "started": started}
+        state: AgentState = {"request": request, "identity": identity, "message_id": message_id, "started": started, "thread_id": thread_id}
         outcome: Outcome | None = None
         stream = self._started(state, identity, thread_id)
-        async with aclosing(stream) as items:
+        async with _within(self._settings.agent.max_seconds), aclosing(stream) as items:
             async for item in items:
                 if isinstance(item, TokenEvent):
                     queue.put_nowait(item)
@@ -168,8 +174,25 @@ class Agent:
             verify=agent.verify,
             history_turns=agent.history_turns,
             threshold=threshold if self._chat.extractive else None,
+            toolbox=self._toolbox,
+            limits=Limits.of(agent),
         )
         return build_graph(parts, checkpointer)
+
+
+@asynccontextmanager
+async def _within(seconds: float | None) -> AsyncIterator[None]:
+    """The deadline of one request, if it has one; the graph's steps are interrupted by it, this only names the setting."""
+    if seconds is None:
+        yield
+        return
+    with deadline(seconds, ANSWERING) as holds:
+        try:
+            yield
+        except DeadlineExceededError as error:
+            if holds.doing == ANSWERING and holds.remaining() <= 0:
+                error.setting = error.setting or MAX_SECONDS
+            raise
 
 
 def _check(request: ChatRequest) -> None:

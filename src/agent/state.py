@@ -7,11 +7,12 @@ from typing import Annotated, Any, Literal, TypedDict
 
 from langgraph.channels import UntrackedValue
 
-from ..core.chat import ChatRequest, TokenEvent, Turn, Usage
+from ..core.chat import ChatRequest, TokenEvent, ToolCall, Turn, Usage
 from ..core.identity import Identity
 from ..core.retrieval import Context
 from ..core.search import Hit
 from ..infra.persistence.turns import joined, turns_before
+from .tools.protocol import Round
 
 Verify = Literal["sentence", "after", "off"]
 
@@ -53,6 +54,18 @@ class AgentState(TypedDict, total=False):
     answer: Annotated[str, UntrackedValue]
     citations: Annotated[tuple[Any, ...], UntrackedValue]
     usage: Annotated[Usage, UntrackedValue]
+    """Of all model calls of the turn so far."""
+    thread_id: Annotated[str, UntrackedValue]
+    fence: Annotated[str, UntrackedValue]
+    """The code around the data of this turn's prompts."""
+    calls: Annotated[tuple[ToolCall, ...], UntrackedValue]
+    """What the last reply wants to have run, and ``said`` what it wrote beside."""
+    said: Annotated[str, UntrackedValue]
+    rounds: Annotated[tuple[Round, ...], UntrackedValue]
+    steps: Annotated[int, UntrackedValue]
+    """Replies whose calls were answered."""
+    dropped: Annotated[int, UntrackedValue]
+    """Sentences left out so far."""
 
 
 def earlier_turns(state: AgentState) -> list[dict[str, Any]]:

@@ -33,7 +33,8 @@ ANSWER = ["The ", "tariff ", "is ", "0.31 ", "EUR."]
 @dataclass
 class Reply:
     """One scripted answer. ``cut_after``: break the connection after so many stream events; ``delay_s``: wait first;
-    ``pieces``: of the answer, in place of `ANSWER`; ``calls``: (name, arguments as text) of the tools it wants run."""
+    ``pieces``: of the answer, in place of `ANSWER`; ``calls``: (name, arguments as text) of the tools it wants run;
+    ``stall_after``: send nothing more after so many stream events, for as long as the caller stays."""
 
     status: int = 200
     body: Any = None
@@ -45,6 +46,7 @@ class Reply:
     finish: str = "stop"
     pieces: list[str] | None = None
     calls: list[tuple[str, str]] = field(default_factory=list)
+    stall_after: int | None = None
 
 
 @dataclass
@@ -216,6 +218,13 @@ class AzureOpenAIEmulator:
             events.append({**base, "choices": [], "usage": {"prompt_tokens": 11, "completion_tokens": 5, "total_tokens": 16}})
         return events
 
+    async def _stalled(self, writer: asyncio.StreamWriter) -> None:
+        """Until the caller is gone: comments, which no client makes anything of, find that out."""
+        while True:
+            await asyncio.sleep(0.02)
+            writer.write(b"3\r\n:\n\n\r\n")
+            await writer.drain()
+
     async def _stream(self, request: Recorded, reply: Reply, writer: asyncio.StreamWriter) -> bool:
         # Without a length and with "close", the end of the connection is the end of the body: a cut looks like an end.
         chunked = not reply.end_quietly
@@ -226,6 +235,8 @@ class AzureOpenAIEmulator:
                 if reply.end_quietly:
                     writer.close()
                 return False
+            if reply.stall_after == place:
+                await self._stalled(writer)
             data = b"data: " + json.dumps(event).encode() + b"\n\n"
             writer.write(b"%x\r\n%s\r\n" % (len(data), data) if chunked else data)
             await writer.drain()

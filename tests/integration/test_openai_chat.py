@@ -371,3 +371,16 @@ async def test_a_service_that_takes_no_tools_answers_without_them_and_says_so(az
     deltas = [delta async for delta in make().stream(QUESTION, [SEARCH])]
     assert "".join(delta.text for delta in deltas) == "".join(ANSWER)
     assert deltas[0].degraded == ("the model's service takes no tools: answered without them",)
+
+
+async def test_a_call_that_could_not_be_one_goes_back_in_a_form_that_services_take(azure: AzureOpenAIEmulator, make: MakeModel) -> None:
+    odd = tuple(
+        ToolCall(f"c{place}", name, arguments) for place, (name, arguments) in enumerate([("functions.s\x00", "["), ("", "[1]"), ("x" * 99, '{"a": 1}')])
+    )
+    await collect_all(make(), [Message("user", QUESTION), Message("assistant", "", odd)])
+    sent = [call["function"] for call in azure.requests[-1].body["messages"][-1]["tool_calls"]]
+    assert [(call["name"], call["arguments"]) for call in sent] == [("functions_s_", "{}"), ("_", "{}"), ("x" * 64, '{"a": 1}')]
+
+
+async def collect_all(model: OpenAIChatModel, messages: list[Message]) -> list[ChatDelta]:
+    return [delta async for delta in model.stream(messages)]

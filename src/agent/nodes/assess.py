@@ -12,14 +12,15 @@ from ..state import AgentState
 log = get_logger(__name__)
 
 
-async def assess(state: AgentState, *, embedder: Embedder, threshold: float | None) -> AgentState:
+async def assess(state: AgentState, *, embedder: Embedder, threshold: float | None, tools: bool = False) -> AgentState:
     """Refuse where nothing was found or asked ("thanks"), or where the evidence lies below ``threshold``.
 
     Args:
         threshold: None for a model that judges for itself whether the passages answer.
+        tools: whether that model may look for passages itself.
     """
     context = state["context"]
-    if not context.passages or is_courtesy(state["request"].message):
+    if not (context.passages or tools) or is_courtesy(state["request"].message):
         return {"refused": True}
     if threshold is None:
         return {"refused": False}

@@ -3,60 +3,111 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import cast
 
-from ...core.chat import Message, TokenEvent, Usage
-from ...core.retrieval import Context
+from ...core.chat import Message, TokenEvent, ToolCall, ToolSpec, Usage
+from ...core.retrieval import Context, Passage
+from ...errors import DeadlineExceededError
 from ...infra.persistence.turns import turn_from_dict
-from ...infra.providers.passages import NO_ANSWER, PromptContent, PromptPassage, new_fence, render
-from ...infra.providers.protocol import ChatDelta, ChatModel
+from ...infra.providers.passages import NO_ANSWER, PromptContent, PromptPassage, new_fence, render, render_result
+from ...infra.providers.protocol import ChatDelta, ChatModel, tool_calling
+from ...infra.resilience.deadline import enforced, remaining
 from ...telemetry.stages import record_timing, stage
 from ..citing import CitationChecker, heading_of
-from ..prompts import ANSWER, prompt
+from ..limits import MAX_SECONDS, STEPS_ENDED, Limits, Meter, cut_reason, limit_error
+from ..prompts import ANSWER, TOOLS, prompt
 from ..sentences import SentenceStream, marks_of
 from ..state import AgentState, Emit, Verify, earlier_turns
+from ..tools.protocol import Round
 
 CUT = "the answer was cut off at [chat] max_output_tokens"
 
 
-async def generate(state: AgentState, *, chat: ChatModel, verify: Verify, emit: Emit) -> AgentState:
-    """Ask the model and pass on what it writes; a reply that says the passages hold no answer is a refusal."""
-    checker = CitationChecker(state["context"].passages, strict=verify == "sentence")
-    sent: list[str] = []
-    raw: list[str] = []
-    reply = _Reply(chat, messages_of(state["standalone"], state["context"], said_before(state) if chat.extractive else ""))
+async def generate(
+    state: AgentState, *, chat: ChatModel, verify: Verify, emit: Emit, tools: Sequence[ToolSpec] = (), limits: Limits | None = None
+) -> AgentState:
+    """One reply of the model, passed on as it writes; where it calls tools, they are answered and it is asked again.
+
+    A reply that says the passages hold no answer is a refusal.
+
+    Args:
+        tools: offered to the model, until their calls were ended.
+
+    Raises:
+        LimitExceededError, DeadlineExceededError: a limit of the request was reached before a sentence could leave.
+    """
+    fence = state.get("fence") or new_fence()
+    offered = () if STEPS_ENDED in state.get("degraded", ()) else tuple(tools)
+    messages = prompt_of(state, fence, extractive=chat.extractive, tools=bool(tools))
+    reply = _Reply(chat, messages, offered, Meter(limits or Limits(), state.get("usage", Usage()), messages))
+    checker = CitationChecker(state["context"].passages, strict=verify == "sentence", earlier=state.get("citations", ()))
+    sent, raw = [state["answer"]] if state.get("answer") else [], list(state.get("sentences", ()))
     with stage("generate"):
-        async for sentence in reply.sentences():
+        async for sentence in reply.sentences(begun=sent):
             raw.append(sentence)
             if (text := _checked(checker, sentence)) is None:
                 continue
             if not sent:
                 record_timing("first_sentence", (time.perf_counter() - state["started"]) * 1000)
-            sent.append(text if sent else text.lstrip())
+            sent.append(_following(text, sent, first=len(raw) == len(state.get("sentences", ())) + 1))
             emit(TokenEvent(sent[-1]))
-    reasons = (*state.get("degraded", ()), *reply.degraded, *([CUT] if reply.cut else []), *dropped_reason(checker.dropped))
+    calls = reply.calls if offered else ()
+    dropped = state.get("dropped", 0) + checker.dropped
+    reasons = (*state.get("degraded", ()), *reply.degraded, *([reply.cut] if reply.cut else []), *([] if calls else dropped_reason(dropped)))
     return {
+        "fence": fence,
+        "calls": calls,
+        "said": reply.text if calls else "",
+        "dropped": dropped,
         "sentences": tuple(raw),
         "answer": "".join(sent),
         "citations": checker.citations,
-        "refused": not sent,
-        "usage": reply.usage,
+        "refused": not sent and not calls,
+        "usage": state.get("usage", Usage()) + reply.usage,
         "degraded": tuple(dict.fromkeys(reasons)),  # embedding and answering may say the same
     }
 
 
-def messages_of(question: str, context: Context, said: str = "") -> list[Message]:
+def prompt_of(state: AgentState, fence: str, *, extractive: bool, tools: bool) -> list[Message]:
+    """What the model is sent: instructions, passages and question, then its own calls with their answers."""
+    rounds = state.get("rounds", ())
+    context = state["context"]
+    brought = {number for round_ in rounds for answer in round_.answers for number in answer.passages}
+    found = tuple(passage for passage in context.passages if passage.n not in brought) if brought else context.passages
+    messages = messages_of(state["standalone"], Context(found, context.tokens), said_before(state) if extractive else "", fence=fence, tools=tools)
+    return [*messages, *(message for round_ in rounds for message in messages_of_round(round_, context.passages, fence))]
+
+
+def messages_of_round(round_: Round, passages: Sequence[Passage], fence: str) -> list[Message]:
+    """A reply that called tools, and what each was answered."""
+    by_number = {passage.n: passage for passage in passages}
+    messages = [Message("assistant", round_.said, tuple(answer.call for answer in round_.answers))]
+    for answer in round_.answers:
+        shown = [_shown(by_number[number]) for number in answer.passages if number in by_number]
+        messages.append(Message("tool", render_result(answer.text, shown, fence), tool_call_id=answer.call.id))
+    return messages
+
+
+def messages_of(question: str, context: Context, said: str = "", *, fence: str = "", tools: bool = False) -> list[Message]:
     """The prompt that any model gets; ``said`` stands before it as the assistant's answer."""
-    fence = new_fence()
-    passages = tuple(PromptPassage(passage.n, heading_of(passage), passage.hit.text) for passage in context.passages)
+    fence = fence or new_fence()
+    passages = tuple(_shown(passage) for passage in context.passages)
     before = [Message("assistant", said)] if said else []
-    return [
-        Message("system", prompt(ANSWER, fence=fence, sentinel=NO_ANSWER)),
-        *before,
-        Message("user", render(PromptContent(question, passages), fence)),
-    ]
+    system = [prompt(ANSWER, fence=fence, sentinel=NO_ANSWER), *([prompt(TOOLS, fence=fence, sentinel=NO_ANSWER)] if tools else [])]
+    return [Message("system", "\n\n".join(system)), *before, Message("user", render(PromptContent(question, passages), fence))]
+
+
+def _shown(passage: Passage) -> PromptPassage:
+    return PromptPassage(passage.n, heading_of(passage), passage.hit.text)
+
+
+def _following(text: str, sent: Sequence[str], *, first: bool) -> str:
+    """A sentence as it follows what was sent: the answer's first has nothing before it, that of a further reply a space."""
+    if not sent:
+        return text.lstrip()
+    return f" {text.lstrip()}" if first else text
 
 
 def said_before(state: AgentState) -> str:
@@ -81,25 +132,69 @@ def _checked(checker: CitationChecker, sentence: str) -> str | None:
 class _Reply:
     """One streamed reply, cut into sentences, and what its last piece reported."""
 
-    def __init__(self, chat: ChatModel, messages: list[Message]) -> None:
+    def __init__(self, chat: ChatModel, messages: list[Message], tools: Sequence[ToolSpec], meter: Meter) -> None:
         self._chat = chat
         self._messages = messages
+        self._tools = tools
+        self._meter = meter
         self.usage = Usage()
-        self.cut = False
+        self.cut = ""
         self.degraded: tuple[str, ...] = ()
+        self.calls: tuple[ToolCall, ...] = ()
+        self.text = ""
 
-    async def sentences(self) -> AsyncIterator[str]:
+    async def sentences(self, begun: Sequence[str]) -> AsyncGenerator[str, None]:
+        """Sentences as they are whole. At a limit of the request the answer ends after the last whole one.
+
+        Args:
+            begun: what has left of the answer, as it grows; while there is nothing, a limit is an error.
+        """
         cutter = SentenceStream()
-        # Closing the stream with the turn stops the model when the caller goes away.
-        async with aclosing(cast("_Closable", self._chat.stream(self._messages))) as stream:
-            async for delta in stream:
-                self.usage = delta.usage or self.usage
-                self.cut = self.cut or delta.finish_reason == "length"
-                self.degraded += delta.degraded
-                for sentence in cutter.feed(delta.text):
-                    yield sentence
+        if over := self._meter.check():
+            self._end(over, begun)
+            return
+        try:
+            async with aclosing(self._deltas()) as deltas:
+                async for delta in deltas:
+                    self._read(delta)
+                    for sentence in cutter.feed(delta.text):
+                        yield sentence
+                    if delta.text and (over := self._meter.feed(delta.text)):
+                        self.usage = self._meter.estimate
+                        self._end(over, begun)
+                        return
+        except DeadlineExceededError:
+            if remaining() != 0 or not begun:
+                raise
+            self.usage = self._meter.estimate
+            self._end(MAX_SECONDS, begun)
+            return
         for sentence in cutter.flush():
             yield sentence
+
+    async def _deltas(self) -> AsyncGenerator[ChatDelta, None]:
+        caller = tool_calling(self._chat)
+        stream = caller.stream(self._messages, self._tools) if caller is not None and self._tools else self._chat.stream(self._messages)
+        # Closing the stream with the turn stops the model when the caller goes away.
+        async with aclosing(cast("_Closable", stream)) as pieces:
+            while True:
+                async with enforced("waiting for the model"):  # around each wait: a timeout must not span a yield
+                    delta = await anext(pieces, None)
+                if delta is None:
+                    return
+                yield delta
+
+    def _read(self, delta: ChatDelta) -> None:
+        self.text += delta.text
+        self.usage = delta.usage or self.usage
+        self.calls = delta.tool_calls or self.calls
+        self.cut = CUT if delta.finish_reason == "length" else self.cut
+        self.degraded += delta.degraded
+
+    def _end(self, setting: str, begun: Sequence[str]) -> None:
+        if not begun:
+            raise limit_error(setting)
+        self.cut, self.calls = cut_reason(setting), ()
 
 
 class _Closable(AsyncIterator[ChatDelta]):

@@ -9,6 +9,7 @@ from string import Template
 ANSWER = "answer.v1"
 CONDENSE = "condense.v1"
 REFUSAL = "refusal.v1"
+TOOLS = "tools.v1"
 
 
 @cache

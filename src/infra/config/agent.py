@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from .section import Section
 
@@ -18,3 +18,22 @@ class AgentCfg(Section):
     )
     history_turns: int = Field(6, ge=0, le=100, description="Turns of a thread that condensing a follow-up may read.")
     refuse_below: float | None = Field(None, ge=0, le=1, description="Evidence below which extraction refuses; unset takes the calibrated value.")
+    tools: tuple[str, ...] = Field(
+        (), description="Tools that a model which can call tools may call: `search`, `fetch_document`, and those of installed packages. Empty: none."
+    )
+    max_steps: int = Field(4, ge=1, le=50, description="Replies of the model within one request whose tool calls are run; then it has to answer.")
+    tool_result_tokens: int = Field(
+        2000, ge=200, le=100_000, description="Tokens that one tool call may bring; what does not fit is left out, and the model is told."
+    )
+    tool_timeout_s: float = Field(30, gt=0, description="Seconds that one tool call may take; then the model is told that it failed.")
+    max_seconds: float | None = Field(None, gt=0, description="Seconds that one request may take; unset leaves it to the timeouts of its parts.")
+    max_tokens: int | None = Field(None, ge=1, description="Tokens, read and written, that the model calls of one request may take together; unset: no limit.")
+    max_cost: float | None = Field(None, gt=0, description="What the model calls of one request may cost together, by the two prices; unset: no limit.")
+    input_price: float | None = Field(None, ge=0, description="Price of a million tokens that the model reads, in the unit of `max_cost`.")
+    output_price: float | None = Field(None, ge=0, description="Price of a million tokens that the model writes, in the unit of `max_cost`.")
+
+    @model_validator(mode="after")
+    def _priced(self) -> Self:
+        if self.max_cost is not None and (self.input_price is None or self.output_price is None):
+            raise ValueError("max_cost limits nothing without the prices of the model: input_price and output_price")
+        return self

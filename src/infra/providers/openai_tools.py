@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -21,12 +23,24 @@ def message_payload(message: Message) -> dict[str, Any]:
     body: dict[str, Any] = {"role": message.role, "content": encodable(message.content)}
     if message.tool_calls:
         body["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": encodable(call.name), "arguments": encodable(call.arguments)}}
-            for call in message.tool_calls
+            {"id": call.id, "type": "function", "function": {"name": _name(call.name), "arguments": _arguments(call.arguments)}} for call in message.tool_calls
         ]
     if message.role == "tool":
         body["tool_call_id"] = message.tool_call_id
     return body
+
+
+def _name(name: str) -> str:
+    """A call's name as it may go back: services refuse the whole request for a name that could not be a function's."""
+    return re.sub(r"[^a-zA-Z0-9_-]", "_", name)[:64] or "_"
+
+
+def _arguments(text: str) -> str:
+    """Likewise its arguments: some servers parse them, and fail where a model wrote no JSON object."""
+    try:
+        return encodable(text) if isinstance(json.loads(text), dict) else "{}"
+    except (ValueError, RecursionError):
+        return "{}"
 
 
 class CallPieces:
