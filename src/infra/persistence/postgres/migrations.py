@@ -39,6 +39,16 @@ OWN_MIGRATIONS = (
     """CREATE UNLOGGED TABLE IF NOT EXISTS rag_thread_leases (
     thread_id TEXT PRIMARY KEY, holder TEXT NOT NULL, expires_at TIMESTAMPTZ NOT NULL
 );""",
+    """CREATE TABLE IF NOT EXISTS rag_journal (
+    tenant TEXT NOT NULL, user_id TEXT NOT NULL, key TEXT NOT NULL, head BYTEA NOT NULL, claim TEXT NOT NULL, thread_id TEXT,
+    created_at TIMESTAMPTZ NOT NULL DEFAULT now(), expires_at TIMESTAMPTZ NOT NULL, PRIMARY KEY (tenant, user_id, key)
+);""",
+    """CREATE TABLE IF NOT EXISTS rag_journal_parts (
+    tenant TEXT NOT NULL, user_id TEXT NOT NULL, key TEXT NOT NULL, seq INTEGER NOT NULL, body BYTEA NOT NULL, PRIMARY KEY (tenant, user_id, key, seq),
+    FOREIGN KEY (tenant, user_id, key) REFERENCES rag_journal ON DELETE CASCADE
+);""",
+    "CREATE INDEX IF NOT EXISTS rag_journal_end ON rag_journal (expires_at);",
+    "CREATE INDEX IF NOT EXISTS rag_journal_thread ON rag_journal (thread_id);",
 )
 
 

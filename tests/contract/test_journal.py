@@ -1,0 +1,112 @@
+"""What is kept of answers for a while, on every backend: claimed once, read in order, gone in time and with its thread or user."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from src.errors import StorageCorruptError
+from src.infra.config import PersistenceCfg, Settings, StorageCfg
+from src.infra.persistence import get_checkpointer_and_store
+from src.infra.persistence.journal import MAX_ENTRIES, Entry, Journal, Key, journal_of
+from src.infra.persistence.journal.sealed import SealedJournal
+
+KEYS = "one:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+KEY = Key("acme", "anne", "run:1")
+LONG = 600.0
+
+
+@pytest.fixture(params=["memory", "sqlite", "sqlite-sealed", "postgres", "postgres-sealed"])
+async def journal(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Journal]:
+    backend, _, sealed = request.param.partition("-")
+    options: dict[str, Any] = {"encryption_keys": SecretStr(KEYS)} if sealed else {}
+    if backend == "postgres":
+        server = request.getfixturevalue("postgres")
+        options["dsn"] = SecretStr(server.dsn(server.database()))
+    settings = Settings(storage=StorageCfg(path=tmp_path), persistence=PersistenceCfg(backend=backend, **options))  # type: ignore[arg-type] - from the list above
+    checkpointer, _ = get_checkpointer_and_store(settings)
+    yield journal_of(settings, checkpointer)
+    if hasattr(checkpointer, "aclose"):
+        await checkpointer.aclose()
+
+
+async def test_a_key_is_claimed_by_one_alone_and_its_parts_are_read_in_order(journal: Journal) -> None:
+    claims = await asyncio.gather(*(journal.begin(KEY, b"head", LONG) for _ in range(8)))
+    assert sorted(claims) == [False] * 7 + [True]
+    assert await journal.append(KEY, [(2, b"two"), (1, b"one")], LONG)
+    assert await journal.append(KEY, [(3, b"\0\xff")], LONG)
+    assert await journal.read(KEY) == Entry(b"head", ((1, b"one"), (2, b"two"), (3, b"\0\xff")))
+    assert await journal.read(KEY, 2) == Entry(b"head", ((3, b"\0\xff"),))
+    assert await journal.read(KEY, 9) == Entry(b"head", ())
+
+
+async def test_what_is_not_there_is_not_written_to(journal: Journal) -> None:
+    assert not await journal.append(KEY, [(1, b"one")], LONG)
+    assert await journal.read(KEY) is None
+    await journal.remove(KEY)
+    await journal.begin(KEY, b"", LONG)
+    await journal.append(KEY, [(1, b"one")], LONG)
+    await journal.remove(KEY)
+    assert await journal.read(KEY) is None
+    assert await journal.begin(KEY, b"again", LONG)
+    assert await journal.read(KEY) == Entry(b"again", ())
+
+
+async def test_an_entry_past_its_time_is_not_there_and_its_key_is_free(journal: Journal) -> None:
+    await journal.begin(KEY, b"old", LONG)
+    await journal.append(KEY, [(1, b"one")], -1.0)
+    assert await journal.read(KEY) is None
+    assert not await journal.append(KEY, [], LONG)
+    assert await journal.begin(KEY, b"new", LONG)
+    assert await journal.read(KEY) == Entry(b"new", ())
+
+
+async def test_entries_are_of_their_users_alone(journal: Journal) -> None:
+    others = [Key("acme", "bob", "run:1"), Key("other", "anne", "run:1")]
+    for key in (KEY, *others):
+        assert await journal.begin(key, key.user.encode(), LONG)
+    assert await journal.forget_user("acme", "anne") == 1
+    assert await journal.read(KEY) is None
+    assert [entry.head for key in others if (entry := await journal.read(key))] == [b"bob", b"anne"]
+
+
+async def test_what_was_answered_in_a_thread_goes_with_it(journal: Journal) -> None:
+    other = Key("acme", "anne", "run:2")
+    for key, thread in ((KEY, "t1"), (other, "t2")):
+        await journal.begin(key, b"", LONG)
+        await journal.append(key, [(1, b"one")], LONG, thread)
+        await journal.append(key, [], LONG)
+    await journal.forget_thread("t1")
+    assert await journal.read(KEY) is None
+    assert await journal.read(other) is not None
+
+
+async def test_of_one_user_the_oldest_give_way(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("memory", "sqlite", "postgres"):
+        monkeypatch.setattr(f"src.infra.persistence.journal.{module}.MAX_ENTRIES", 3)
+    assert MAX_ENTRIES > 100
+    keys = [Key("acme", "anne", f"run:{n}") for n in range(5)]
+    bob = Key("acme", "bob", "run:0")
+    await journal.begin(bob, b"", LONG)
+    for key in keys:
+        assert await journal.begin(key, b"", LONG)
+    assert [await journal.read(key) is not None for key in keys] == [False, False, True, True, True]
+    assert await journal.read(bob) is not None
+    assert not await journal.begin(keys[2], b"", LONG)
+
+
+@pytest.mark.parametrize("journal", ["sqlite-sealed", "postgres-sealed"], indirect=True)
+async def test_sealed_entries_hold_no_readable_text_and_plain_ones_are_refused(journal: Journal) -> None:
+    assert isinstance(journal, SealedJournal)
+    await journal.begin(KEY, b"canary-head", LONG)
+    await journal.append(KEY, [(1, b"canary-part")], LONG)
+    inside = journal._inner
+    assert b"canary" not in repr(await inside.read(KEY)).encode()
+    await inside.append(KEY, [(2, b"msgpack\nplain")], LONG)
+    with pytest.raises(StorageCorruptError):
+        await journal.read(KEY)
