@@ -10,6 +10,13 @@ from ..core.chat import Answer
 from ..core.documents import Chunk, Document
 from ..core.search import Hit, SearchResult
 
+_ACTIVE = str.maketrans("[]<>", "()‹›")
+
+
+def inert(text: str) -> str:
+    """Words of a document on one line, as no link, image or tag: clients may show what a model passes on."""
+    return " ".join(text.translate(_ACTIVE).split())
+
 
 def plain(value: Any) -> Any:
     """Dataclasses, mappings and sequences as JSON data; what is None in a dataclass is left out."""
@@ -67,12 +74,12 @@ def hits_text(result: SearchResult) -> str:
     if not result.hits:
         return "Nothing found."
     return "\n\n".join(
-        f"[{n}] {place_of(hit.title or hit.source, hit.page, hit.section)}\n(document_id: {hit.document_id}; chunk_id: {hit.chunk_id})\n{hit.text}"
+        f"[{n}] {inert(place_of(hit.title or hit.source, hit.page, hit.section))}\n(document_id: {hit.document_id}; chunk_id: {hit.chunk_id})\n{hit.text}"
         for n, hit in enumerate(result.hits, start=1)
     )
 
 
 def answer_text(answer: Answer) -> str:
     """An answer for a model or a person to read: the text with its ``[n]`` marks, and what they stand for."""
-    sources = [f"[{cited.n}] {place_of(cited.title or cited.source, cited.page, cited.section)}: “{cited.quote}”" for cited in answer.citations]
+    sources = [f"[{cited.n}] {inert(place_of(cited.title or cited.source, cited.page, cited.section))}: “{inert(cited.quote)}”" for cited in answer.citations]
     return "\n".join([answer.answer, *(["", "Sources:", *sources] if sources else [])])
