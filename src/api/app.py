@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
@@ -14,6 +14,7 @@ from starlette.routing import Route
 from starlette.types import Scope
 
 from ..infra.config import ApiCfg, Settings
+from ..infra.persistence.schedule import keep_retained
 from ..infra.resource_manager import ResourceManager
 from ..integrations.mcp.http import McpEndpoint
 from ..telemetry.logger import get_logger
@@ -94,13 +95,13 @@ def _limit_of(cfg: ApiCfg) -> Callable[[Scope], tuple[int, str]]:
 def _lifespan(resources: ResourceManager) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        warming = asyncio.create_task(warm_up(resources))
+        tasks = [asyncio.create_task(work(resources)) for work in (warm_up, keep_retained)]
         try:
             yield
         finally:
-            warming.cancel()
-            with suppress(asyncio.CancelledError):
-                await warming
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await resources.aclose()
 
     return lifespan

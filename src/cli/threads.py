@@ -97,13 +97,18 @@ def export(ctx: CommandContext, thread_id: str, tenant: str, user: str | None, g
 @click.option("--dry-run", is_flag=True, help="Say what would be done.")
 @common_options
 def retain(ctx: CommandContext, days: float | None, keep: int | None, tenant: str | None, dry_run: bool) -> None:
-    """Delete old conversations of all users, and of the others the steps that no turn needs."""
+    """Delete old conversations of all users, and of the others the steps that no turn needs.
+
+    Threads of your own LangGraph graphs, which ran with a config of create_langgraph_config, are counted by themselves.
+    """
     report = ctx.run(_retain(ctx, days, keep, tenant, dry_run))
     if ctx.json:
         ctx.emit(report)
         return
     verb = "would be " if dry_run else ""
     click.echo(f"{report.deleted} conversations {verb}deleted, {report.pruned} {verb}pruned")
+    if report.graph_deleted or report.graph_pruned:
+        click.echo(f"{report.graph_deleted} threads of other graphs {verb}deleted, {report.graph_pruned} {verb}pruned")
     click.echo(f"{report.bytes_before:,} bytes before, {report.bytes_after:,} after" if not dry_run else f"{report.bytes_before:,} bytes used")
 
 

@@ -24,6 +24,12 @@ class PersistenceCfg(Section):
     auto_migrate: bool = Field(True, description="Make and upgrade the tables in postgres on first use; off, they must be there.")
     retention_days: float | None = Field(None, ge=0, description="`rag threads retain` deletes threads that were not used for so many days.")
     retention_threads: int | None = Field(None, ge=0, description="It deletes all but so many of each tenant's latest threads.")
+    retention_every_h: float = Field(
+        24.0, ge=0, le=8760, description="Hours between two runs of it in the server, by one replica at a time, where a limit above is set; 0: in no server."
+    )
+    retention_graphs: Literal["turns", "latest", "off"] = Field(
+        "turns", description="What it keeps of each thread of your own graphs: the checkpoint at the end of each turn, the latest alone, or all of them."
+    )
     encryption_keys: SecretStr | None = Field(
         None,
         description="Encrypt checkpoints: NAME:BASE64 (32 bytes), comma separated; the first key encrypts, all decrypt, what is not encrypted is refused.",

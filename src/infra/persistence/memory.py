@@ -12,7 +12,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.store.memory import InMemoryStore
 
 from .pruning import Keep, Step, check_strategy, cut_of, delta_refused
-from .rows import ThreadRow
+from .rows import GraphThread, ThreadRow
 from .sealing import strict_serializer
 
 
@@ -45,8 +45,8 @@ class MemorySaver(InMemorySaver):
         for namespace, checkpoint_id in cut.gone:
             del spaces[namespace][checkpoint_id]
             self.writes.pop((thread_id, namespace, checkpoint_id), None)
-        for (namespace, checkpoint_id), parent in cut.parents.items():
-            spaces[namespace][checkpoint_id] = (*spaces[namespace][checkpoint_id][:2], parent)
+        for namespace, checkpoint_id in cut.orphans:
+            spaces[namespace][checkpoint_id] = (*spaces[namespace][checkpoint_id][:2], None)
         for namespace in spaces:
             self._forget_blobs(thread_id, namespace)
 
@@ -79,6 +79,7 @@ class MemoryThreadRows:
         self._rows: dict[str, ThreadRow] = {}
         self._lock = threading.Lock()
         self._saver = saver
+        self._jobs: dict[str, str] = {}
 
     async def get(self, thread_id: str) -> ThreadRow | None:
         with self._lock:
@@ -135,6 +136,22 @@ class MemoryThreadRows:
     async def runs_of(self, tenant: str, user: str) -> list[str]:
         found = self._saver.list(None, filter={"user_id": user, "tenant": tenant}) if self._saver is not None else ()
         return list({saved.config["configurable"]["thread_id"] for saved in found})
+
+    async def graph_threads(self, tenant: str | None) -> list[GraphThread]:
+        found: dict[str, GraphThread] = {}
+        for saved in self._saver.list(None) if self._saver is not None else ():
+            thread_id, owner = saved.config["configurable"]["thread_id"], saved.metadata.get("tenant")
+            if saved.metadata.get("user_id") is None or not isinstance(owner, str) or tenant not in (None, owner) or thread_id in self._rows:
+                continue
+            latest = max(saved.checkpoint["id"], found[thread_id].latest if thread_id in found else "")
+            found[thread_id] = GraphThread(thread_id, owner, latest)
+        return [*found.values()]
+
+    async def next_run(self, job: str) -> str | None:
+        return self._jobs.get(job)
+
+    async def set_next_run(self, job: str, at: str) -> None:
+        self._jobs[job] = at
 
     async def used_bytes(self) -> int:
         if self._saver is None:

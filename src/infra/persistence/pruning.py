@@ -38,10 +38,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """What goes, and the new parents (None: no parent is left) of what stays."""
+    """What goes, and what of the rest has no parent then: LangGraph's own pruning leaves it so too, and what has no child stays next time."""
 
     gone: frozenset[Key]
-    parents: Mapping[Key, str | None]
+    orphans: frozenset[Key]
 
 
 def cut_of(steps: Iterable[Step], keep: Keep) -> Cut:
@@ -60,13 +60,14 @@ def cut_of(steps: Iterable[Step], keep: Keep) -> Cut:
         if ":" in namespace and root in roots and root not in kept[""]:
             kept[namespace] = set()
     gone = frozenset((namespace, one) for namespace, chain in chains.items() for one in chain if one not in kept[namespace])
-    parents = {
-        (namespace, one): found
+    orphans = frozenset(
+        (namespace, one)
         for namespace, chain in chains.items()
         for one in kept[namespace]
-        if (found := _ancestor(chain, kept[namespace], one)) != chain[one].parent
-    }
-    return Cut(gone, parents)
+        # What goes on from a step that stays would make it superseded next time.
+        if (namespace, chain[one].parent) in gone or (chain[one].source == "loop" and chain[one].parent in kept[namespace])
+    )
+    return Cut(gone, orphans)
 
 
 def _kept(chain: Mapping[str, Step], keep: Keep) -> set[str]:
@@ -76,18 +77,6 @@ def _kept(chain: Mapping[str, Step], keep: Keep) -> set[str]:
     within = {step.parent for step in chain.values() if step.source == "loop"}
     begun = {step.parent for step in chain.values() if step.source != "loop"}
     return {one for one in chain if one == latest or one in begun or one not in within}
-
-
-def _ancestor(chain: Mapping[str, Step], kept: set[str], one: str) -> str | None:
-    """The nearest ancestor that stays. A chain that turns in a circle, or leads out of the thread, has none."""
-    seen = {one}
-    parent = chain[one].parent
-    while parent is not None and parent not in kept:
-        if parent in seen or parent not in chain:
-            return None
-        seen.add(parent)
-        parent = chain[parent].parent
-    return parent
 
 
 @runtime_checkable

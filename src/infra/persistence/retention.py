@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import uuid
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ...errors import InputError
 from ...telemetry.logger import get_logger
+from .pruning import Keep
+from .rows import GraphThread
 from .threads import ThreadService
 from .user_context import user_namespace
 
@@ -19,17 +24,24 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 PAGE = 1000
+_GREGORIAN = datetime(1582, 10, 15, tzinfo=UTC)
+"""Where the time of a UUID begins."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetentionReport:
-    """What was done, or (``dry_run``) would be: numbers of threads, and what rows and checkpoints take in bytes."""
+    """What was done, or (``dry_run``) would be: numbers of threads, and what rows and checkpoints take in bytes.
+
+    ``deleted`` and ``pruned`` count the agent's conversations, the ``graph_`` ones threads of graphs of one's own.
+    """
 
     deleted: int
     pruned: int
     bytes_before: int
     bytes_after: int
     dry_run: bool = False
+    graph_deleted: int = 0
+    graph_pruned: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +51,17 @@ class ErasureReport:
     threads: int
     runs: int
     entries: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Ids of threads that go and that stay, and the moment at which this was found out."""
+
+    gone: list[str]
+    staying: set[str]
+    graphs_gone: set[str]
+    graphs_staying: set[str]
+    at: str
 
 
 class Retention:
@@ -54,7 +77,9 @@ class Retention:
     ) -> RetentionReport:
         """Delete threads that nobody used for ``days``, and of each tenant all but the ``keep`` latest; prune the steps of those that stay.
 
-        Both follow from `[persistence]` where they are left out. Turns are never pruned. A thread that is being answered is waited for.
+        Both follow from `[persistence]` where they are left out. Turns are never pruned. A thread that is being answered is waited for, and stays.
+        Threads of graphs of one's own, which ran with a config of `create_langgraph_config`, are counted by themselves; of each
+        that stays ``[persistence] retention_graphs`` says what is kept.
 
         Raises:
             InputError: a limit is negative.
@@ -64,20 +89,39 @@ class Retention:
         keep = self._cfg.retention_threads if keep is None else keep
         if (days is not None and days < 0) or (keep is not None and keep < 0):
             raise InputError("Retention takes no negative number of days or threads.")
-        rows = self._threads.rows
-        before = None if days is None else _iso((now or datetime.now(UTC)) - timedelta(days=days))
-        gone = await rows.surplus(tenant, before, keep) if before is not None or keep is not None else []
-        staying = set(await rows.all_ids(tenant)) - set(gone)
-        used = await rows.used_bytes()
+        plan = await self._plan(tenant, days, keep, now or datetime.now(UTC))
+        used = await self._threads.rows.used_bytes()
         if dry_run:
-            return RetentionReport(len(gone), len(staying), used, used, dry_run=True)
-        for thread_id in gone:
-            await self._threads.remove(thread_id)
-        for thread_id in staying:
-            await self._threads.prune(thread_id)
-        report = RetentionReport(len(gone), len(staying), used, await rows.used_bytes())
-        log.info("retention was applied", deleted=report.deleted, pruned=report.pruned, bytes_before=used, bytes_after=report.bytes_after)
+            return RetentionReport(len(plan.gone), len(plan.staying), used, used, True, len(plan.graphs_gone), len(plan.graphs_staying))
+        deleted = sum([await self._threads.remove(thread_id, unused_since=plan.at) for thread_id in plan.gone])
+        graph_deleted = sum([await self._threads.remove(thread_id) for thread_id in plan.graphs_gone])
+        pruned = sum([await self._prune(thread_id, "latest") for thread_id in plan.staying])
+        graph_pruned = sum([await self._prune(thread_id, self._graphs_keep) for thread_id in plan.graphs_staying])
+        report = RetentionReport(deleted, pruned, used, await self._threads.rows.used_bytes(), False, graph_deleted, graph_pruned)
+        log.info("retention was applied", deleted=deleted, graph_deleted=graph_deleted, pruned=pruned, bytes_before=used, bytes_after=report.bytes_after)
         return report
+
+    async def _plan(self, tenant: str | None, days: float | None, keep: int | None, now: datetime) -> _Plan:
+        rows = self._threads.rows
+        before = None if days is None else now - timedelta(days=days)
+        gone = await rows.surplus(tenant, None if before is None else iso(before), keep) if before is not None or keep is not None else []
+        graphs = await rows.graph_threads(tenant)
+        graphs_gone = surplus_graphs(graphs, before, keep)
+        staying = set(await rows.all_ids(tenant)) - set(gone)
+        graphs_staying = {graph.thread_id for graph in graphs} - graphs_gone if self._cfg.retention_graphs != "off" else set[str]()
+        return _Plan(gone, staying, graphs_gone, graphs_staying, iso(datetime.now(UTC)))
+
+    @property
+    def _graphs_keep(self) -> Keep:
+        return "latest" if self._cfg.retention_graphs == "latest" else "turns"
+
+    async def _prune(self, thread_id: str, keep: Keep) -> bool:
+        try:
+            await self._threads.prune(thread_id, keep)
+        except NotImplementedError as error:
+            log.info("a thread cannot be pruned and stays whole", thread_id=thread_id, detail=str(error))
+            return False
+        return True
 
     async def erase(self, tenant: str, user: str) -> ErasureReport:
         """Delete all threads of a user, the checkpoints of all graphs that ran for them, and what the store holds in their namespace.
@@ -102,5 +146,30 @@ class Retention:
         return ErasureReport(len(threads), len(runs), entries)
 
 
-def _iso(moment: datetime) -> str:
+def surplus_graphs(graphs: Iterable[GraphThread], before: datetime | None, keep: int | None) -> set[str]:
+    """Ids of the threads last used before a date, and of those beyond each tenant's ``keep`` latest. One whose date cannot be read is new."""
+    seen: Counter[str] = Counter()
+    gone = set()
+    for graph in sorted(graphs, key=lambda graph: (graph.latest, graph.thread_id), reverse=True):
+        seen[graph.tenant] += 1
+        used = time_of(graph.latest)
+        if (before is not None and used is not None and used < before) or (keep is not None and seen[graph.tenant] > keep):
+            gone.add(graph.thread_id)
+    return gone
+
+
+def time_of(checkpoint_id: str) -> datetime | None:
+    """When a checkpoint was made, by its id: a version 6 UUID (RFC 9562). None for any other id."""
+    try:
+        value = uuid.UUID(checkpoint_id)
+    except ValueError:
+        return None
+    if value.version != 6:
+        return None
+    ticks = value.int >> 80 << 12 | value.int >> 64 & 0x0FFF  # of 100 ns
+    return _GREGORIAN + timedelta(microseconds=ticks // 10)
+
+
+def iso(moment: datetime) -> str:
+    """As dates are stored: ISO 8601 in UTC, to the millisecond."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

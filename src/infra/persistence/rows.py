@@ -22,6 +22,16 @@ class ThreadRow:
         return replace(self, updated_at=updated_at, turns=turns)
 
 
+@dataclass(frozen=True, slots=True)
+class GraphThread:
+    """A thread of somebody's own graph, as its checkpoints tell: it ran with a config of `create_langgraph_config`."""
+
+    thread_id: str
+    tenant: str
+    latest: str
+    """The id of its latest checkpoint, a version 6 UUID, which tells the time."""
+
+
 def storable(thread_id: str) -> bool:
     """Whether databases can hold such an id: they take neither NUL nor lone surrogates, so no thread has one."""
     try:
@@ -68,6 +78,16 @@ class ThreadRows(Protocol):
     async def runs_of(self, tenant: str, user: str) -> list[str]:
         """Ids under which checkpoints of a user lie, also those of graphs that are not ours: their metadata names the user."""
         ...
+
+    async def graph_threads(self, tenant: str | None) -> list[GraphThread]:
+        """Threads that have checkpoints of a user, and no row here: of graphs that are not ours; one tenant's, or all's."""
+        ...
+
+    async def next_run(self, job: str) -> str | None:
+        """When a job of all replicas is due; None where it never ran."""
+        ...
+
+    async def set_next_run(self, job: str, at: str) -> None: ...
 
     async def used_bytes(self) -> int:
         """What checkpoints and thread rows take, without what the database keeps free for later."""

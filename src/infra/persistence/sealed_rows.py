@@ -21,6 +21,9 @@ class SealedThreadRows:
         self.all_ids = inner.all_ids
         self.runs_of = inner.runs_of
         self.used_bytes = inner.used_bytes
+        self.graph_threads = inner.graph_threads
+        self.next_run = inner.next_run
+        self.set_next_run = inner.set_next_run
 
     async def get(self, thread_id: str) -> ThreadRow | None:
         row = await self._inner.get(thread_id)

@@ -40,6 +40,7 @@ CREATE TABLE IF NOT EXISTS rag_threads (
     created_at TEXT NOT NULL, updated_at TEXT NOT NULL, turns INTEGER NOT NULL
 );
 CREATE INDEX IF NOT EXISTS rag_threads_mine ON rag_threads (tenant, user, updated_at DESC, thread_id DESC);
+CREATE TABLE IF NOT EXISTS rag_jobs (job TEXT PRIMARY KEY, next_run TEXT NOT NULL);
 """
 
 

@@ -41,7 +41,7 @@ _CUT = (
     "DELETE FROM writes WHERE thread_id = ? AND checkpoint_ns = ? AND checkpoint_id = ?",
     "DELETE FROM checkpoints WHERE thread_id = ? AND checkpoint_ns = ? AND checkpoint_id = ?",
 )
-_ADOPT = "UPDATE checkpoints SET parent_checkpoint_id = ? WHERE thread_id = ? AND checkpoint_ns = ? AND checkpoint_id = ?"
+_ORPHAN = "UPDATE checkpoints SET parent_checkpoint_id = NULL WHERE thread_id = ? AND checkpoint_ns = ? AND checkpoint_id = ?"
 
 
 def split(checkpoint: Checkpoint) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -115,7 +115,7 @@ def _apply(cursor: sqlite3.Cursor, thread_id: str, cut: Cut) -> None:
     gone = [(thread_id, *key) for key in cut.gone]
     for statement in _CUT:
         cursor.executemany(statement, gone)
-    cursor.executemany(_ADOPT, [(parent, thread_id, *key) for key, parent in cut.parents.items()])
+    cursor.executemany(_ORPHAN, [(thread_id, *key) for key in cut.orphans])
 
 
 def _forget_values(cursor: sqlite3.Cursor, serde: SerializerProtocol, thread_id: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .rows import ThreadRow
+from .rows import GraphThread, ThreadRow
 from .sqlite import SqliteFile
 
 _SURPLUS = """
@@ -14,6 +14,12 @@ SELECT thread_id FROM (
 _RUNS = """
 SELECT DISTINCT thread_id FROM checkpoints
 WHERE json_extract(CAST(metadata AS TEXT), '$.user_id') = ? AND json_extract(CAST(metadata AS TEXT), '$.tenant') = ?
+"""
+_GRAPH_THREADS = """
+SELECT thread_id, json_extract(CAST(metadata AS TEXT), '$.tenant') AS tenant, max(checkpoint_id) FROM checkpoints AS c
+WHERE json_extract(CAST(metadata AS TEXT), '$.user_id') IS NOT NULL AND tenant IS NOT NULL AND (?1 IS NULL OR tenant = ?1)
+AND NOT EXISTS (SELECT 1 FROM rag_threads AS t WHERE t.thread_id = c.thread_id)
+GROUP BY thread_id
 """
 
 
@@ -68,11 +74,29 @@ class SqliteThreadRows:
 
         return await self._file.run(count)
 
-    def _runs(self, tenant: str, user: str) -> list[str]:
-        with self._file.connection(write=False) as connection:
-            if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'checkpoints'").fetchone() is None:
+    async def graph_threads(self, tenant: str | None) -> list[GraphThread]:
+        def read() -> list[GraphThread]:
+            if not self._has_checkpoints():
                 return []
-        return self._ids(_RUNS, (user, tenant))
+            with self._file.connection(write=False) as connection:
+                return [GraphThread(*row) for row in connection.execute(_GRAPH_THREADS, (tenant,))]
+
+        return await self._file.run(read)
+
+    async def next_run(self, job: str) -> str | None:
+        found = await self._file.run(self._ids, "SELECT next_run FROM rag_jobs WHERE job = ?", (job,))
+        return found[0] if found else None
+
+    async def set_next_run(self, job: str, at: str) -> None:
+        await self._file.run(self._write, "INSERT OR REPLACE INTO rag_jobs VALUES (?, ?)", (job, at))
+
+    def _runs(self, tenant: str, user: str) -> list[str]:
+        return self._ids(_RUNS, (user, tenant)) if self._has_checkpoints() else []
+
+    def _has_checkpoints(self) -> bool:
+        """LangGraph makes its tables with the first checkpoint."""
+        with self._file.connection(write=False) as connection:
+            return connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'checkpoints'").fetchone() is not None
 
     def _ids(self, query: str, values: tuple[str | int | None, ...]) -> list[str]:
         with self._file.connection(write=False) as connection:

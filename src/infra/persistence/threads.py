@@ -14,7 +14,7 @@ from ...core.identity import Identity
 from ...errors import ConflictError, InputError, NotFoundError, QueryError, RagError
 from ...telemetry.logger import get_logger
 from ...util.clock import iso_now
-from .backends import LOCKS_FOLDER, locks_of, rows_of
+from .backends import LOCKS_FOLDER, Locks, locks_of, rows_of
 from .pruning import Keep, Prunes
 from .rows import ThreadRow, ThreadRows, storable
 from .turns import TURNS, save_turns, turn_from_dict, turn_to_dict, turns_until
@@ -84,8 +84,11 @@ class ThreadService:
         Raises:
             NotFoundError: as `get`.
         """
-        await self._owned(thread_id, identity)
-        return await self._turns(thread_id)
+        row = await self._owned(thread_id, identity)
+        turns = await self._turns(thread_id)
+        if len(turns) > row.turns:  # a process was killed after the turn's checkpoint, before its row
+            await self._rows.touch(thread_id, turns[-1].created_at, len(turns))
+        return turns
 
     async def rename(self, thread_id: str, identity: Identity, title: str) -> ThreadSummary:
         """Give a thread another title.
@@ -143,17 +146,25 @@ class ThreadService:
         await self._owned(thread_id, identity)
         await self.remove(thread_id)
 
-    async def remove(self, thread_id: str) -> None:
-        """`delete` without asking whose it is: for retention, which speaks for all."""
+    async def remove(self, thread_id: str, unused_since: str | None = None) -> bool:
+        """`delete` without asking whose it is: for retention, which speaks for all. False, and nothing done, where it was used after ``unused_since``."""
         async with self._locks.hold(thread_id):
+            row = await self._rows.get(thread_id) if unused_since else None
+            if row is not None and unused_since is not None and row.updated_at > unused_since:
+                return False
             # The row goes last: while anything is left, its owner can still find it and delete again.
             await self._checkpointer.adelete_thread(thread_id)
             await self._rows.delete(thread_id)
+            return True
 
-    async def prune(self, thread_id: str) -> None:
-        """Keep the latest checkpoint alone: turns are whole in it, and what goes are the steps on the way."""
+    async def prune(self, thread_id: str, keep: Keep = "latest") -> None:
+        """Keep the latest checkpoint alone, in which all turns of the agent are; or, of somebody's own graph, those at the ends of turns.
+
+        Raises:
+            NotImplementedError: the thread uses one of LangGraph's delta channels.
+        """
         async with self._locks.hold(thread_id):
-            await self._prune(thread_id, "latest")
+            await self._prune(thread_id, keep)
 
     async def _prune(self, thread_id: str, keep: Keep) -> None:
         if isinstance(self._checkpointer, Prunes):
@@ -165,6 +176,11 @@ class ThreadService:
     def rows(self) -> ThreadRows:
         """For retention; whoever else asks has to ask by identity."""
         return self._rows
+
+    @property
+    def locks(self) -> Locks:
+        """For jobs that one replica at a time does."""
+        return self._locks
 
     @asynccontextmanager
     async def turn(self, thread_id: str | None, identity: Identity, question: str) -> AsyncIterator[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,7 +25,7 @@ def threads(draw: st.DrawFn) -> list[Step]:
 def after(steps: list[Step], keep: str) -> list[Step]:
     cut = cut_of(steps, keep)  # type: ignore[arg-type] - one of the two words
     left = [step for step in steps if (step.namespace, step.checkpoint_id) not in cut.gone]
-    return [Step(s.namespace, s.checkpoint_id, cut.parents.get((s.namespace, s.checkpoint_id), s.parent), s.source, s.root) for s in left]
+    return [replace(step, parent=None) if (step.namespace, step.checkpoint_id) in cut.orphans else step for step in left]
 
 
 @given(threads())
@@ -44,7 +46,7 @@ def test_parents_of_what_stays_are_there_and_pruning_again_changes_nothing(steps
     ids = {step.checkpoint_id for step in left}
     assert all(step.parent is None or step.parent in ids for step in left)
     assert keep != "latest" or [step.checkpoint_id for step in left] == [steps[-1].checkpoint_id]
-    assert keep != "latest" or after(left, keep) == left
+    assert after(left, keep) == left
     assert cut_of(left, "latest").gone == frozenset((s.namespace, s.checkpoint_id) for s in left if s.checkpoint_id != steps[-1].checkpoint_id)
 
 
@@ -56,7 +58,6 @@ def test_one_checkpoint_stays_of_each_turn_whatever_its_steps() -> None:
             parent = steps[-1].checkpoint_id
     left = after(steps, "turns")
     assert len(left) == 5
-    assert [step.parent for step in left] == [None, *(step.checkpoint_id for step in left[:-1])]
 
 
 def test_calls_of_subgraphs_go_with_the_step_they_belong_to_and_lasting_ones_stay() -> None:
@@ -65,8 +66,3 @@ def test_calls_of_subgraphs_go_with_the_step_they_belong_to_and_lasting_ones_sta
     lasting = [Step("memory", "31", None, "input", root="1"), Step("memory", "32", "31", "loop", root="1")]
     left = {(step.namespace, step.checkpoint_id) for step in after([*root, *calls, *lasting], "turns")}
     assert left == {("", "3"), ("sub:b", "22"), ("sub:c", "23"), ("memory", "32")}
-
-
-def test_a_chain_that_turns_in_a_circle_ends() -> None:
-    steps = [Step("", "1", "2", "loop"), Step("", "2", "1", "loop"), Step("", "3", "2", "loop")]
-    assert cut_of(steps, "turns").parents == {("", "3"): None}

@@ -39,6 +39,7 @@ OWN_MIGRATIONS = (
     """CREATE UNLOGGED TABLE IF NOT EXISTS rag_thread_leases (
     thread_id TEXT PRIMARY KEY, holder TEXT NOT NULL, expires_at TIMESTAMPTZ NOT NULL
 );""",
+    "CREATE TABLE IF NOT EXISTS rag_jobs (job TEXT PRIMARY KEY, next_run TEXT NOT NULL);",
     """CREATE TABLE IF NOT EXISTS rag_journal (
     tenant TEXT NOT NULL, user_id TEXT NOT NULL, key TEXT NOT NULL, head BYTEA NOT NULL, claim TEXT NOT NULL, thread_id TEXT,
     created_at TIMESTAMPTZ NOT NULL DEFAULT now(), expires_at TIMESTAMPTZ NOT NULL, PRIMARY KEY (tenant, user_id, key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from psycopg import Cursor
 from psycopg.rows import DictRow
 
-from ..pruning import Cut, Keep, Step, cut_of, delta_refused
+from ..pruning import Cut, Keep, Key, Step, cut_of, delta_refused
 
 # After each turn: one statement, one round trip. Threads with subgraphs or delta channels are left to the others below.
 _AFTER_TURN = """
@@ -30,7 +30,10 @@ _CUT = (
     "DELETE FROM checkpoint_writes WHERE thread_id = %s AND (checkpoint_ns, checkpoint_id) IN (SELECT * FROM unnest(%s::text[], %s::text[]))",
     "DELETE FROM checkpoints WHERE thread_id = %s AND (checkpoint_ns, checkpoint_id) IN (SELECT * FROM unnest(%s::text[], %s::text[]))",
 )
-_ADOPT = "UPDATE checkpoints SET parent_checkpoint_id = %s WHERE thread_id = %s AND checkpoint_ns = %s AND checkpoint_id = %s"
+_ORPHAN = """
+UPDATE checkpoints SET parent_checkpoint_id = NULL
+WHERE thread_id = %s AND (checkpoint_ns, checkpoint_id) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
+"""
 _FORGET = """
 DELETE FROM checkpoint_blobs b WHERE b.thread_id = %s AND NOT EXISTS (
     SELECT 1 FROM checkpoints c
@@ -62,9 +65,12 @@ def prune(cursor: Cursor[DictRow], thread_id: str, keep: Keep) -> None:
 
 
 def _apply(cursor: Cursor[DictRow], thread_id: str, cut: Cut) -> None:
-    namespaces, ids = [namespace for namespace, _ in cut.gone], [one for _, one in cut.gone]
     for statement in _CUT:
-        cursor.execute(statement.encode(), (thread_id, namespaces, ids))
-    for (namespace, one), parent in cut.parents.items():
-        cursor.execute(_ADOPT, (parent, thread_id, namespace, one))
+        cursor.execute(statement, (thread_id, *_columns(cut.gone)))
+    cursor.execute(_ORPHAN, (thread_id, *_columns(cut.orphans)))
     cursor.execute(_FORGET, (thread_id,))
+
+
+def _columns(keys: frozenset[Key]) -> tuple[list[str], list[str]]:
+    """Namespaces and ids, as arrays that belong together."""
+    return [namespace for namespace, _ in keys], [one for _, one in keys]

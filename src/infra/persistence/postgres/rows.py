@@ -5,7 +5,7 @@ from __future__ import annotations
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
-from ..rows import ThreadRow
+from ..rows import GraphThread, ThreadRow
 from .database import Database
 
 # Dates and ids compare byte by byte, as in the other backends, whatever the database's collation is.
@@ -25,6 +25,12 @@ SELECT thread_id FROM (
 _USED = """
 SELECT (SELECT coalesce(sum(pg_column_size(t.*)), 0) FROM checkpoints t) + (SELECT coalesce(sum(pg_column_size(t.*)), 0) FROM checkpoint_blobs t)
      + (SELECT coalesce(sum(pg_column_size(t.*)), 0) FROM checkpoint_writes t) + (SELECT coalesce(sum(pg_column_size(t.*)), 0) FROM rag_threads t) AS bytes
+"""
+_GRAPH_THREADS = """
+SELECT thread_id, metadata ->> 'tenant' AS tenant, max(checkpoint_id COLLATE "C") AS latest FROM checkpoints c
+WHERE metadata ->> 'user_id' IS NOT NULL AND metadata ->> 'tenant' IS NOT NULL AND (%s::text IS NULL OR metadata ->> 'tenant' = %s)
+AND NOT EXISTS (SELECT 1 FROM rag_threads t WHERE t.thread_id = c.thread_id)
+GROUP BY thread_id, metadata ->> 'tenant'
 """
 
 
@@ -69,6 +75,21 @@ class PostgresThreadRows:
 
     async def runs_of(self, tenant: str, user: str) -> list[str]:
         return await self._ids("SELECT DISTINCT thread_id FROM checkpoints WHERE metadata @> %s", (Jsonb({"user_id": user, "tenant": tenant}),))
+
+    async def graph_threads(self, tenant: str | None) -> list[GraphThread]:
+        def work() -> list[GraphThread]:
+            with self._database.connection() as connection:
+                rows = connection.execute(_GRAPH_THREADS.encode(), (tenant, tenant))
+                return [GraphThread(row["thread_id"], row["tenant"], row["latest"]) for row in rows]
+
+        return await self._database.run(work)
+
+    async def next_run(self, job: str) -> str | None:
+        found = await self._ids("SELECT next_run AS thread_id FROM rag_jobs WHERE job = %s", (job,))
+        return found[0] if found else None
+
+    async def set_next_run(self, job: str, at: str) -> None:
+        await self._write("INSERT INTO rag_jobs (job, next_run) VALUES (%s, %s) ON CONFLICT (job) DO UPDATE SET next_run = EXCLUDED.next_run", (job, at))
 
     async def used_bytes(self) -> int:
         def count() -> int:
