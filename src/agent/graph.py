@@ -12,18 +12,23 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import StreamWriter
 
+from ..infra.config import AgentCfg, ChatCfg
 from ..infra.providers.protocol import ChatModel, Embedder, TokenSpans, tool_calling
 from ..infra.resilience.deadline import enforced
 from ..retrieval.config import RetrievalCfg
 from ..retrieval.retriever import Retriever
+from .context.counting import LazyCounter
 from .limits import Limits
 from .nodes.assess import assess
 from .nodes.condense import condense
+from .nodes.fit import fit
 from .nodes.generate import generate
+from .nodes.recall import recall
 from .nodes.respond import respond
 from .nodes.retrieve import retrieve
 from .nodes.tools import run_tools
 from .nodes.verify import verify
+from .prompts import Prompts
 from .state import AgentState, Verify
 from .tools.toolbox import Toolbox
 
@@ -38,7 +43,8 @@ class Parts:
     tokenizer: TokenSpans
     retrieval: RetrievalCfg
     verify: Verify
-    history_turns: int
+    agent: AgentCfg
+    model: ChatCfg
     threshold: float | None
     toolbox: Toolbox | None = None
     """None: no tool is allowed."""
@@ -46,27 +52,37 @@ class Parts:
 
 
 def build_graph(parts: Parts, checkpointer: BaseCheckpointSaver[Any] | None) -> CompiledStateGraph[AgentState, None, AgentState, AgentState]:
-    """condense → retrieve → assess → generate → verify → respond; assess may go straight to respond, and tools lead back to generate."""
+    """recall → condense → retrieve → assess → fit → generate → verify → respond.
+
+    Condense goes straight to respond with a question asked back, assess with a refusal; tools lead back to generate. A model that only
+    quotes is sent what it can read: nothing has to be made to fit.
+    """
     toolbox = parts.toolbox if tool_calling(parts.chat) is not None else None
     tools = toolbox.specs if toolbox is not None else ()
 
+    counter, prompts = LazyCounter(parts.model), Prompts(parts.agent.prompts)
+
     async def generate_node(state: AgentState, writer: StreamWriter) -> AgentState:
-        return await generate(state, chat=parts.chat, verify=parts.verify, emit=writer, tools=tools, limits=parts.limits)
+        return await generate(state, chat=parts.chat, verify=parts.verify, emit=writer, prompts=prompts, tools=tools, limits=parts.limits)
 
     async def respond_node(state: AgentState, writer: StreamWriter) -> AgentState:
-        return await respond(state, emit=writer)
+        return await respond(state, emit=writer, prompts=prompts)
 
     graph = StateGraph(AgentState)
-    graph.add_node("condense", _timed(condense, chat=parts.chat, history_turns=parts.history_turns))
+    graph.add_node("recall", _timed(recall, chat=parts.chat, counter=counter, cfg=parts.agent, prompts=prompts))
+    graph.add_node("condense", _timed(condense, chat=parts.chat, cfg=parts.agent, prompts=prompts))
     graph.add_node("retrieve", _timed(retrieve, retriever=parts.retriever, tokenizer=parts.tokenizer, cfg=parts.retrieval))
     graph.add_node("assess", _timed(assess, embedder=parts.embedder, threshold=parts.threshold, tools=bool(tools)))
+    graph.add_node("fit", _timed(fit, counter=counter, chat=parts.model, prompts=prompts, tools=tools, extractive=parts.chat.extractive))
     graph.add_node("generate", generate_node)
     graph.add_node("verify", partial(verify, mode=parts.verify))
     graph.add_node("respond", respond_node)
-    graph.add_edge(START, "condense")
-    graph.add_edge("condense", "retrieve")
+    graph.add_edge(START, "recall")
+    graph.add_edge("recall", "condense")
+    graph.add_conditional_edges("condense", lambda state: "respond" if state.get("clarify") else "retrieve", ["respond", "retrieve"])
     graph.add_edge("retrieve", "assess")
-    graph.add_conditional_edges("assess", lambda state: "respond" if state["refused"] else "generate", ["respond", "generate"])
+    graph.add_conditional_edges("assess", lambda state: "respond" if state["refused"] else "fit", ["respond", "fit"])
+    graph.add_edge("fit", "generate")
     if toolbox is not None:
         graph.add_node("tools", _timed(run_tools, toolbox=toolbox, tokenizer=parts.tokenizer, max_steps=parts.limits.steps))
         graph.add_edge("tools", "generate")

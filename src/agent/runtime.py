@@ -114,9 +114,11 @@ class Agent:
             answer=turn.answer,
             citations=turn.citations,
             refused=turn.refused,
+            clarifying=turn.clarifying,
             degraded=turn.degraded,
             usage=outcome["usage"],
             timings_ms={name: round(milliseconds, 2) for name, milliseconds in timings.items()},
+            context=outcome["context"],
         )
         queue.put_nowait(CitationsEvent(answer.citations))
         queue.put_nowait(DoneEvent(answer))
@@ -172,7 +174,8 @@ class Agent:
             tokenizer=self._tokenizer,
             retrieval=self._settings.retrieval,
             verify=agent.verify,
-            history_turns=agent.history_turns,
+            agent=agent,
+            model=self._settings.chat,
             threshold=threshold if self._chat.extractive else None,
             toolbox=self._toolbox,
             limits=Limits.of(agent),

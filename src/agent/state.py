@@ -7,11 +7,12 @@ from typing import Annotated, Any, Literal, TypedDict
 
 from langgraph.channels import UntrackedValue
 
-from ..core.chat import ChatRequest, TokenEvent, ToolCall, Turn, Usage
+from ..core.chat import ChatRequest, ContextUse, TokenEvent, ToolCall, Turn, Usage
 from ..core.identity import Identity
 from ..core.retrieval import Context
 from ..core.search import Hit
 from ..infra.persistence.turns import joined, turns_before
+from .context.history import History
 from .tools.protocol import Round
 
 Verify = Literal["sentence", "after", "off"]
@@ -23,6 +24,7 @@ class Outcome(TypedDict):
     turn: Turn
     usage: Usage
     turns: int
+    context: ContextUse | None
 
 
 Emit = Callable[[TokenEvent | Outcome], None]
@@ -33,11 +35,13 @@ class AgentState(TypedDict, total=False):
     """The state of the graph.
 
     ``turns`` is the thread: plain data, saved with every step and written by the last node alone, so that a turn which
-    is cut short leaves nothing of itself. All other channels are never written to a checkpoint: passages of documents
+    is cut short leaves nothing of itself. ``summary`` tells of its older turns (`context.history.Summary`), each of them finished.
+    All other channels are never written to a checkpoint: passages of documents
     stay out of the threads' file, and a new turn begins with none of them.
     """
 
     turns: Annotated[list[dict[str, Any]], joined]
+    summary: dict[str, Any]
     request: Annotated[ChatRequest, UntrackedValue]
     identity: Annotated[Identity, UntrackedValue]
     message_id: Annotated[str, UntrackedValue]
@@ -45,6 +49,14 @@ class AgentState(TypedDict, total=False):
     """`time.perf_counter()` when the question came."""
     standalone: Annotated[str, UntrackedValue]
     """The question as it reads without its thread: what is searched for and answered."""
+    queries: Annotated[tuple[str, ...], UntrackedValue]
+    """The parts of a compound question, each standing alone and searched for by itself; empty for any other."""
+    clarify: Annotated[str, UntrackedValue]
+    """A word of the question that stands for nothing: it is asked back."""
+    history: Annotated[History, UntrackedValue]
+    """What the model is told of the conversation."""
+    found: Annotated[tuple[tuple[Hit, ...], ...], UntrackedValue]
+    """The hits of each of ``queries``."""
     hits: Annotated[tuple[Hit, ...], UntrackedValue]
     context: Annotated[Context, UntrackedValue]
     degraded: Annotated[tuple[str, ...], UntrackedValue]

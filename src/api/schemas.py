@@ -108,6 +108,20 @@ class UsageOut(Out):
     output_tokens: int = 0
 
 
+class ContextOut(Out):
+    """What of the conversation, and of what was found, the model was shown; figures are tokens or turns, as their names say."""
+
+    strategy: str
+    exact: bool
+    budget: int
+    tokens: int
+    kept_turns: int
+    summarised_turns: int
+    dropped_turns: int
+    summary_tokens: int
+    dropped_passages: int
+
+
 class AnswerOut(Out):
     """What `POST /v1/chat` answers, and what the stream's ``done`` holds."""
 
@@ -116,9 +130,11 @@ class AnswerOut(Out):
     answer: str
     citations: tuple[CitationOut, ...] = ()
     refused: bool = False
+    clarifying: bool = False
     degraded: tuple[str, ...] = ()
     usage: UsageOut = UsageOut()
     timings_ms: dict[str, float] = Field(default_factory=dict)
+    context: ContextOut | None = None
 
     @classmethod
     def of(cls, answer: Answer) -> Self:
@@ -133,6 +149,7 @@ class TurnOut(Out):
     refused: bool
     degraded: tuple[str, ...]
     created_at: str
+    clarifying: bool = False
 
 
 class HistoryOut(Out):

@@ -66,6 +66,33 @@ class Citation:
 
 
 @dataclass(frozen=True, slots=True)
+class ContextUse:
+    """What of the conversation, and of what was found, the model was shown; figures are tokens where they say so.
+
+    Attributes:
+        strategy: `[agent] history_strategy`.
+        exact: whether tokens were counted by the model's own vocabulary; otherwise they are a bound, never too few.
+        budget: tokens that earlier turns and their summary were allowed together.
+        tokens: what they took.
+        kept_turns: earlier turns that stood in the prompt as they are.
+        summarised_turns: earlier turns that stood in it by their summary.
+        dropped_turns: earlier turns that stood in it in no way.
+        summary_tokens: what the summary took of ``tokens``.
+        dropped_passages: passages that were found and had no room.
+    """
+
+    strategy: str
+    exact: bool
+    budget: int
+    tokens: int = 0
+    kept_turns: int = 0
+    summarised_turns: int = 0
+    dropped_turns: int = 0
+    summary_tokens: int = 0
+    dropped_passages: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """The whole response of one turn; the answer's text marks each claim with ``[n]``."""
 
@@ -74,9 +101,13 @@ class Answer:
     answer: str
     citations: tuple[Citation, ...] = ()
     refused: bool = False
+    """No answer was given: none was found, or (``clarifying``) the question is asked back."""
+    clarifying: bool = False
     degraded: tuple[str, ...] = ()
     usage: Usage = field(default_factory=Usage)
     timings_ms: Mapping[str, float] = field(default_factory=dict)
+    context: ContextUse | None = None
+    """None where no model was shown anything of the conversation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +158,7 @@ class Turn:
     refused: bool
     degraded: tuple[str, ...]
     created_at: str
+    clarifying: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ def test_ask_prints_the_answer_and_its_numbered_sources(rag: Any) -> None:
 
 def test_ask_json_is_the_answer_of_the_api(rag: Any) -> None:
     body = json.loads(rag("ask", LEAVE, "--json").stdout)
-    assert set(body) == {"thread_id", "message_id", "answer", "citations", "refused", "degraded", "usage", "timings_ms"}
+    assert set(body) == {"thread_id", "message_id", "answer", "citations", "refused", "clarifying", "degraded", "usage", "timings_ms"}
     assert {"n", "chunk_id", "document_id", "title", "source", "quote", "score"} <= set(body["citations"][0])
     assert (body["refused"], body["degraded"], body["citations"][0]["n"]) == (False, [], 1)
 

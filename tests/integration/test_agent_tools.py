@@ -42,7 +42,7 @@ async def test_a_search_brings_passages_that_are_numbered_on_and_may_be_cited(
         calls(("search", {"query": "report a power cut"})),
         Reply(pieces=["Employees receive 25 days of paid annual leave each calendar year. ", "Report a power cut by calling 0800 555 014 [2]."]),
     ]
-    async with tool_agent(tmp_path, model_cache, azure, chat_cfg, passages=1) as (agent, _):
+    async with tool_agent(tmp_path, model_cache, azure, chat_cfg, passages=1, sub_questions=0) as (agent, _):
         answer = await agent.ask(ChatRequest(f"{LEAVE} And whom do I call in a power cut?"), ME)
     assert {citation.document_id for citation in answer.citations} == {"leave.md", "outage.md"}
     assert answer.degraded == ()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from ...core.retrieval import Passage
+from ...core.search import Hit
 from ...infra.providers.protocol import Embedder
 from ...telemetry.logger import get_logger
 from ...telemetry.stages import stage
@@ -25,8 +29,26 @@ async def assess(state: AgentState, *, embedder: Embedder, threshold: float | No
     if threshold is None:
         return {"refused": False}
     with stage("assess"):
-        question = state["standalone"]
-        measured = await gather(question, context.passages, embedder)
-        evidence = score(measure(question, context.passages, state["hits"], measured))
-    log.debug("evidence", evidence=round(evidence, 3), threshold=threshold)
-    return {"refused": evidence < threshold}
+        parts = state.get("queries", ())
+        if not parts:
+            return {"refused": await _evidence(state["standalone"], context.passages, state["hits"], embedder) < threshold}
+        # Each part by what was found for it: one that the documents do not speak of is said, not quoted for.
+        evidence = [await _evidence(part, _of(hits, context.passages), hits, embedder) for part, hits in zip(parts, state["found"], strict=True)]
+        held = [part for part, found in zip(parts, evidence, strict=True) if found >= threshold]
+        lacking = [f"part {n} of the question has no answer in the documents" for n, found in enumerate(evidence, 1) if found < threshold]
+    reasons = lacking if held else []
+    return {"refused": not held, "standalone": "\n".join(held or parts), "degraded": (*state.get("degraded", ()), *reasons)}
+
+
+async def _evidence(question: str, passages: Sequence[Passage], hits: Sequence[Hit], embedder: Embedder) -> float:
+    if not passages:
+        return 0.0
+    measured = await gather(question, passages, embedder)
+    evidence = score(measure(question, passages, hits, measured))
+    log.debug("evidence", evidence=round(evidence, 3))
+    return evidence
+
+
+def _of(hits: Sequence[Hit], passages: Sequence[Passage]) -> tuple[Passage, ...]:
+    found = {hit.chunk_id for hit in hits}
+    return tuple(passage for passage in passages if passage.hit.chunk_id in found)

@@ -16,8 +16,9 @@ from ...infra.providers.protocol import ChatDelta, ChatModel, tool_calling
 from ...infra.resilience.deadline import enforced, remaining
 from ...telemetry.stages import record_timing, stage
 from ..citing import CitationChecker, heading_of
+from ..context.history import History, messages_of_turns
 from ..limits import MAX_SECONDS, STEPS_ENDED, Limits, Meter, cut_reason, limit_error
-from ..prompts import ANSWER, TOOLS, prompt
+from ..prompts import ANSWER, TOOLS, Prompts
 from ..sentences import SentenceStream, marks_of
 from ..state import AgentState, Emit, Verify, earlier_turns
 from ..tools.protocol import Round
@@ -26,7 +27,14 @@ CUT = "the answer was cut off at [chat] max_output_tokens"
 
 
 async def generate(
-    state: AgentState, *, chat: ChatModel, verify: Verify, emit: Emit, tools: Sequence[ToolSpec] = (), limits: Limits | None = None
+    state: AgentState,
+    *,
+    chat: ChatModel,
+    verify: Verify,
+    emit: Emit,
+    prompts: Prompts,
+    tools: Sequence[ToolSpec] = (),
+    limits: Limits | None = None,
 ) -> AgentState:
     """One reply of the model, passed on as it writes; where it calls tools, they are answered and it is asked again.
 
@@ -40,7 +48,7 @@ async def generate(
     """
     fence = state.get("fence") or new_fence()
     offered = () if STEPS_ENDED in state.get("degraded", ()) else tuple(tools)
-    messages = prompt_of(state, fence, extractive=chat.extractive, tools=bool(tools))
+    messages = prompt_of(state, fence, extractive=chat.extractive, tools=bool(tools), prompts=prompts)
     reply = _Reply(chat, messages, offered, Meter(limits or Limits(), state.get("usage", Usage()), messages))
     checker = CitationChecker(state["context"].passages, strict=verify == "sentence", earlier=state.get("citations", ()))
     sent, raw = [state["answer"]] if state.get("answer") else [], list(state.get("sentences", ()))
@@ -70,13 +78,16 @@ async def generate(
     }
 
 
-def prompt_of(state: AgentState, fence: str, *, extractive: bool, tools: bool) -> list[Message]:
-    """What the model is sent: instructions, passages and question, then its own calls with their answers."""
+def prompt_of(state: AgentState, fence: str, *, extractive: bool, tools: bool, prompts: Prompts) -> list[Message]:
+    """What the model is sent: instructions, what of the conversation fits, passages and question, then its own calls with their answers."""
     rounds = state.get("rounds", ())
     context = state["context"]
     brought = {number for round_ in rounds for answer in round_.answers for number in answer.passages}
     found = tuple(passage for passage in context.passages if passage.n not in brought) if brought else context.passages
-    messages = messages_of(state["standalone"], Context(found, context.tokens), said_before(state) if extractive else "", fence=fence, tools=tools)
+    history = History() if extractive else state.get("history", History())
+    messages = messages_of(state["standalone"], Context(found, context.tokens), history, fence=fence, tools=tools, prompts=prompts)
+    if extractive and (said := said_before(state)):
+        messages.insert(-1, Message("assistant", said))
     return [*messages, *(message for round_ in rounds for message in messages_of_round(round_, context.passages, fence))]
 
 
@@ -90,13 +101,13 @@ def messages_of_round(round_: Round, passages: Sequence[Passage], fence: str) ->
     return messages
 
 
-def messages_of(question: str, context: Context, said: str = "", *, fence: str = "", tools: bool = False) -> list[Message]:
-    """The prompt that any model gets; ``said`` stands before it as the assistant's answer."""
-    fence = fence or new_fence()
+def messages_of(question: str, context: Context, history: History, *, fence: str, tools: bool, prompts: Prompts) -> list[Message]:
+    """The prompt that any model gets: a summary stands in the user's message, fenced as what it is, data of the conversation."""
     passages = tuple(_shown(passage) for passage in context.passages)
-    before = [Message("assistant", said)] if said else []
-    system = [prompt(ANSWER, fence=fence, sentinel=NO_ANSWER), *([prompt(TOOLS, fence=fence, sentinel=NO_ANSWER)] if tools else [])]
-    return [Message("system", "\n\n".join(system)), *before, Message("user", render(PromptContent(question, passages), fence))]
+    system = [prompts.text(name, fence=fence, sentinel=NO_ANSWER) for name in (ANSWER, *([TOOLS] if tools else []))]
+    told = f"<<summary of the conversation {fence}>>\n{history.summary}\n<<end summary {fence}>>\n\n" if history.summary else ""
+    user = told + render(PromptContent(question, passages), fence)
+    return [Message("system", "\n\n".join(system)), *messages_of_turns(history.turns), Message("user", user)]
 
 
 def _shown(passage: Passage) -> PromptPassage:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from ...core.chat import TokenEvent, Turn, Usage
 from ...infra.persistence.turns import REPLACES, turn_to_dict
 from ...util.clock import iso_now
-from ..prompts import REFUSAL, prompt
+from ..context.history import History
+from ..prompts import CLARIFY, REFUSAL, Prompts
 from ..state import AgentState, Emit, Outcome, earlier_turns
 
 
-async def respond(state: AgentState, *, emit: Emit) -> AgentState:
+async def respond(state: AgentState, *, emit: Emit, prompts: Prompts) -> AgentState:
     """Make the turn; the checkpoint after this node is what makes it part of the thread."""
-    refused = state["refused"]
-    answer = prompt(REFUSAL) if refused else state["answer"]
+    unclear = state.get("clarify", "")
+    refused = bool(unclear) or state["refused"]
+    answer = prompts.text(CLARIFY, words=unclear) if unclear else prompts.text(REFUSAL) if refused else state["answer"]
     if refused:
         emit(TokenEvent(answer))
     turn = Turn(
@@ -23,6 +25,8 @@ async def respond(state: AgentState, *, emit: Emit) -> AgentState:
         refused=refused,
         degraded=state.get("degraded", ()),
         created_at=iso_now(),
+        clarifying=bool(unclear),
     )
-    emit(Outcome(turn=turn, usage=state.get("usage", Usage()), turns=len(earlier_turns(state)) + 1))
+    use = state.get("history", History()).use
+    emit(Outcome(turn=turn, usage=state.get("usage", Usage()), turns=len(earlier_turns(state)) + 1, context=use))
     return {"turns": [{**turn_to_dict(turn), REPLACES: state["request"].replaces}]}

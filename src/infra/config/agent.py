@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -16,7 +17,20 @@ class AgentCfg(Section):
         "sentence",
         description=("When citations are checked: before each sentence leaves; at the end, which may take back what was shown, even all of it; never."),
     )
-    history_turns: int = Field(6, ge=0, le=100, description="Turns of a thread that condensing a follow-up may read.")
+    history_strategy: Literal["recent", "sliding", "summarise"] = Field(
+        "recent",
+        description="What a model is shown of earlier turns: the last `history_turns`; as many as `history_tokens` holds; these and a summary of the rest.",
+    )
+    history_turns: int = Field(6, ge=0, le=100, description="Turns that `history_strategy = recent` shows, and that rules read for a follow-up.")
+    history_tokens: int = Field(4000, ge=0, le=1_000_000, description="Tokens of earlier turns and their summary in a prompt, by the model's own count.")
+    summary_tokens: int = Field(600, ge=200, le=100_000, description="Longest summary of `history_strategy = summarise`, of these.")
+    rewrite: Literal["model", "rules"] = Field(
+        "model",
+        description="Who makes a follow-up stand alone and takes a compound question apart: the model, with one call where rules see need; rules alone.",
+    )
+    sub_questions: int = Field(3, ge=0, le=8, description="Questions that a compound one is taken apart into at most, one search each; below 2 none is.")
+    clarify: bool = Field(True, description="A question that refers to what nobody named is asked back.")
+    prompts: Path | None = Field(None, description="Folder of files that take the place of our prompts, by their names.")
     refuse_below: float | None = Field(None, ge=0, le=1, description="Evidence below which extraction refuses; unset takes the calibrated value.")
     tools: tuple[str, ...] = Field(
         (), description="Tools that a model which can call tools may call: `search`, `fetch_document`, and those of installed packages. Empty: none."
@@ -31,6 +45,12 @@ class AgentCfg(Section):
     max_cost: float | None = Field(None, gt=0, description="What the model calls of one request may cost together, by the two prices; unset: no limit.")
     input_price: float | None = Field(None, ge=0, description="Price of a million tokens that the model reads, in the unit of `max_cost`.")
     output_price: float | None = Field(None, ge=0, description="Price of a million tokens that the model writes, in the unit of `max_cost`.")
+
+    @model_validator(mode="after")
+    def _summarised(self) -> Self:
+        if self.history_strategy == "summarise" and self.history_tokens < 2 * self.summary_tokens:
+            raise ValueError("history_tokens has no room for a summary beside turns: make it at least twice summary_tokens")
+        return self
 
     @model_validator(mode="after")
     def _priced(self) -> Self:

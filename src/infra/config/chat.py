@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
@@ -25,6 +26,15 @@ class ChatCfg(Section):
     max_retries: int = Field(2, ge=0, le=10, description="Repeats after a connection error, 429 or 5xx.")
     temperature: float = Field(0.0, ge=0, le=2, description="Sampling temperature.")
     max_output_tokens: int = Field(1024, ge=1, description="Longest answer in tokens.")
+    context_window: int | None = Field(
+        None,
+        ge=256,
+        description="Tokens that the model reads and writes in all; unset is what is known of OpenAI's models, else no limit is held to.",
+    )
+    tokenizer: Path | None = Field(
+        None,
+        description="The model's `tokenizer.json`, or OpenAI's `.tiktoken` file; unset finds OpenAI's where installed, else counts one token a byte.",
+    )
     user_header: str | None = Field(None, description="Header of each request that names the user to the model's service; unset sends none.")
     user: str | None = Field(None, description="User it names where a request has none of its own; unset is `[environment] jpmc_user_sid`.")
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ...core.chat import Message
 from ...util.terms import content_stems
-from .forms import asked_form, own_and_topic
+from .forms import asked_form, own_and_topic, parts_of
 from .passages import NO_ANSWER, PromptContent, parse
 from .protocol import ChatDelta, ChatResult, Embedder
 from .sayable import Candidate, ends_as_sentence, flat, sentences_of
@@ -85,24 +85,33 @@ class LocalChatModel:
         return ChatResult("".join([delta.text async for delta in self.stream(messages)]))
 
     async def stream(self, messages: Sequence[Message] | str) -> AsyncIterator[ChatDelta]:
-        """One to four sentences, the best first, each with the number of its passage; the sentinel if there is nothing to quote."""
+        """One to four sentences for each question asked, the best first, each with the number of its passage; the sentinel if there is nothing to quote."""
         content = parse(messages)
         candidates = sentences_of(content)[:MAX_READ]
-        chosen: list[int] = []
-        if candidates:
-            # A follow-up is compared with its topic and without.
-            questions = list(dict.fromkeys([content.question, own_and_topic(content.question)[0]]))
-            vectors = await self._embedder.embed([*questions, *(candidate.embedded for candidate in candidates)])
-            asked, read = vectors[: len(questions)], vectors[len(questions) :]
-            scores = judge(content, candidates, read @ asked.mean(0), self._weights)
-            answering = answers_follow_up(content.question, candidates, read @ asked[-1], already_said(messages))
-            kept = range(len(candidates)) if answering is None else answering
-            chosen = [kept[i] for i in choose([scores[i] for i in kept], read[list(kept)], self._weights)]
+        chosen = await self._chosen(content, candidates, already_said(messages)) if candidates else []
         for place, index in enumerate(chosen):
             yield ChatDelta(("\n" if place else "") + marked(candidates[index].text, candidates[index].passage))
         if not chosen:
             yield ChatDelta(NO_ANSWER)
         yield ChatDelta(finish_reason="stop")
+
+    async def _chosen(self, content: PromptContent, candidates: Sequence[Candidate], said: frozenset[str]) -> list[int]:
+        """Indices of the sentences that answer each of the questions asked, in the order of the questions, each sentence once."""
+        parts = parts_of(content.question)
+        # A follow-up is compared with its topic and without.
+        asked = [list(dict.fromkeys([part, own_and_topic(part)[0]])) for part in parts]
+        questions = [question for several in asked for question in several]
+        vectors = await self._embedder.embed([*questions, *(candidate.embedded for candidate in candidates)])
+        read = vectors[len(questions) :]
+        chosen: dict[int, None] = {}
+        at = 0
+        for part, several in zip(parts, asked, strict=True):
+            mine, at = vectors[at : at + len(several)], at + len(several)
+            scores = judge(PromptContent(part, content.passages), candidates, read @ mine.mean(0), self._weights)
+            answering = answers_follow_up(part, candidates, read @ mine[-1], said)
+            kept = range(len(candidates)) if answering is None else answering
+            chosen.update(dict.fromkeys(kept[i] for i in choose([scores[i] for i in kept], read[list(kept)], self._weights)))
+        return list(chosen)
 
     async def aclose(self) -> None:
         """The embedder is not this model's to close."""

@@ -71,7 +71,7 @@ async def test_tokens_then_citations_then_the_whole_response(client_of: Any) -> 
         "quote": "q",
         "score": 1.5,
     }
-    assert set(events[3][1]) == {"thread_id", "message_id", "answer", "citations", "refused", "degraded", "usage", "timings_ms"}
+    assert set(events[3][1]) == {"thread_id", "message_id", "answer", "citations", "refused", "clarifying", "degraded", "usage", "timings_ms"}
 
 
 @pytest.mark.parametrize(("error", "code", "status"), [(ServiceUnavailableError("down"), "unavailable", 503), (KeyError("secret"), "internal", 500)])
