@@ -16,7 +16,7 @@ from ..errors import DeadlineExceededError, InputError, RagError
 from ..infra.persistence.turns import turn_to_dict
 from ..infra.persistence.user_context import create_langgraph_config
 from ..infra.resilience.deadline import deadline
-from ..telemetry.stages import collect_timings, record_timing
+from ..telemetry.stages import collect_timings, operation, record_stage
 from .evidence import default_threshold
 from .limits import ANSWERING, MAX_SECONDS, Limits
 
@@ -94,6 +94,7 @@ class Agent:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
+    @operation("chat")
     async def _turn(self, request: ChatRequest, identity: Identity, queue: asyncio.Queue[ChatEvent | None]) -> None:
         started = time.perf_counter()
         message_id = uuid.uuid4().hex
@@ -105,7 +106,7 @@ class Agent:
                     outcome = await self._run(request, identity, thread_id, message_id, started, queue)
                     ended = time.perf_counter()
                     await self._threads.finished(thread_id, outcome["turns"])
-                    record_timing("persist", (time.perf_counter() - ended) * 1000)
+                    record_stage("persist", (time.perf_counter() - ended) * 1000)
         timings["total"] = (time.perf_counter() - started) * 1000
         turn = outcome["turn"]
         answer = Answer(
@@ -139,7 +140,7 @@ class Agent:
                     ended = time.perf_counter()
         if outcome is None:
             raise RagError("The agent ended without an answer.")
-        record_timing("persist", (time.perf_counter() - ended) * 1000)
+        record_stage("persist", (time.perf_counter() - ended) * 1000)
         return outcome
 
     def _started(self, state: AgentState, identity: Identity, thread_id: str) -> AsyncGenerator[Any, None]:

@@ -18,6 +18,7 @@ from ..infra.persistence.schedule import keep_retained
 from ..infra.resource_manager import ResourceManager
 from ..integrations.mcp.http import McpEndpoint
 from ..telemetry.logger import get_logger
+from ..telemetry.serving import TraceRequests
 from . import chat, documents, health, page, problems, search, threads
 from .auth import LocalOnly, RequireIdentity, caller, make_authenticator
 from .deps import Parts
@@ -80,6 +81,7 @@ def _add_middlewares(app: FastAPI, settings: Settings) -> None:
         app.add_middleware(LocalOnly, allowed_origins=cfg.cors_origins)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestContext)
+    app.add_middleware(TraceRequests)
 
 
 def _limit_of(cfg: ApiCfg) -> Callable[[Scope], tuple[int, str]]:

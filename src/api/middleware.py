@@ -13,6 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..telemetry.logger import get_logger
+from ..telemetry.otel import set_correlation_id
 from .problems import respond_to
 
 log = get_logger(__name__)
@@ -52,6 +53,7 @@ class RequestContext:
         given = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
         identifier = given if _ACCEPTABLE_ID.fullmatch(given) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = identifier
+        set_correlation_id(identifier)
         status = 0
         start = time.perf_counter()
 

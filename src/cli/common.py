@@ -103,6 +103,7 @@ class CommandContext:
         from ..infra.resource_manager import ResourceManager
 
         manager = ResourceManager(self.settings)
+        export_telemetry(manager)
         try:
             yield manager
         finally:
@@ -118,6 +119,14 @@ class CommandContext:
             return asyncio.run(coroutine)
         except asyncio.CancelledError:  # by SIGTERM (`heeding_sigterm`): nobody else cancels it
             raise KeyboardInterrupt from None
+
+
+def export_telemetry(resources: ResourceManager) -> None:
+    """Set up traces, metrics and logs where `[telemetry] enabled`; the end of the process exports what is left, within its deadline."""
+    if resources.settings.telemetry.enabled:
+        from ..infra.telemetry import setup_telemetry
+
+        setup_telemetry(settings=resources.settings, network=resources.network)
 
 
 def report_error(error: RagError, as_json: bool) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import CommandContext, common_options
+from .common import CommandContext, common_options, export_telemetry
 
 if TYPE_CHECKING:
     from uvicorn import Server
@@ -43,6 +43,7 @@ async def serve(context: CommandContext, settings: Settings, listener: socket.so
     from ..infra.resource_manager import ResourceManager
 
     async with ResourceManager(settings) as resources:
+        export_telemetry(resources)
         server = make_server(create_app(resources), lambda: announce(context, settings, listener))
         await server.serve(sockets=[listener])
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import httpx2
 
+from ..telemetry.otel import outgoing
 from .network.policy import CONNECT_SHARE
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class PolicyTransport(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         loop = asyncio.get_running_loop()
+        request.headers.update(outgoing())
         ends = loop.time() + self._seconds(request)
         if not self._pools:
             await asyncio.to_thread(lambda: self._policy.ssl_context)  # reads files: not on the loop

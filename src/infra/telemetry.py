@@ -1,67 +1,217 @@
-"""Metrics, and the door to the OpenTelemetry SDK.
+"""Telemetry of the process: `setup_telemetry` sets up OTel's SDK and its exporters, `get_metrics` and `trace_function` are for users' own code.
 
-Instruments go through the OpenTelemetry API: without an SDK they cost nothing and go nowhere; under
-``opentelemetry-instrument``, or any SDK that the process sets up, they are exported. Setting up the SDK and its
-exporters here, through the network policy, is an issue of its own.
+Nothing is loaded before it is needed: without `setup_telemetry` (or ``opentelemetry-instrument``, or another SDK in the
+process) neither SDK nor API is imported, and metrics go nowhere at no cost.
 """
 
 from __future__ import annotations
 
+import inspect
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
-from ..errors import UnsupportedFeatureError
+from ..errors import MissingExtraError
+from ..telemetry import otel
+from ..telemetry.logger import get_logger
 
 if TYPE_CHECKING:
-    from opentelemetry.metrics import Counter, Histogram, Meter
+    from .config import Settings
+    from .exporting.providers import Providers
+    from .network import NetworkPolicy
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+log = get_logger(__name__)
 
 _lock = threading.Lock()
-_metrics: Metrics | None = None
+_providers: Providers | None = None
+_foreign = False
+MILLISECONDS = tuple(1000 * bound for bound in otel.SECONDS)
+
+
+def setup_telemetry(
+    service_name: str | None = None, endpoint: str | None = None, *, settings: Settings | None = None, network: NetworkPolicy | None = None
+) -> bool:
+    """Set up traces, metrics and logs, and send them where `[telemetry]` says. Again does nothing.
+
+    Where the process has an SDK already (``opentelemetry-instrument``, or code of its own), that one is used as it is.
+
+    Args:
+        service_name: instead of `[telemetry] service_name`.
+        endpoint: of an OTLP/HTTP receiver, as https://host:4318, instead of `[telemetry] endpoint`.
+        settings: loaded when left out.
+        network: the outbound policy; made from ``settings`` when left out.
+
+    Returns:
+        Whether this process now exports through what was set up here.
+
+    Raises:
+        ConfigurationError: no collector is named, or what is configured for it cannot be used.
+        UnsupportedFeatureError: OTLP over gRPC.
+        MissingExtraError: the extra `otel` is not installed.
+    """
+    global _providers, _foreign  # noqa: PLW0603 - one SDK a process is OTel's own rule
+    with _lock:
+        if _providers is not None:
+            if endpoint not in (None, _providers.endpoint):
+                log.warning("telemetry is set up already, for another collector", collector=_providers.endpoint)
+            return True
+        if _other_sdk():
+            if not _foreign:
+                log.info("this process has an OpenTelemetry SDK already; nothing is set up beside it")
+            _foreign = True
+            return False
+        _providers = _set_up(service_name, endpoint, settings, network)
+        return True
+
+
+def shutdown_telemetry(timeout_s: float | None = None) -> None:
+    """Export what waits and end, within so many seconds (by default `[telemetry] flush_timeout_s`). The end of the process does it by itself."""
+    found = _providers
+    if found is not None:
+        found.shutdown(timeout_s)
+
+
+def flush_telemetry() -> None:
+    """Export now what waits; of use in tests, and before a process is frozen."""
+    found = _providers
+    if found is not None:
+        found.flush()
+
+
+def _set_up(service_name: str | None, endpoint: str | None, settings: Settings | None, network: NetworkPolicy | None) -> Providers:
+    from .exporting.plan import attributes_of, base_of, endpoint_of, headers_of
+
+    if settings is None:
+        from .settings import load_settings
+
+        settings = load_settings()
+    cfg = settings.telemetry
+    attributes = attributes_of(settings, service_name or cfg.service_name)
+    base = base_of(endpoint_of(cfg, endpoint)) if endpoint or cfg.exporter == "otlp" else ""
+    if cfg.headers is not None:
+        headers_of(cfg.headers.get_secret_value())
+    if network is None:
+        from .network import NetworkPolicy
+
+        network = NetworkPolicy(settings.network)
+    try:
+        from .exporting.providers import set_up
+    except ImportError:
+        text, hint = "Exporting telemetry needs the extra `otel`, which is not installed.", "Install it with: pip install 'founders-rag[otel]'"
+        raise MissingExtraError(text, setting="telemetry.enabled", hint=hint) from None
+    return set_up(cfg, network, attributes, base)
+
+
+def _other_sdk() -> bool:
+    """Whether somebody else has set up a provider of spans or metrics."""
+    if not otel.on():
+        return False
+    from opentelemetry import metrics, trace
+
+    providers = (trace.get_tracer_provider(), metrics.get_meter_provider())
+    return any(type(provider).__module__.startswith("opentelemetry.sdk") for provider in providers)
 
 
 class Metrics:
-    """Latencies and counts by name, as OpenTelemetry instruments made on first use."""
+    """Latencies, counts and gauges by name, as OpenTelemetry instruments under the prefix ``rag.``.
 
-    def __init__(self, meter: Meter) -> None:
-        self._meter = meter
-        self._lock = threading.Lock()
-        self._histograms: dict[str, Histogram] = {}
-        self._counters: dict[str, Counter] = {}
+    Attributes are few and bounded, never ids or content: after 200 values of one, further ones count as ``_other``.
+    """
 
     def record_latency(self, name: str, duration_ms: float, **attributes: str | int | bool) -> None:
-        """Record a duration in milliseconds, such as ``search.duration``. Attributes are few and bounded: never ids or content."""
-        with self._lock:
-            if name not in self._histograms:
-                self._histograms[name] = self._meter.create_histogram(f"rag.{name}", unit="ms")
-        self._histograms[name].record(duration_ms, attributes)
+        """Record a duration in milliseconds, such as ``search.duration``."""
+        otel.record(f"rag.{name}", duration_ms, attributes, unit="ms", bounds=MILLISECONDS)
 
-    def count(self, name: str, amount: int = 1, **attributes: str | int | bool) -> None:
+    def count(self, name: str, amount: float = 1, **attributes: str | int | bool) -> None:
         """Add to a counter, such as ``search.degraded``."""
-        with self._lock:
-            if name not in self._counters:
-                self._counters[name] = self._meter.create_counter(f"rag.{name}")
-        self._counters[name].add(amount, attributes)
+        otel.count(f"rag.{name}", amount, attributes)
+
+    def gauge(self, name: str, value: float, **attributes: str | int | bool) -> None:
+        """Say what a figure is now, such as ``index.chunks``."""
+        otel.gauge(f"rag.{name}", value, attributes)
+
+
+_METRICS = Metrics()
 
 
 def get_metrics() -> Metrics:
     """The process's metrics."""
-    global _metrics  # noqa: PLW0603 - one a process
-    from opentelemetry.metrics import get_meter  # 40 ms: only processes that measure pay for it
-
-    with _lock:
-        if _metrics is None:
-            _metrics = Metrics(get_meter("founders-rag"))
-        return _metrics
+    return _METRICS
 
 
-def setup_telemetry(service_name: str = "founders-rag", endpoint: str | None = None) -> None:
-    """Set up the SDK and its exporters.
+def record_query(mode: str = "hybrid", **attributes: str | int | bool) -> None:
+    """Count a question; never the question itself."""
+    otel.count("rag.queries", 1, {"mode": mode, **attributes})
+
+
+def record_query_duration(duration_ms: float, mode: str = "hybrid", **attributes: str | int | bool) -> None:
+    """Record how long a question took, in milliseconds."""
+    otel.record("rag.query.duration", duration_ms, {"mode": mode, **attributes}, unit="ms", bounds=MILLISECONDS)
+
+
+def record_embedding(texts: int, duration_ms: float, model: str = "", **attributes: str | int | bool) -> None:
+    """Record that texts were embedded: how many, and how long it took, in milliseconds."""
+    labels = {"model": model or None, **attributes}
+    otel.count("rag.embedded_texts", texts, labels)
+    otel.record("rag.embedding.duration", duration_ms, labels, unit="ms", bounds=MILLISECONDS)
+
+
+@overload
+def trace_function(function: Callable[P, R], /) -> Callable[P, R]: ...
+@overload
+def trace_function(name: str | None = None, /, **attributes: str | int | bool) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+def trace_function(given: Callable[..., Any] | str | None = None, /, **attributes: str | int | bool) -> Callable[..., Any]:
+    """Make each call of a function a span: ``@trace_function``, or ``@trace_function("prices.look_up", kind="batch")``.
+
+    For functions, and for coroutine functions; arguments and results are not recorded, of an exception only its kind.
 
     Raises:
-        UnsupportedFeatureError: always: exporters are not part of this release.
+        TypeError: the function is a generator, whose call does not do its work.
     """
-    raise UnsupportedFeatureError(
-        f"Exporting telemetry of {service_name!r} is not part of this release.",
-        setting="telemetry.endpoint" if endpoint else "telemetry.enabled",
-        hint="Set up an SDK in the process, or run under opentelemetry-instrument: stages and metrics use the OpenTelemetry API.",
-    )
+    if callable(given):
+        return _traced(given, given.__qualname__, attributes)
+    return lambda function: _traced(function, given or function.__qualname__, attributes)
+
+
+def _traced(function: Callable[P, R], name: str, attributes: dict[str, str | int | bool]) -> Callable[P, R]:
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError(f"{name} is a generator: calling it does none of its work. Trace what it calls, or who reads it.")
+    from ..telemetry.spans import RunningSpan
+
+    labels = {f"rag.{key}": value for key, value in attributes.items()}
+
+    if inspect.iscoroutinefunction(function):
+
+        @wraps(function)
+        async def waiting(*args: P.args, **kwargs: P.kwargs) -> Any:
+            span = RunningSpan(name, labels) if otel.on() else None
+            try:
+                found = await function(*args, **kwargs)
+            except BaseException as error:
+                if span is not None:
+                    span.end(type(error), error)
+                raise
+            if span is not None:
+                span.end()
+            return found
+
+        return cast("Callable[P, R]", waiting)
+
+    @wraps(function)
+    def running(*args: P.args, **kwargs: P.kwargs) -> R:
+        if not otel.on():
+            return function(*args, **kwargs)
+        span = RunningSpan(name, labels)
+        try:
+            found = function(*args, **kwargs)
+        except BaseException as error:
+            span.end(type(error), error)
+            raise
+        span.end()
+        return found
+
+    return running

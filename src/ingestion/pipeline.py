@@ -20,7 +20,7 @@ from ..infra.config import IngestionCfg
 from ..infra.providers.protocol import Embedder, TokenSpans
 from ..infra.search.protocol import DocumentWrite, SearchClient
 from ..telemetry.logger import get_logger
-from ..telemetry.stages import stage
+from ..telemetry.stages import operation, stage
 from .prepare import Prepared, Target, prepare
 from .report import Discovered, Embedded, Ended, Failed, IngestEvent, IngestReport, Noticed, OnEvent, Problem, Stored, Tally, Unchanged, Warned
 from .sources.item import SourceItem
@@ -61,6 +61,7 @@ class Ingestor:
         """The same, into another index."""
         return Ingestor(search, self._embedder, self._tokenizer, self._cfg)
 
+    @operation("ingest")
     async def ingest(self, items: Iterable[SourceItem], *, tenant: str, acl: Sequence[str], on_event: OnEvent | None = None) -> IngestReport:
         """Ingest documents; those that the index holds unchanged are skipped, a changed one replaces what was there. At the
         end searches find all of them.

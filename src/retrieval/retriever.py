@@ -14,7 +14,7 @@ from ..infra.resilience.deadline import check
 from ..infra.search import cursors
 from ..infra.search.protocol import SearchClient
 from ..telemetry.logger import get_logger
-from ..telemetry.stages import stage
+from ..telemetry.stages import operation, stage
 from .boosting import block_size, fitting, page
 from .budgets import Budgets, within
 from .config import RetrievalCfg
@@ -40,6 +40,7 @@ class Retriever:
         self._rules = rules
         self._budgets = Budgets.of(cfg)
 
+    @operation("retrieve")
     async def search(
         self,
         query: str,

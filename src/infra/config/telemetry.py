@@ -4,16 +4,34 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 
 from .section import Section, usable_address
+
+Signal = Literal["traces", "metrics", "logs"]
 
 
 class TelemetryCfg(Section):
     """`[telemetry]`: logs, traces and metrics."""
 
-    enabled: bool = Field(False, description="Export traces and metrics.")
-    endpoint: str | None = Field(None, description="OTLP endpoint.")
+    enabled: bool = Field(False, description="Export traces, metrics and logs; needs the extra `otel`.")
+    exporter: Literal["otlp", "console", "none"] = Field(
+        "otlp", description="Where to: `otlp` sends to `endpoint`, `console` writes JSON to standard error, `none` keeps all in the process."
+    )
+    endpoint: str | None = Field(None, description="OTLP endpoint: of the OTLP/HTTP receiver, as https://host:4318.")
+    protocol: Literal["http", "grpc"] = Field(
+        "http", description="OTLP over HTTP, in protobuf. `grpc` is refused: its library takes neither our proxies nor our TLS settings."
+    )
+    headers: SecretStr | None = Field(None, description="Headers for the collector, as Authorization=Bearer%20KEY,x-team=search; values percent-encoded.")
+    service_name: str = Field("founders-rag", min_length=1, max_length=128, description="Name under which this service is found, `service.name`.")
+    resource: tuple[str, ...] = Field((), max_length=32, description="Further attributes of all that is exported, each as name=value.")
+    signals: tuple[Signal, ...] = Field(("traces", "metrics", "logs"), description="What is exported.")
+    sample_ratio: float = Field(1.0, ge=0, le=1, description="Share of the traces that is exported; traces with errors and slow ones always are.")
+    slow_ms: int = Field(2000, ge=0, description="A request that takes as many milliseconds is slow, and its trace is exported.")
+    queue_size: int = Field(20_000, ge=512, le=1_000_000, description="Spans, and log records, that wait for export at most; more are dropped.")
+    metrics_interval_s: float = Field(60.0, ge=1, description="Seconds between two exports of metrics.")
+    timeout_s: float = Field(10.0, gt=0, le=300, description="Seconds that one export may take.")
+    flush_timeout_s: float = Field(3.0, gt=0, le=60, description="Seconds that the end of the process waits for what is not yet exported.")
     capture_content: bool = Field(False, description="Let prompts, answers and document text into telemetry.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least severe message that is logged.")
     log_format: Literal["auto", "json", "text"] = Field("auto", description="`auto`: text on a terminal, JSON lines otherwise.")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import InputError, ResourceClosedError
+from ...telemetry.calls import embeddings_call
 from .minilm import DIMS, GRAPH_FILE, MAX_TOKENS, MODEL, prepare_model
 from .text_queue import TextQueue
 from .tokenizer import LazyTokenizer, encodable
@@ -59,6 +60,7 @@ class LocalEmbedder:
     def threads(self) -> int:
         return self._threads
 
+    @embeddings_call
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Shape (len(texts), 384), rows of length 1, in order.
 

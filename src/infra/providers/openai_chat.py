@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ...core.chat import Message, ToolSpec, Usage
 from ...errors import ModelError, ResourceClosedError
+from ...telemetry.calls import chat_call, chat_stream
 from .openai_tools import WITHOUT_TOOLS, CallPieces, message_payload, tools_payload
 from .protocol import ChatDelta, ChatResult, FinishReason
 
@@ -55,6 +56,7 @@ class OpenAIChatModel:
     def extractive(self) -> bool:
         return False
 
+    @chat_call
     async def generate(self, messages: Sequence[Message] | str) -> ChatResult:
         """The whole answer.
 
@@ -81,6 +83,7 @@ class OpenAIChatModel:
             raise errors.filtered()
         return ChatResult(_joined(choice.message.content or ""), finish, _usage(completion.usage) or Usage())
 
+    @chat_stream
     async def stream(self, messages: Sequence[Message] | str, tools: Sequence[ToolSpec] = ()) -> AsyncIterator[ChatDelta]:
         """The answer piece by piece; the last piece carries finish reason, usage and calls. `chat.timeout_s` holds for all of it.
 

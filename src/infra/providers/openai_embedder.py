@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from ...errors import ConfigurationError, InputError, ModelError, ResourceClosedError
+from ...telemetry.calls import embeddings_call
 from .tokenizer import encodable
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class OpenAIEmbedder:
     def dims(self) -> int:
         return self._cfg.dims
 
+    @embeddings_call
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Shape (len(texts), dims), in order.
 

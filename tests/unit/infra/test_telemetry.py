@@ -1,18 +1,76 @@
 from __future__ import annotations
 
-import pytest
+import subprocess
+import sys
 
-from src.errors import UnsupportedFeatureError
-from src.infra.telemetry import get_metrics, setup_telemetry
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from src.errors import ConfigurationError
+from src.infra.exporting.plan import base_of, headers_of, hop_of, refusal
+from src.infra.telemetry import get_metrics
+from src.telemetry.attributes import MAX_ATTRIBUTES, MAX_LENGTH, OTHER, Labels, bounded
 
 
 def test_metrics_work_without_an_sdk() -> None:
     metrics = get_metrics()
     metrics.record_latency("search.duration", 12.5, mode="hybrid")
     metrics.count("search.degraded")
+    metrics.gauge("index.chunks", 3)
     assert get_metrics() is metrics
 
 
-def test_asking_for_exporters_says_that_they_are_not_there() -> None:
-    with pytest.raises(UnsupportedFeatureError, match=r"telemetry\.endpoint"):
-        setup_telemetry(service_name="utilities-assistant", endpoint="https://jaeger.company.com")
+def test_without_an_sdk_the_api_is_not_even_imported() -> None:
+    code = (
+        "import sys; from src.infra.telemetry import get_metrics, trace_function; from src.telemetry.stages import stage, record_stage\n"
+        "with stage('embed', texts=1): get_metrics().record_latency('x', 1.0)\n"
+        "record_stage('persist', 1.0); trace_function(print)('done')\n"
+        "sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("path", ["", "/", "/v1/traces", "/v1/logs", "/v1/metrics/"])
+def test_an_endpoint_that_names_a_signal_s_path_is_understood(path: str) -> None:
+    assert base_of(f"https://otel.bank.test:4318{path}") == "https://otel.bank.test:4318"
+    assert base_of(f"https://otel.bank.test/otel{path}") == "https://otel.bank.test/otel"
+
+
+def test_headers_are_read_as_they_are_written_elsewhere() -> None:
+    assert headers_of("Authorization=Bearer%20a%3Db, x-bt-parent=project_id:7,") == {"authorization": "Bearer a=b", "x-bt-parent": "project_id:7"}
+
+
+@given(st.text())
+def test_headers_that_cannot_be_read_are_an_error_that_repeats_none_of_them(text: str) -> None:
+    found: dict[str, str] = {}
+    error = None
+    try:
+        found = headers_of(text)
+    except ConfigurationError as caught:
+        error = caught
+    assert error is None or (error.setting == "telemetry.headers" and (len(text) < 40 or text not in str(error)))
+    assert all("\n" not in value and "\r" not in value for value in found.values())
+
+
+@given(st.dictionaries(st.text(), st.one_of(st.none(), st.text(), st.integers(), st.floats(), st.booleans(), st.binary()), max_size=60))
+def test_attributes_are_few_short_and_utf_8(attributes: dict[str, object]) -> None:
+    found = bounded(attributes)
+    assert len(found) <= MAX_ATTRIBUTES
+    for name, value in found.items():
+        assert len(name.encode()) <= 4 * MAX_LENGTH
+        assert not isinstance(value, str) or len(value) <= MAX_LENGTH
+
+
+def test_ten_thousand_tenants_are_two_hundred_and_one_series() -> None:
+    labels = Labels()
+    series = {tuple(labels.of("rag.queries", {"tenant": f"t{number}"}).items()) for number in range(10_000)}
+    assert len(series) == 201
+    assert (("tenant", OTHER),) in series
+    assert labels.of("rag.queries", {"tenant": "t1"}) == {"tenant": "t1"}
+
+
+def test_a_collector_that_refuses_our_key_is_told_with_the_key_to_look_at() -> None:
+    error = refusal(401, hop_of("https://otel.bank.test:4318/v1/traces"), 4318)
+    assert error.hop == "https://otel.bank.test:4318"
+    assert "telemetry.headers" in error.hint

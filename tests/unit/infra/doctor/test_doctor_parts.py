@@ -16,12 +16,12 @@ from src.infra.configuring.schema import find
 from src.infra.doctor import certificates, diagnose, fixes
 from src.infra.doctor.handshake import Inspector, Seen, seen
 from src.infra.doctor.identity import claims_of, fits
-from src.infra.doctor.otlp import refusal
 from src.infra.doctor.report import Fix
 from src.infra.doctor.runner import steps_of
 from src.infra.doctor.sources import outranking, settings_of, source_text
 from src.infra.doctor.targets import Target, targets_of
 from src.infra.doctor.walk import Site, Step, Walk, walk
+from src.infra.exporting.plan import refusal
 from src.infra.hops import Hop
 from src.infra.network.faults import Fault
 from src.infra.resource_manager import ResourceManager

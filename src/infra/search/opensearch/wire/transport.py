@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .....errors import DeadlineExceededError, OverloadedError, RagError, ResourceClosedError, ServiceUnavailableError
+from .....telemetry.calls import search_call
+from .....telemetry.otel import with_outgoing
 from ....resilience.breaker import Breaker, Breakers, Permit, Rules
 from ....resilience.deadline import current, remaining
 from ....resilience.retry import Retries, RetryBudget, RetryPolicy
@@ -150,6 +152,7 @@ class Transport:
         if self._sessions is not None:
             await self._sessions.aclose()
 
+    @search_call
     async def _send(
         self, method: str, path: str, params: Mapping[str, str] | None, body: object, timeout_s: float | None, retry: bool, index: str
     ) -> tuple[_Node, int, Any]:
@@ -279,7 +282,9 @@ class Transport:
 
     @staticmethod
     async def _exchanged(connection: HostConnection, request: _Request, target: str, headers: Mapping[str, str] | None) -> Answer:
-        return await connection.exchange(request.method, target, request.data, content_type=request.content_type, headers=headers, retry=request.retry)
+        return await connection.exchange(
+            request.method, target, request.data, content_type=request.content_type, headers=with_outgoing(headers), retry=request.retry
+        )
 
     async def _signed(self, node: _Node, request: _Request, target: str) -> Mapping[str, str]:
         assert self._signer is not None

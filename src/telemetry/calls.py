@@ -1,0 +1,191 @@
+"""Calls of models and search engines as client spans, in the names of OTel's conventions for generative AI and databases.
+
+Each is a decorator: one line above the method. Names and figures alone are recorded, no prompt, answer, query or text.
+The conventions: semantic-conventions 1.41 (databases: stable; generative AI: in development).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import wraps
+from typing import Any, TypeVar, cast
+from urllib.parse import urlsplit
+
+from . import otel
+from .spans import CANCELLED, RunningSpan, error_type
+
+F = TypeVar("F", bound=Callable[..., Any])
+R = TypeVar("R")
+
+GEN_AI_SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+TOKENS = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0, 4194304.0, 16777216.0, 67108864.0)
+"""Bounds that the conventions name."""
+PROVIDERS = {"azure": "azure.ai.openai", "openai": "openai", "anthropic": "anthropic", "google": "gcp.gemini", "bedrock": "aws.bedrock"}
+"""The conventions' names of ours; any other keeps its own."""
+
+
+class _ModelCall:
+    """One call of a model: its span and its metrics."""
+
+    def __init__(self, model: Any, operation: str, more: Mapping[str, object] | None = None, *, current: bool = True) -> None:
+        cfg = getattr(model, "_cfg", None)
+        provider = str(getattr(cfg, "provider", "local"))
+        name = str(getattr(cfg, "model", None) or getattr(model, "model", "") or "")
+        self.shared: dict[str, object] = {
+            "gen_ai.operation.name": operation,
+            "gen_ai.provider.name": PROVIDERS.get(provider, provider),
+            "gen_ai.request.model": name,
+        }
+        address = urlsplit(str(getattr(cfg, "api_base", "") or ""))
+        if address.hostname:
+            self.shared |= {"server.address": address.hostname, "server.port": address.port or (443 if address.scheme == "https" else 80)}
+        self._started = time.perf_counter()
+        self.span = RunningSpan(
+            f"{operation} {name}".strip(), {**self.shared, **(more or {})}, kind="CLIENT" if address.hostname else "INTERNAL", current=current
+        )
+        self._first = False
+
+    def piece(self, piece: Any) -> None:
+        """A piece of an answer has come."""
+        text: object = getattr(piece, "text", None)
+        if text and not self._first:
+            self._first = True
+            seconds = time.perf_counter() - self._started
+            self.span.add({"gen_ai.response.time_to_first_chunk": seconds})
+            otel.record("gen_ai.client.operation.time_to_first_chunk", seconds, self.shared, bounds=GEN_AI_SECONDS)
+        self.answered(piece)
+
+    def answered(self, answer: Any) -> None:
+        """Finish reason and tokens, where an answer tells them."""
+        if isinstance(reason := getattr(answer, "finish_reason", None), str):
+            self.span.add({"gen_ai.response.finish_reasons": reason})
+        usage = getattr(answer, "usage", None)
+        for kind in ("input", "output"):
+            tokens = getattr(usage, f"{kind}_tokens", None)
+            if isinstance(tokens, int) and tokens > 0:
+                self.span.add({f"gen_ai.usage.{kind}_tokens": tokens})
+                otel.record("gen_ai.client.token.usage", tokens, {**self.shared, "gen_ai.token.type": kind}, unit="{token}", bounds=TOKENS)
+
+    def end(self, kind: type[BaseException] | None = None, error: BaseException | None = None) -> None:
+        failed = self.span.end(kind, error)
+        more = {"error.type": failed} if failed else {}
+        otel.record("gen_ai.client.operation.duration", time.perf_counter() - self._started, {**self.shared, **more}, bounds=GEN_AI_SECONDS)
+
+
+def chat_call(method: F) -> F:
+    """A method that gives a model's whole answer: span ``chat MODEL``."""
+
+    @wraps(method)
+    async def traced(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if not otel.on():
+            return await method(self, *args, **kwargs)
+        call = _ModelCall(self, "chat")
+        try:
+            answer = await method(self, *args, **kwargs)
+            call.answered(answer)
+        except BaseException as error:
+            call.end(type(error), error)
+            raise
+        call.end()
+        return answer
+
+    return cast("F", traced)
+
+
+def chat_stream(method: F) -> F:
+    """A method that gives a model's answer piece by piece: one span over all of it, in which what the reader does between pieces has no part."""
+
+    @wraps(method)
+    def traced(self: Any, *args: Any, **kwargs: Any) -> Any:
+        pieces = method(self, *args, **kwargs)
+        return _streamed(self, pieces) if otel.on() else pieces
+
+    return cast("F", traced)
+
+
+async def _streamed(model: object, pieces: AsyncIterator[R]) -> AsyncIterator[R]:
+    call = _ModelCall(model, "chat", {"gen_ai.request.stream": True}, current=False)
+    try:
+        while True:
+            call.span.enter()
+            try:
+                piece = await anext(pieces)
+            except StopAsyncIteration:
+                break
+            finally:
+                call.span.leave()
+            call.piece(piece)
+            yield piece
+    except BaseException as error:
+        call.end(type(error), error)
+        raise
+    else:
+        call.end()
+    finally:
+        if (close := getattr(pieces, "aclose", None)) is not None:
+            await close()
+
+
+def embeddings_call(method: F) -> F:
+    """A method that embeds texts: span ``embeddings MODEL``."""
+
+    @wraps(method)
+    async def traced(self: Any, texts: Sequence[str], *args: Any, **kwargs: Any) -> Any:
+        if not otel.on():
+            return await method(self, texts, *args, **kwargs)
+        call = _ModelCall(self, "embeddings", {"rag.texts": len(texts), "gen_ai.embeddings.dimension.count": getattr(self, "dims", None)})
+        try:
+            vectors = await method(self, texts, *args, **kwargs)
+        except BaseException as error:
+            call.end(type(error), error)
+            raise
+        call.end()
+        return vectors
+
+    return cast("F", traced)
+
+
+def search_call(method: F) -> F:
+    """A transport's ``(self, method, path, params, body, timeout_s, retry, index)``: span ``OPERATION INDEX``, repeats included."""
+
+    @wraps(method)
+    async def traced(self: Any, verb: str, path: str, *args: Any) -> Any:
+        if not otel.on():
+            return await method(self, verb, path, *args)
+        started = time.perf_counter()
+        operation, collection = operation_of(verb, path), str(args[-1] if args else "")
+        address = urlsplit(str(self.host))
+        shared = {
+            "db.system.name": "opensearch",
+            "db.operation.name": operation,
+            "db.collection.name": collection or None,
+            "server.address": address.hostname,
+            "server.port": address.port or (443 if address.scheme == "https" else 80),
+        }
+        span = RunningSpan(f"{operation} {collection}".strip(), {**shared, "http.request.method": verb}, kind="CLIENT")
+        failed = ""
+        try:
+            outcome = await method(self, verb, path, *args)
+            status = cast("Sequence[Any]", outcome)[1]
+            span.add({"db.response.status_code": str(status)})
+            if isinstance(status, int) and status >= 400:
+                failed = str(status)
+                span.fail(failed)
+        except BaseException as error:
+            failed = "" if isinstance(error, CANCELLED) else error_type(type(error), error)
+            span.end(type(error), error)
+            raise
+        else:
+            span.end()
+        finally:
+            otel.record("db.client.operation.duration", time.perf_counter() - started, {**shared, "error.type": failed or None})
+        return outcome
+
+    return cast("F", traced)
+
+
+def operation_of(verb: str, path: str) -> str:
+    """The endpoint's name of a request's path, such as ``search`` of ``/docs/_search``; never an id, which stands behind it."""
+    name = next((part.removeprefix("_") for part in path.partition("?")[0].split("/") if part.startswith("_")), "")
+    return name or {"HEAD": "exists", "PUT": "create", "DELETE": "delete"}.get(verb, "get")
