@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from src.errors import RagError
+from tests.faults import postgres_rows
 from tests.faults.rows import FAULTS, ROWS, Row
 from tests.faults.running import Outcome
 
@@ -23,6 +24,7 @@ is of requests' own kind at the same time: `except requests.ConnectTimeout` stil
 
 The rows end within the hop's own deadline, whatever the other side does: `chat.timeout_s`, `embed.timeout_s`, `search.timeout_s`,
 `secrets.timeout_s` and `azure.timeout_s` hold for the whole call, `network.connect_timeout_s` and `search.connect_timeout_s` for the way there.
+PostgreSQL, which speaks no HTTP and goes through no HTTP proxy, has [a table of its own](#postgresql).
 
 This page is written by `python -m tests.faults > docs/faults.md`, and a test keeps it true.
 
@@ -31,12 +33,23 @@ This page is written by `python -m tests.faults > docs/faults.md`, and a test ke
 | fault | what happens |
 |---|---|
 """
-ORDER = ("host", "gateway", "behind", "proxy")
+POSTGRES = "## PostgreSQL\n"
+POSTGRES_HEAD = f"""\
+{POSTGRES}
+Threads in PostgreSQL (`[persistence] backend = postgres`). Each row is a first use: the tables are made, and a value is written. A real server makes
+the faults that are marked so; the others come from a stand-in that speaks the bytes which a server would send, under real TLS. `persistence.connect_timeout_s`
+(libpq takes no less than 2 s) holds for the way there, TLS and login included, `persistence.timeout_s` for the answer to a statement.
+
+`rag doctor` is asked after each row and names the same hop and setting. It writes nothing, so it meets a full disk only where reading does.
+
+| fault | what happens | code | setting | what you read |
+|---|---|---|---|---|
+"""
 TITLES = {"host": "", "gateway": " (a proxy that breaks TLS open)", "behind": " (behind a proxy that works)"}
 
 
 def page(outcomes: Mapping[Row, Outcome]) -> str:
-    """The whole page."""
+    """The page but for PostgreSQL."""
     lines = [f"| {fault} | {words} |" for fault, words in FAULTS.items()]
     return HEAD.replace("{proxy}", "http://proxy.company.com:8080") + "\n".join([*lines, "", *_tables(outcomes), ""])
 
@@ -56,6 +69,20 @@ def _table(title: str, rows: Sequence[Row], outcomes: Mapping[Row, Outcome]) -> 
 
 def line(row: Row, outcome: Outcome) -> str:
     """A row of the table."""
+    return f"| {row.fault}{TITLES.get(row.at, '')} | {_said(outcome)} |"
+
+
+def postgres_page(outcomes: Mapping[postgres_rows.Row, Outcome]) -> str:
+    """The end of the page."""
+    return POSTGRES_HEAD + "".join(f"{postgres_line(row, outcomes[row])}\n" for row in postgres_rows.ROWS)
+
+
+def postgres_line(row: postgres_rows.Row, outcome: Outcome) -> str:
+    """A row of PostgreSQL's table."""
+    return f"| {row.fault}{' (a real server)' if row.real else ''} | {postgres_rows.FAULTS[row.fault]} | {_said(outcome)} |"
+
+
+def _said(outcome: Outcome) -> str:
     error = outcome.error
     code, setting = (error.code, error.setting) if isinstance(error, RagError) else (type(error).__name__, "")
-    return f"| {row.fault}{TITLES.get(row.at, '')} | `{code}` | `{setting}` | {outcome.text.replace('|', '&#124;')} |"
+    return f"`{code}` | `{setting}` | {outcome.text.replace('|', '&#124;')}"

@@ -20,14 +20,12 @@ from pydantic import SecretStr
 from src.errors import (
     ConfigurationError,
     DeadlineExceededError,
-    ForeignServiceError,
     InputError,
     OverloadedError,
     RagError,
     ResourceClosedError,
     ServiceCredentialsError,
     ServicePermissionError,
-    TlsError,
     UnreachableError,
     WriteBlockedError,
 )
@@ -35,7 +33,7 @@ from src.infra.config import PersistenceCfg, Settings
 from src.infra.persistence import get_checkpointer_and_store, postgres_database
 from src.infra.resource_manager import ResourceManager
 from tests.integration.postgres_parts import config, graph_on, settings_for
-from tests.servers.postgres import PASSWORD, PgBouncer, PostgresServer, _own, free_port, server_folder
+from tests.servers.postgres import PASSWORD, PgBouncer, PostgresServer, _own, server_folder
 
 CANARY = "canary-pässword-7f3a"
 
@@ -59,26 +57,7 @@ def failure_of(dsn: str, **more: Any) -> RagError:
     return found.value
 
 
-# -- faults
-
-
-def test_a_closed_port_is_unreachable() -> None:
-    port = free_port()
-    error = failure_of(f"postgresql://u:{PASSWORD}@127.0.0.1:{port}/d?sslmode=disable")
-    assert (type(error), error.hop, error.setting) == (UnreachableError, f"postgres://127.0.0.1:{port}", "persistence.dsn")
-    assert "refused" in str(error)
-
-
-def test_a_name_that_does_not_resolve_is_said_to() -> None:
-    error = failure_of("postgresql://u:p@no-such-host.invalid/d")
-    assert (type(error), error.setting) == (UnreachableError, "persistence.dsn")
-    assert "resolved" in str(error)
-
-
-def test_a_server_that_answers_nothing_is_given_up(postgres: PostgresServer) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        error = failure_of(f"postgresql://u:p@127.0.0.1:{silent.getsockname()[1]}/d?sslmode=disable", connect_timeout_s=2)
-    assert (type(error), error.setting) == (UnreachableError, "persistence.connect_timeout_s")
+# -- faults; those that one connection shows are rows of `test_postgres_faults.py`
 
 
 async def test_callers_who_wait_for_a_server_that_answers_nothing_wait_together() -> None:
@@ -91,25 +70,6 @@ async def test_callers_who_wait_for_a_server_that_answers_nothing_wait_together(
     checkpointer.close()  # type: ignore[attr-defined] - PostgreSQL's
 
 
-def test_something_else_than_postgres_is_foreign() -> None:
-    def answer(listening: socket.socket) -> None:
-        while True:
-            try:
-                connection, _ = listening.accept()
-            except OSError:
-                return
-            with connection:
-                connection.recv(1000)
-                connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
-
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        threading.Thread(target=answer, args=(listening,), daemon=True).start()
-        for mode in ("disable", "verify-full"):
-            error = failure_of(f"postgresql://u:p@127.0.0.1:{listening.getsockname()[1]}/d?sslmode={mode}")
-            assert isinstance(error, ForeignServiceError), error
-        listening.shutdown(socket.SHUT_RDWR)
-
-
 def test_a_wrong_password_is_refused_credentials(postgres: PostgresServer, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     for dsn in (postgres.dsn(password=CANARY), postgres.dsn(user="nobody_here", password=CANARY)):
@@ -117,12 +77,6 @@ def test_a_wrong_password_is_refused_credentials(postgres: PostgresServer, caplo
         assert (type(error), error.setting) == (ServiceCredentialsError, "persistence.dsn")
         assert error.hop == f"postgres://127.0.0.1:{postgres.port}"
     assert CANARY not in caplog.text + str(error)
-
-
-def test_a_missing_database_is_named(postgres: PostgresServer) -> None:
-    error = failure_of(postgres.dsn("no_such_db"))
-    assert isinstance(error, ConfigurationError)
-    assert "no_such_db" in str(error)
 
 
 @pytest.mark.parametrize("version", [15, 18])
@@ -164,13 +118,6 @@ def test_a_full_pooler_is_overloaded(postgres: PostgresServer) -> None:
             connection.close()
 
 
-def test_a_database_that_is_read_only_takes_no_writes(postgres: PostgresServer) -> None:
-    database = postgres.database()
-    postgres.execute(f"ALTER DATABASE {database} SET default_transaction_read_only = on")
-    error = failure_of(postgres.dsn(database))
-    assert (type(error), error.setting) == (WriteBlockedError, "persistence.dsn")
-
-
 def test_a_standby_is_read_and_refuses_writes(postgres_node: Callable[..., PostgresServer]) -> None:
     primary = postgres_node(18)
     writer, _ = get_checkpointer_and_store(settings_for(primary.dsn()))
@@ -197,10 +144,20 @@ def test_a_standby_is_read_and_refuses_writes(postgres_node: Callable[..., Postg
     writer.close()
 
 
-def test_a_server_without_tls_is_not_trusted_unless_told_so(postgres: PostgresServer) -> None:
-    error = failure_of(postgres.dsn(sslmode="verify-full"))
-    assert (type(error), error.setting) == (TlsError, "persistence.dsn")
-    assert "sslmode" in error.hint
+def test_a_disk_that_is_full_under_a_write_is_said_to_be_and_nothing_is_written(postgres: PostgresServer) -> None:
+    database = postgres.database()
+    checkpointer, _ = get_checkpointer_and_store(settings_for(postgres.dsn(database)))
+    graph = graph_on(checkpointer)
+    graph.invoke({}, config())
+    full = "BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = 'disk_full'; END"
+    postgres.execute(f"CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $${full}$$", database)
+    postgres.execute("CREATE TRIGGER full_disk BEFORE INSERT ON checkpoints EXECUTE FUNCTION full_disk()", database)
+    with pytest.raises(WriteBlockedError, match="disk is full") as found:
+        graph.invoke({}, config())
+    assert (found.value.hop, found.value.setting) == (f"postgres://127.0.0.1:{postgres.port}", "persistence.dsn")
+    postgres.execute("DROP TRIGGER full_disk ON checkpoints", database)
+    assert [turn["n"] for turn in graph.invoke({}, config())["turns"]] == [1, 2]
+    checkpointer.close()
 
 
 def test_a_statement_that_takes_too_long_is_given_up_and_ended_there(postgres: PostgresServer) -> None:

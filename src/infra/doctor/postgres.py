@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
-from ...errors import ConfigurationError, ForeignServiceError, RagError, TlsError
+from ...errors import ConfigurationError, ForeignServiceError, TlsError
+from ..hops import error_of
+from ..network.faults import Fault, fault_of
 from . import wire
 from .channel import in_thread
 from .dsn import parameters
@@ -15,8 +18,6 @@ if TYPE_CHECKING:
     from ..config import Settings
     from ..persistence.postgres.migrations import State
 
-SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
-"""https://www.postgresql.org/docs/18/protocol-message-formats.html"""
 _LEAST_CONNECT_S = 2
 _VERIFIED = "verify-full"
 
@@ -50,9 +51,7 @@ async def configured(walk: Walk) -> str:
 
 async def secure(walk: Walk) -> str:
     """Ask for TLS, as libpq does, and verify the certificate."""
-    assert walk.channel is not None
-    await walk.channel.write(SSL_REQUEST)
-    answer = (await walk.channel.read())[:1]
+    answer = await _tls_offered(walk)
     where = {"hop": walk.target.address, "setting": walk.target.setting}
     if answer == b"N":
         hint = "Switch TLS on there; inside one machine, sslmode=disable allows to go without."
@@ -62,33 +61,58 @@ async def secure(walk: Walk) -> str:
     return await wire.tls(walk)
 
 
+async def _tls_offered(walk: Walk) -> bytes:
+    """The byte with which the server answers the request for TLS."""
+    from ..persistence.postgres.handshake import SSL_REQUEST
+
+    assert walk.channel is not None
+    limit = walk.left(walk.target.connect_s)
+    try:
+        async with asyncio.timeout(limit):
+            await walk.channel.write(SSL_REQUEST)
+            answer = await walk.channel.read()
+    except OSError as error:
+        fault = Fault("connect-timeout", f"no connection within {limit:.3g} s") if isinstance(error, TimeoutError) else fault_of(error)
+        raise error_of(fault, walk.target.way(walk.policy)) from None
+    if not answer:
+        raise error_of(Fault("reset"), walk.target.way(walk.policy))
+    return answer[:1]
+
+
 async def answers(walk: Walk) -> str:
-    """It lets us in; its version, and whether it takes writes."""
-    state = await _state(walk)
-    if state.read_only:
-        walk.warn("It takes no writes: a standby, or read-only.", "persistence.dsn", "Name the primary.")
+    """It lets us in, and takes writes; its version."""
+    from ..persistence.postgres.failures import read_only
+
+    state, hop = await _state(walk)
+    if state.read_only:  # each question that is asked is written down
+        raise read_only(hop)
     return f"PostgreSQL {state.version} lets us in"
 
 
 async def migrations(walk: Walk) -> str:
-    """The tables are those of this release."""
+    """The tables are those of this release, and our user may use them, or make them."""
+    from ..persistence.postgres.failures import denied
     from ..persistence.postgres.migrations import OLDEST_SERVER
 
-    state = await _state(walk)
-    where = {"hop": walk.target.address}
+    state, hop = await _state(walk)
+    where = {"hop": hop}
     if state.server_version < OLDEST_SERVER:
         raise ConfigurationError(f"PostgreSQL {state.version} is too old.", setting="persistence.dsn", hint="Use version 13 or newer.", **where)
     told = ", ".join(f"{part.table} {part.applied}/{part.known}" for part in state.parts)
-    if state.migrated:
+    migrated, makes = state.migrated, walk.settings.persistence.auto_migrate
+    if state.denied and (migrated or makes):
+        raise denied(hop, "; ".join(state.denied))
+    if migrated:
         return told
-    if not walk.settings.persistence.auto_migrate:
+    if not makes:
         hint = "Switch it on once, as a user who may create tables."
         raise ConfigurationError(f"The database is not migrated: {told}.", setting="persistence.auto_migrate", hint=hint, **where)
     walk.warn(f"The database is not migrated yet ({told}); the first use does it.", "persistence.auto_migrate", "Nothing, if its user may create tables.")
     return "the tables are made on first use"
 
 
-async def _state(walk: Walk) -> State:
+async def _state(walk: Walk) -> tuple[State, str]:
+    """What the database is, and its hop: several hosts, or a socket, are no address of the target's."""
     from ..persistence import postgres_database
 
     cfg = walk.settings.persistence
@@ -98,9 +122,6 @@ async def _state(walk: Walk) -> State:
     database = await in_thread(lambda: postgres_database(settings))
     assert database is not None
     try:
-        return await in_thread(database.inspect)
-    except RagError as error:
-        error.hop = error.hop or walk.target.address
-        raise
+        return await in_thread(database.inspect), database.hop
     finally:
         await in_thread(database.close)

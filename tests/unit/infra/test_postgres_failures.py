@@ -52,6 +52,9 @@ DSN = "persistence.dsn"
         ("received invalid response to SSL negotiation: H", ForeignServiceError, DSN),
         ("Connection refused\n\tIs the server running on that host and accepting TCP/IP connections?", UnreachableError, DSN),
         ("server closed the connection unexpectedly\n\tThis probably means the server terminated abnormally", UnreachableError, DSN),
+        ("consuming input failed: SSL error: unexpected eof while reading", UnreachableError, DSN),
+        ("SSL SYSCALL error: EOF detected", UnreachableError, DSN),
+        ("timeout expired", UnreachableError, DSN),
         ("something that no version of today says", ServiceUnavailableError, DSN),
     ],
 )

@@ -142,6 +142,16 @@ class Pool:
         _discard(connection)
 
 
+@contextmanager
+def alone(connect: Callable[[], Connection]) -> Iterator[Connection]:
+    """A connection of one's own for this block; a statement that is given up within is ended on the server."""
+    connection = connect()
+    try:
+        yield connection
+    finally:
+        _discard(connection)
+
+
 def _discard(connection: Connection) -> None:
     with suppress(psycopg.Error):
         if connection.pgconn.transaction_status == psycopg.pq.TransactionStatus.ACTIVE:

@@ -19,9 +19,9 @@ from psycopg.rows import DictRow
 
 from ....errors import RagError, ResourceClosedError
 from ....telemetry.logger import get_logger
-from .connections import Connection, Pool
+from .connections import Connection, Pool, alone
 from .failures import error_of, is_lost, root_of
-from .migrations import State, current_state, migrate
+from .migrations import State, current_state, migrate, with_rights
 from .target import Password, Target
 
 if TYPE_CHECKING:
@@ -111,14 +111,14 @@ class Database:
         return await asyncio.get_running_loop().run_in_executor(self._threads(), context.run, begin)
 
     def inspect(self) -> State:
-        """Server version and migration state, on a connection of its own; changes nothing.
+        """Server version, migration state and rights, on a connection of its own; changes nothing.
 
         Raises:
             RagError: as `connection`.
         """
         try:
-            with self._mapped(), self._target.connect() as connection:
-                return current_state(connection)
+            with self._mapped(), alone(self._target.connect) as connection:
+                return with_rights(connection, current_state(connection))
         except LostError as lost:
             error = lost.error
         raise error

@@ -26,6 +26,8 @@ from ....errors import (
 if TYPE_CHECKING:
     import psycopg
 
+    from ...network.faults import FaultKind
+
 DSN, PASSWORD, POOL, TIMEOUT, CONNECT_TIMEOUT = (f"persistence.{key}" for key in ("dsn", "password", "pool_size", "timeout_s", "connect_timeout_s"))
 CA, CLIENT = "network.ca_bundle", "network.client_certificate"
 
@@ -44,7 +46,12 @@ class _Make:
         return self.kind(self.text.format(said=said), hop=hop, setting=self.setting, hint=self.hint)
 
 
-_CREDENTIALS = _Make(ServiceCredentialsError, "PostgreSQL does not accept this server's user or password.", DSN, "Check both.")
+_CREDENTIALS = _Make(
+    ServiceCredentialsError,
+    "PostgreSQL does not accept this server's user or password.",
+    DSN,
+    f"Check the user, and the password there or in {PASSWORD}.",
+)
 _NO_ENTRY = _Make(
     ServiceCredentialsError, "PostgreSQL lets this user, database or address not in (pg_hba.conf).", DSN, "Have the server's administrator allow it."
 )
@@ -73,13 +80,16 @@ _BAD_VALUE = _Make(InputError, "PostgreSQL cannot store this value: {said}.", ""
 _FOREIGN = _Make(ForeignServiceError, "What answers there is not PostgreSQL.", DSN, "Check host and port.")
 _NAME = _Make(UnreachableError, "PostgreSQL cannot be reached: its name cannot be resolved.", DSN, "Check the host, and this machine's name service.")
 _REFUSED = _Make(UnreachableError, "PostgreSQL cannot be reached: {said}.", DSN, "Check host and port, whether it runs, and the firewall between.")
-_LATE = _Make(UnreachableError, "PostgreSQL cannot be reached: no connection within the time allowed.", CONNECT_TIMEOUT, "Check host, port and firewall.")
+_LATE = _Make(
+    UnreachableError, "PostgreSQL cannot be reached: no connection within the time allowed.", DSN, f"Check host, port and firewall, and {CONNECT_TIMEOUT}."
+)
 _NO_TLS = _Make(
     TlsError, "PostgreSQL cannot be trusted: it does not speak TLS.", DSN, "Switch TLS on there; inside one machine, sslmode=disable allows to go without."
 )
 _TLS_NAME = _Make(TlsError, "PostgreSQL cannot be trusted: its certificate is for another name.", DSN, "Use the name that it is for.")
 _TLS_AUTHORITY = _Make(TlsError, "PostgreSQL cannot be trusted: no known authority signed its certificate.", CA, "Add your company's certificate authority.")
 _TLS_EXPIRED = _Make(TlsError, "PostgreSQL cannot be trusted: its certificate has expired.", DSN, "Have it renewed; check this machine's clock.")
+_TLS_EARLY = _Make(TlsError, "PostgreSQL cannot be trusted: its certificate is not valid yet.", DSN, "Check this machine's clock, and the certificate.")
 _TLS_CLIENT = _Make(TlsError, "PostgreSQL wants a client certificate, and refuses ours or the lack of one.", CLIENT, "Check it and its key.")
 _TLS_VERSION = _Make(TlsError, "PostgreSQL speaks no TLS version that is allowed here.", "network.tls_min_version", "Have it speak a newer one.")
 _TLS = _Make(TlsError, "No secure connection to PostgreSQL: {said}.", DSN, "Check port and sslmode.")
@@ -107,11 +117,13 @@ _STATES: tuple[tuple[str, Maker], ...] = (
 )
 """By SQLSTATE, or the beginning of one; the first that fits. https://www.postgresql.org/docs/18/errcodes-appendix.html"""
 
+_BROKEN = r"closed the connection|connection (is )?(lost|closed)|reset by peer|Broken pipe|server conn crashed|connection socket closed|bad record|EOF"
 _TEXTS: tuple[tuple[str, Maker], ...] = (
     # libpq gives no SQLSTATE for connections that were refused; these are its words and the server's (English; others fall through).
     (r"client certificate|certificate required|alert bad certificate|alert unknown ca|alert certificate|private key", _TLS_CLIENT),
     (r"server certificate for .* does not match|hostname mismatch|does not match host name", _TLS_NAME),
-    (r"certificate has expired|certificate is not yet valid", _TLS_EXPIRED),
+    (r"certificate has expired", _TLS_EXPIRED),
+    (r"certificate is not yet valid", _TLS_EARLY),
     (r"certificate verify failed|self[- ]signed|root certificate|unable to get local issuer", _TLS_AUTHORITY),
     (r"unsupported protocol|protocol version|no protocols available", _TLS_VERSION),
     (r"server does not support SSL|SSL required|server ended the connection.*SSL", _NO_TLS),
@@ -129,8 +141,8 @@ _TEXTS: tuple[tuple[str, Maker], ...] = (
     (r"translate host name|resolve host|Name or service not known|name resolution|failed to resolve", _NAME),
     (r"timeout expired|timed out|connection timeout", _LATE),
     (r"Connection refused|No such file or directory|Network is unreachable|No route to host", _REFUSED),
+    (_BROKEN, _LOST),  # before the next: over TLS it is OpenSSL that says so
     (r"SSL|TLS", _TLS),
-    (r"closed the connection|connection (is )?(lost|closed)|reset by peer|Broken pipe|server conn crashed|connection socket closed|bad record|EOF", _LOST),
     (r"NUL \(0x00\)", _BAD_VALUE),
 )
 
@@ -157,15 +169,36 @@ def error_of(error: psycopg.Error, hop: str) -> RagError:
     return next((make(hop, said) for pattern, make in _TEXTS if re.search(pattern, whole, re.IGNORECASE)), _UNKNOWN(hop, said))
 
 
+def is_untrusted(error: psycopg.Error) -> bool:
+    """The server's certificate did not verify; libpq says no more than that."""
+    return not error.sqlstate and "certificate verify failed" in str(error)
+
+
+def untrusted(hop: str, why: FaultKind) -> RagError | None:
+    """The error for what is wrong with the server's certificate, where that is its dates."""
+    made = {"tls-expired": _TLS_EXPIRED, "tls-not-yet-valid": _TLS_EARLY}.get(why)
+    return made(hop, "") if made else None
+
+
 def lost_lease(hop: str) -> RagError:
     """Another replica holds the thread now."""
     return _LEASE(hop, "")
 
 
+def denied(hop: str, rights: str) -> RagError:
+    """What the server says once one of these rights is used."""
+    return _PERMISSION(hop, f"no right to {rights}")
+
+
+def read_only(hop: str) -> RagError:
+    """What the server says to the first write."""
+    return _READ_ONLY(hop, "")
+
+
 def is_lost(error: psycopg.Error) -> bool:
     """The connection went away under a statement: nobody knows whether it was done, so only what may be done twice is done again."""
     state = error.sqlstate or ""
-    return state.startswith(("08", "57P01", "57P02")) or (not state and re.search(_TEXTS[-2][0], str(error), re.IGNORECASE) is not None)
+    return state.startswith(("08", "57P01", "57P02")) or (not state and re.search(_BROKEN, str(error), re.IGNORECASE) is not None)
 
 
 def is_refused_password(error: psycopg.Error) -> bool:

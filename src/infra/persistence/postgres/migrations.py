@@ -10,14 +10,14 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from langgraph.checkpoint.postgres.base import MIGRATIONS as CHECKPOINT_MIGRATIONS
 from langgraph.store.postgres.base import MIGRATIONS as STORE_MIGRATIONS
 
 from ....errors import ConfigurationError, DeadlineExceededError
 from ....telemetry.logger import get_logger
-from .connections import Connection
+from .connections import Connection, alone
 
 log = get_logger(__name__)
 
@@ -53,6 +53,15 @@ OWN_MIGRATIONS = (
 )
 
 
+_TABLES = ("checkpoints", "checkpoint_blobs", "checkpoint_writes", "store", "rag_threads", "rag_thread_leases", "rag_journal", "rag_journal_parts")
+_MAKES = "SELECT 'CREATE on schema ' || current_schema() AS lacking WHERE NOT has_schema_privilege(current_schema(), 'CREATE')"
+_USED = ("SELECT", "INSERT", "UPDATE", "DELETE")
+_RIGHTS = """
+SELECT string_agg(r, ', ' ORDER BY r) || ' on ' || t AS lacking FROM unnest(%s::text[]) t, unnest(%s::text[]) r
+WHERE to_regclass(t) IS NOT NULL AND NOT has_table_privilege(to_regclass(t), r) GROUP BY t ORDER BY t
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """One list of migrations: ``applied`` of ``known`` are done; more than known is a newer release's work."""
@@ -64,11 +73,13 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What a database is: the server's version (180006 is 18.6), whether it takes writes, and how far it is migrated."""
+    """What a database is: the server's version (180006 is 18.6), whether it takes writes, how far it is migrated, and what our user may not do there."""
 
     server_version: int
     read_only: bool
     parts: tuple[Part, ...]
+    denied: tuple[str, ...] = ()
+    """Such as ``INSERT on store``; only `with_rights` looks."""
 
     @property
     def version(self) -> str:
@@ -95,6 +106,21 @@ def current_state(connection: Connection) -> State:
     return State(int(row["v"]), bool(row["ro"]), parts)
 
 
+def with_rights(connection: Connection, state: State) -> State:
+    """The state with what our user lacks of the rights that are used: on each table, or to make them.
+
+    Raises:
+        psycopg.Error: as reading does.
+    """
+    if state.migrated:
+        rows = connection.execute(_RIGHTS, (list(_TABLES), list(_USED))).fetchall()
+    else:
+        rows = connection.execute(
+            "SELECT 'CREATE on schema ' || current_schema() AS lacking WHERE NOT has_schema_privilege(current_schema(), 'CREATE')"
+        ).fetchall()
+    return replace(state, denied=tuple(str(row["lacking"]) for row in rows))
+
+
 def _applied(connection: Connection, table: str) -> int:
     there = connection.execute("SELECT to_regclass(%s) IS NOT NULL AS there", (table,)).fetchone()
     if there is None or not there["there"]:
@@ -114,8 +140,7 @@ def migrate(connect: Callable[[], Connection], *, allowed: bool, hop: str) -> No
         DeadlineExceededError: another replica migrates for too long.
         psycopg.Error: a statement failed; what was done stays, and the next attempt goes on from there.
     """
-    with connect() as connection:
-        connection.answer_s = ANSWER_S
+    with alone(connect) as connection:
         state = current_state(connection)
         if state.server_version < OLDEST_SERVER:
             raise ConfigurationError(f"PostgreSQL {state.version} is too old.", hop=hop, setting="persistence.dsn", hint="Use version 13 or newer.")
@@ -124,7 +149,8 @@ def migrate(connect: Callable[[], Connection], *, allowed: bool, hop: str) -> No
         if not allowed:
             text = f"The database is not migrated: {', '.join(f'{part.table} {part.applied}/{part.known}' for part in state.parts)}."
             raise ConfigurationError(text, hop=hop, setting="persistence.auto_migrate", hint="Switch it on once, as a user who may create tables.")
-        with connect() as holder:
+        connection.answer_s = ANSWER_S
+        with alone(connect) as holder:
             _lock(holder, hop)
             for table, known in _lists():
                 _apply(connection, table, known)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from ....errors import ConfigurationError
+from ....errors import ConfigurationError, RagError
 from ...network.files import tls_files
 from .connections import Connection, connect
-from .failures import DSN, PASSWORD, is_refused_password
+from .failures import DSN, PASSWORD, is_refused_password, is_untrusted, untrusted
+from .handshake import why_untrusted
 
 if TYPE_CHECKING:
     from ...config import NetworkCfg, PersistenceCfg
@@ -60,12 +61,15 @@ class Target:
 
         Raises:
             psycopg.Error: it cannot be made.
-            RagError: a certificate file or a token is not to be had.
+            RagError: a certificate file or a token is not to be had, or the server's certificate is not valid now.
         """
         secret = self._secret()
         try:
             return self._connect(secret)
         except psycopg.Error as error:
+            dated = self._dated() if is_untrusted(error) else None
+            if dated is not None:
+                raise dated from None
             invalidate = getattr(self._password, "invalidate", None)
             if secret is None or invalidate is None or not is_refused_password(error):
                 raise
@@ -76,6 +80,12 @@ class Target:
         with self._tls() as tls:
             params = {**_DEFAULTS, "connect_timeout": str(max(2, round(self._cfg.connect_timeout_s))), **tls, **self.params}
             return connect(params | ({} if secret is None else {"password": secret}), self._cfg.timeout_s)
+
+    def _dated(self) -> RagError | None:
+        """The error of a certificate that is not valid now; None where it is something else, or nobody knows."""
+        if "hostaddr" in self.params:
+            return None
+        return untrusted(self.hop, why_untrusted([(host, int(port)) for host, port in _places(self.params)], self._network, self._cfg.connect_timeout_s))
 
     def _secret(self) -> str | None:
         if self._password is not None:
@@ -111,5 +121,9 @@ def _parsed(cfg: PersistenceCfg) -> dict[str, Any]:
 
 def _hop(params: dict[str, Any]) -> str:
     """``postgres://host:port``, all of them where there are several."""
+    return "postgres://" + ",".join(f"{host}:{port}" for host, port in _places(params))
+
+
+def _places(params: dict[str, Any]) -> list[tuple[str, str]]:
     hosts, ports = str(params["host"]).split(","), str(params.get("port", "5432")).split(",")
-    return "postgres://" + ",".join(f"{host}:{ports[min(place, len(ports) - 1)]}" for place, host in enumerate(hosts))
+    return [(host, ports[min(place, len(ports) - 1)]) for place, host in enumerate(hosts)]
