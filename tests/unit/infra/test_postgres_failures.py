@@ -21,7 +21,7 @@ from src.errors import (
     UnreachableError,
     WriteBlockedError,
 )
-from src.infra.persistence.postgres.failures import error_of, is_lost, root_of
+from src.infra.persistence.postgres.failures import error_of, is_lost, is_untrusted, root_of, untrusted
 
 AT = 'connection failed: connection to server at "10.0.0.7", port 5432 failed: '
 DSN = "persistence.dsn"
@@ -107,3 +107,14 @@ def test_a_break_inside_a_pipeline_is_found_behind_the_pipelines_own_error() -> 
     assert isinstance(root_of(found.value), pg.AdminShutdown)
     assert is_lost(root_of(found.value))
     assert not is_lost(pg.DiskFull("full"))
+
+
+def test_dates_of_a_certificate_are_told_apart_from_its_authority() -> None:
+    assert is_untrusted(psycopg.OperationalError(AT + "SSL error: certificate verify failed"))
+    assert not is_untrusted(psycopg.OperationalError(AT + "SSL error: unsupported protocol"))
+    over, early = untrusted("postgres://h:1", "tls-expired"), untrusted("postgres://h:1", "tls-not-yet-valid")
+    assert over is not None
+    assert early is not None
+    assert ("expired" in over.message, "not valid yet" in early.message) == (True, True)
+    assert {(type(one), one.setting) for one in (over, early)} == {(TlsError, DSN)}
+    assert untrusted("postgres://h:1", "tls-authority") is None
