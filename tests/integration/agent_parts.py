@@ -12,7 +12,7 @@ from typing import Any
 from src.agent.runtime import Agent
 from src.core.chat import ChatRequest, CitationsEvent, DoneEvent, Message, TokenEvent, Usage
 from src.core.identity import EVERYONE, Identity
-from src.infra.config import AgentCfg, CacheCfg, Settings, StorageCfg
+from src.infra.config import AgentCfg, CacheCfg, ChatCfg, Settings, StorageCfg
 from src.infra.providers.passages import PromptContent, parse
 from src.infra.providers.protocol import ChatDelta, ChatResult
 from src.infra.resource_manager import ResourceManager
@@ -88,10 +88,15 @@ def number_of(content: PromptContent, word: str) -> int:
 
 @asynccontextmanager
 async def agent_over(
-    folder: Path, model_cache: Path, chat: ScriptedChat | None = None, documents: dict[str, tuple[str, str]] | None = None, **agent: Any
+    folder: Path,
+    model_cache: Path,
+    chat: ScriptedChat | None = None,
+    documents: dict[str, tuple[str, str]] | None = None,
+    chat_cfg: ChatCfg | None = None,
+    **agent: Any,
 ) -> AsyncIterator[tuple[Agent, ResourceManager]]:
     """An agent whose data folder is ``folder``; closed at the end, so that opening it again is a restart."""
-    settings = Settings(storage=StorageCfg(path=folder), cache=CacheCfg(path=model_cache), agent=AgentCfg(**agent))
+    settings = Settings(storage=StorageCfg(path=folder), cache=CacheCfg(path=model_cache), chat=chat_cfg or ChatCfg(), agent=AgentCfg(**agent))
     async with ResourceManager(settings, overrides={"chat": chat} if chat else {}) as resources:
         items = [upload_item(text.encode(), name, title=title) for name, (title, text) in (documents or DOCUMENTS).items()]
         await resources.get("ingestor").ingest(items, tenant=ME.tenant, acl=(EVERYONE,))
