@@ -30,7 +30,7 @@ FLOORS = [
 ]
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 40
-HEAVY_LIBRARIES = "numpy onnxruntime onnx tantivy langgraph langchain_core openai fastapi uvicorn pypdfium2 docx lxml rich requests"
+HEAVY_LIBRARIES = "numpy onnxruntime onnx tantivy langgraph langchain_core openai fastapi uvicorn pypdfium2 docx lxml rich requests mcp llama_index"
 HEAVY = tuple(HEAVY_LIBRARIES.split(" "))
 
 

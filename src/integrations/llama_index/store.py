@@ -74,7 +74,7 @@ class RagVectorStore(BasePydanticVectorStore):
         return self.resources.search
 
     def add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
-        """Keep nodes, each in one transaction; one of the same id is replaced. Acknowledged when this returns."""
+        """Keep nodes, each in one transaction; one of the same id is replaced. When this returns they are kept, and found."""
         return run_sync(self._add(list(nodes), self._caller()))
 
     async def async_add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
@@ -130,7 +130,9 @@ class RagVectorStore(BasePydanticVectorStore):
         made = [document_of(node, caller, acl) for node in nodes]
         vectors = await self._vectors(nodes)
         writes = [DocumentWrite(document, (chunk,), vectors[at : at + 1]) for at, (document, chunk) in enumerate(made)]
-        await (await self._engine()).write(writes)
+        engine = await self._engine()
+        await engine.write(writes)
+        await engine.refresh()  # the library asks for, or deletes, at once what it has added
         return [node.node_id for node in nodes]
 
     async def _vectors(self, nodes: list[BaseNode]) -> NDArray[np.float32]:
@@ -161,7 +163,9 @@ class RagVectorStore(BasePydanticVectorStore):
     async def _delete(self, filters: tuple[Filter, ...], caller: Identity, node_ids: Sequence[str] | None = None) -> None:
         own = await self._own(filters, caller, node_ids)
         if own:
-            await (await self._engine()).delete([document.id for document in own], access_scope(caller))
+            engine = await self._engine()
+            await engine.delete([document.id for document in own], access_scope(caller))
+            await engine.refresh()
 
     async def _get(self, node_ids: Sequence[str] | None, filters: MetadataFilters | None, caller: Identity) -> list[BaseNode]:
         engine, scope = await self._engine(), access_scope(caller)
