@@ -25,6 +25,7 @@ from .provenance import Source
 from .schema import ENV_DELIMITER, ENV_PREFIX, INTENT_PREFIX, BadValueError, FieldSpec, all_names, find, keys_of, nearest, nearest_key, schema
 
 PROFILE_KEY = "environment.cloud_profile"
+VAULTS_ARE_FOR = "only keys that are secret can come out of a vault."
 PROFILE_VARIABLE = "CLOUD_PROFILE"
 
 
@@ -95,14 +96,14 @@ class Layer(PydanticBaseSettingsSource):
         if entry.value is None or isinstance(entry.value, str):
             return entry.spec.read(self._interpolate(entry.value))
         if isinstance(entry.value, tuple) and self.environ is not None:
-            return self._read_list(entry.spec, tuple(self._interpolate(item) for item in entry.value))
+            return self._read_list(entry.spec, tuple(self._item(item) for item in entry.value))
         return entry.value
 
     def _live(self, spec: FieldSpec, text: str, pieces: tuple[str | tuple[str, str], ...]) -> LiveSecret:
         """A value that a vault gives; nothing is asked of the vault yet."""
         self._interpolate(text)  # raises what is wrong with the rest of it
         if not spec.secret:
-            raise BadValueError("only keys that are secret can come out of a vault.")
+            raise BadValueError(VAULTS_ARE_FOR)
         for piece in pieces:
             if not isinstance(piece, str) and spec.section in UNUSABLE[piece[0]]:
                 raise BadValueError("cannot come out of this vault: the way to it needs this key. Use a secret file, or the environment.")
@@ -111,6 +112,12 @@ class Layer(PydanticBaseSettingsSource):
             return self.vaults.secret(tuple(piece for piece in pieces if piece))
         except ValueError as error:
             raise BadValueError(str(error)) from None
+
+    def _item(self, text: str | None) -> str | None:
+        """An item of a list; no list is secret, and without this a reference within one would be left out of it."""
+        if text is not None and interpolate(text, self.environ or {}).pieces:
+            raise BadValueError(VAULTS_ARE_FOR)
+        return self._interpolate(text)
 
     @staticmethod
     def _read_list(spec: FieldSpec, items: tuple[str | None, ...]) -> object:
