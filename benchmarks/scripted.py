@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import secrets
 from collections.abc import AsyncIterator, Sequence
@@ -33,25 +32,17 @@ DIMS = 8
 
 
 class ScriptedModel:
-    """Says the same answer; a word (counted as a token) each ``pause_s``, or all at once."""
+    """Says the same answer at once."""
 
     model = "scripted"
     extractive = False
-
-    def __init__(self, pause_s: float = 0.0, sentences: int = 3) -> None:
-        self._pause_s = pause_s
-        said = [f"{PASSAGES[place % len(PASSAGES)][:-1]} [{place % len(PASSAGES) + 1}]." for place in range(sentences)]
-        self._pieces = re.findall(r"\S+\s*", " ".join(said)) if pause_s else [" ".join(said)]
 
     async def generate(self, messages: Sequence[Message] | str) -> ChatResult:
         return ChatResult("")
 
     async def stream(self, messages: Sequence[Message] | str) -> AsyncIterator[ChatDelta]:
-        for piece in self._pieces:
-            if self._pause_s:
-                await asyncio.sleep(self._pause_s)
-            yield ChatDelta(piece)
-        yield ChatDelta(finish_reason="stop", usage=Usage(100, len(self._pieces)))
+        yield ChatDelta(ANSWER)
+        yield ChatDelta(finish_reason="stop", usage=Usage(100, 40))
 
     async def aclose(self) -> None: ...
 
@@ -104,7 +95,7 @@ def scripted_settings(folder: Path, dsn: str | None = None, **persistence: Any) 
     return Settings(storage=StorageCfg(path=folder), persistence=persistence_cfg, api=ApiCfg(auth="tokens", token=SecretStr(token), port=0)), token
 
 
-def scripted_resources(settings: Settings, model: Any = None) -> ResourceManager:
-    """The real resources over a scripted model and search."""
-    overrides = {"chat": model or ScriptedModel(), "search": ScriptedSearch(), "embedder": ScriptedEmbedder(), "tokenizer": Words()}
+def scripted_resources(settings: Settings, own_model: bool = False) -> ResourceManager:
+    """The real resources over a scripted search, and a scripted model, unless the settings' own is wanted."""
+    overrides = {"search": ScriptedSearch(), "embedder": ScriptedEmbedder(), "tokenizer": Words(), **({} if own_model else {"chat": ScriptedModel()})}
     return ResourceManager(settings, overrides=cast("dict[str, object]", overrides))

@@ -26,6 +26,7 @@ class Parts:
 
     def __init__(self, resources: ResourceManager) -> None:
         self.resources = resources
+        self._known: dict[str, Any] = {}
         self.files = FileStore(resources.settings.storage.path / "files")
 
     @property
@@ -48,7 +49,9 @@ class Parts:
         return cast("ThreadService", await self._get("threads"))
 
     async def _get(self, name: str) -> Any:
-        return await asyncio.to_thread(self.resources.get, name)
+        if name not in self._known:
+            self._known[name] = await asyncio.to_thread(self.resources.get, name)
+        return self._known[name]
 
 
 def parts_of(request: Request) -> Parts:

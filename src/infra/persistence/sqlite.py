@@ -23,6 +23,7 @@ from langgraph.store.sqlite import SqliteStore
 
 from ...errors import ResourceClosedError, StorageCorruptError, StorageError, StorageFullError, StorageLockedError, StorageReadOnlyError
 from . import sqlite_blobs
+from .held_writes import HeldWrites, Write, settle
 from .pruning import Keep, check_strategy
 
 if TYPE_CHECKING:
@@ -193,6 +194,7 @@ class LazySqliteSaver(SqliteSaver):
         BaseCheckpointSaver.__init__(self, serde=serde)
         self.file = file
         self.is_setup = False
+        self._held = HeldWrites(lambda writes: file.run(self._put_all_writes, writes))
 
     @contextmanager
     def cursor(self, transaction: bool = True) -> Iterator[sqlite3.Cursor]:
@@ -262,10 +264,24 @@ class LazySqliteSaver(SqliteSaver):
             yield item
 
     async def aput(self, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata, new_versions: ChannelVersions) -> RunnableConfig:
-        return await self.file.run(self.put, config, checkpoint, metadata, new_versions)
+        held = self._held.take(config)
+        work = self.file.run(self._put_with, [one.write for one in held], config, checkpoint, metadata, new_versions)
+        return await settle(held, work)
+
+    def _put_with(
+        self, writes: Sequence[Write], config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata, new_versions: ChannelVersions
+    ) -> RunnableConfig:
+        with self.cursor():  # one transaction
+            self._put_all_writes(writes)
+            return self.put(config, checkpoint, metadata, new_versions)
 
     async def aput_writes(self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = "") -> None:
-        await self.file.run(self.put_writes, config, writes, task_id, task_path)
+        await self._held.put((config, writes, task_id, task_path))
+
+    def _put_all_writes(self, writes: Sequence[Write]) -> None:
+        with self.cursor():
+            for write in writes:
+                self.put_writes(*write)
 
     async def adelete_thread(self, thread_id: str) -> None:
         await self.file.run(self.delete_thread, thread_id)

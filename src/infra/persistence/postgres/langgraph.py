@@ -18,6 +18,7 @@ from langgraph.store.postgres import PostgresStore
 from psycopg import Capabilities, Cursor
 from psycopg.rows import DictRow
 
+from ..held_writes import HeldWrites, Write, settle
 from ..pruning import Keep
 from ..sealing import Blob, SealedSerializer, unsealed
 from . import pruning
@@ -46,6 +47,8 @@ class PooledPostgresSaver(PostgresSaver):
         self.pipe = None
         self.supports_pipeline = Capabilities().has_pipeline()
         self.lock = threading.Lock()
+        self._open = threading.local()
+        self._held = HeldWrites(self._save_writes)
 
     def setup(self) -> None:
         """Connect, and migrate where that is needed. The first use does the same."""
@@ -53,10 +56,23 @@ class PooledPostgresSaver(PostgresSaver):
 
     @contextmanager
     def _cursor(self, *, pipeline: bool = False) -> Iterator[Cursor[DictRow]]:
+        if (joined := getattr(self._open, "cursor", None)) is not None:
+            yield joined
+            return
         with self.database.cursor(pipeline=pipeline) as cursor:
             if pipeline:  # LangGraph writes so, and only writes
                 fence(cursor)
             yield cursor
+
+    @contextmanager
+    def _joined(self) -> Iterator[None]:
+        """What is written in this block by this thread is one transaction and one round trip."""
+        with self._cursor(pipeline=True) as cursor:
+            self._open.cursor = cursor
+            try:
+                yield
+            finally:
+                self._open.cursor = None
 
     def _load_checkpoint_tuple(self, value: DictRow) -> CheckpointTuple:
         # Sealed, nothing lies inline but the marks of LangGraph's delta channels.
@@ -100,9 +116,15 @@ class PooledPostgresSaver(PostgresSaver):
         self.database.again(lambda: self._prune_steps(thread_id, keep))
 
     def _prune_steps(self, thread_id: str, keep: Keep) -> None:
-        with self.database.cursor() as cursor, cursor.connection.transaction():
-            fence(cursor)
-            if keep == "turns" or not pruning.prune_after_turn(cursor, thread_id):
+        with self.database.connection() as connection, connection.cursor(binary=True) as cursor:
+            if keep == "latest":
+                with connection.pipeline():
+                    fence(cursor)
+                    pruning.prune_after_turn(cursor, thread_id)
+                if cursor.rowcount:
+                    return
+            with connection.transaction():
+                fence(cursor)
                 pruning.prune(cursor, thread_id, keep)
 
     async def aprune_steps(self, thread_id: str, keep: Keep) -> None:
@@ -126,10 +148,27 @@ class PooledPostgresSaver(PostgresSaver):
             yield item
 
     async def aput(self, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata, new_versions: ChannelVersions) -> RunnableConfig:
-        return await self._run(lambda: self.put(config, checkpoint, metadata, new_versions))
+        held = self._held.take(config)
+        kept = _boxed(checkpoint, self._sealed)
+
+        def work() -> RunnableConfig:
+            with self._joined():
+                for one in held:
+                    super(PooledPostgresSaver, self).put_writes(*one.write)
+                return super(PooledPostgresSaver, self).put(config, kept, metadata, new_versions)
+
+        return await settle(held, self._run(work))
 
     async def aput_writes(self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = "") -> None:
-        await self._run(lambda: self.put_writes(config, writes, task_id, task_path))
+        await self._held.put((config, writes, task_id, task_path))
+
+    async def _save_writes(self, writes: Sequence[Write]) -> None:
+        def work() -> None:
+            with self._joined():
+                for write in writes:
+                    super(PooledPostgresSaver, self).put_writes(*write)
+
+        await self._run(work)
 
     async def adelete_thread(self, thread_id: str) -> None:
         await self._run(lambda: self.delete_thread(thread_id))

@@ -23,7 +23,6 @@ WITH head AS (
 )
 UPDATE checkpoints c SET parent_checkpoint_id = NULL FROM head
 WHERE c.thread_id = %(thread)s AND c.checkpoint_ns = '' AND c.checkpoint_id = head.checkpoint_id
-RETURNING c.checkpoint_id
 """
 _STEPS = "SELECT checkpoint_ns, checkpoint_id, parent_checkpoint_id, metadata, checkpoint -> 'v' AS v FROM checkpoints WHERE thread_id = %s FOR UPDATE"
 _CUT = (
@@ -42,9 +41,9 @@ DELETE FROM checkpoint_blobs b WHERE b.thread_id = %s AND NOT EXISTS (
 """
 
 
-def prune_after_turn(cursor: Cursor[DictRow], thread_id: str) -> bool:
-    """Keep the latest checkpoint of a thread without subgraphs; False where it has some, or uses delta channels."""
-    return cursor.execute(_AFTER_TURN, {"thread": thread_id}).fetchone() is not None
+def prune_after_turn(cursor: Cursor[DictRow], thread_id: str) -> None:
+    """Keep the latest checkpoint of a thread without subgraphs; the cursor's ``rowcount`` is 0 where it has some, or uses delta channels."""
+    cursor.execute(_AFTER_TURN, {"thread": thread_id})
 
 
 def prune(cursor: Cursor[DictRow], thread_id: str, keep: Keep) -> None:
