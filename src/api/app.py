@@ -18,7 +18,7 @@ from ..infra.persistence.schedule import keep_retained
 from ..infra.resource_manager import ResourceManager
 from ..integrations.mcp.http import McpEndpoint
 from ..telemetry.logger import get_logger
-from ..telemetry.serving import TraceRequests
+from ..telemetry.serving import NO_TELEMETRY, TraceRequests
 from . import chat, documents, health, page, problems, search, threads
 from .auth import LocalOnly, RequireIdentity, caller, make_authenticator
 from .deps import Parts
@@ -48,6 +48,7 @@ def create_app(resources: ResourceManager) -> FastAPI:
         docs_url=None,  # the framework's own page loads scripts from elsewhere; `page` serves ours
         redoc_url=None,
         redirect_slashes=False,
+        telemetry=NO_TELEMETRY,
     )
     app.state.parts = Parts(resources)
     problems.install(app)

@@ -11,6 +11,9 @@ from .spans import RunningSpan
 
 Scope = MutableMapping[str, Any]
 App = Callable[..., Awaitable[None]]
+NO_TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False, "auto_configure": False}
+"""For FastAPI, which would trace requests itself, with ids in their paths, log what a request failed with word for word, and take
+exporters from the environment."""
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"})
 
 

@@ -299,3 +299,27 @@ def test_what_cannot_be_exported_to_is_told_at_once(authority: trustme.CA, tmp_p
         setup_telemetry(endpoint="https://localhost:4318", settings=settings_for(authority, tmp_path, telemetry__headers="SECRET-value"))
     assert "SECRET" not in str(caught.value)
     assert telemetry._providers is None
+
+
+def test_what_other_libraries_tell_of_content_and_exceptions_is_left_out(collector: Collector, authority: trustme.CA, tmp_path: Path) -> None:
+    from opentelemetry import trace
+
+    setup_telemetry(endpoint=collector.url, settings=settings_for(authority, tmp_path))
+    other = trace.get_tracer("opentelemetry.instrumentation.openai")
+    told = {
+        "gen_ai.request.model": "gpt-4",
+        "gen_ai.input.messages": "CANARY",
+        "gen_ai.prompt.0.content": "CANARY",
+        "input.value": "CANARY",
+        "llm.input_messages.0.message.content": "CANARY",
+        "db.query.text": "CANARY",
+        "url.full": "https://x/CANARY",
+        "http.response.status_code": 200,
+    }
+    with pytest.raises(ValueError, match="CANARY"), other.start_as_current_span("chat gpt-4", attributes=told):
+        raise ValueError("CANARY")
+    shutdown_telemetry()
+    (span,) = collector.spans
+    assert attributes_of(span.attributes) == {"gen_ai.request.model": "gpt-4", "http.response.status_code": 200}
+    assert (span.status.code, [attributes_of(event.attributes)["exception.type"] for event in span.events]) == (2, ["ValueError"])
+    assert all(b"CANARY" not in body for body in collector.bodies)

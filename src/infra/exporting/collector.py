@@ -7,6 +7,7 @@ does with a full queue. The exporters' own repeats are not used: they cannot be 
 
 from __future__ import annotations
 
+import gzip
 import threading
 import time
 from collections.abc import Mapping
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+COMPRESSION = 1
+"""512 spans take 0.3 ms and 19.3 KB; at level 9, the exporters' own, 2.8 ms and 18.8 KB."""
 RESET_S = 10.0
 REPEATS_S = (0.5, 2.0)
 """Pauses before an export that failed for a passing reason is sent again."""
@@ -182,7 +185,7 @@ class CollectorSession(requests.Session):
         return answer
 
     def _sent(self, method: str | bytes, url: str, data: bytes) -> requests.Response:
-        options: dict[str, Any] = {"data": data, "headers": self._headers(), "allow_redirects": False}
+        options: dict[str, Any] = {"data": gzip.compress(data, COMPRESSION), "headers": self._headers(), "allow_redirects": False}
         try:
             return super().request(method, url, **options)
         except requests.ConnectionError as error:

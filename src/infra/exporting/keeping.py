@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
@@ -65,10 +65,12 @@ class Keeping(SpanProcessor):
     Args:
         then: what exports.
         slow_ms: of a request that began in this process, from which on it is slow.
+        made: of each span that is handed on; left out, the span as it is.
     """
 
-    def __init__(self, then: SpanProcessor, slow_ms: float) -> None:
+    def __init__(self, then: SpanProcessor, slow_ms: float, made: Callable[[ReadableSpan], ReadableSpan] | None = None) -> None:
         self._then = then
+        self._made = made
         self._slow_ns = slow_ms * 1e6
         self._lock = threading.Lock()
         self._held: OrderedDict[int, _Held] = OrderedDict()
@@ -83,10 +85,13 @@ class Keeping(SpanProcessor):
         if context is None:
             return
         if context.trace_flags.sampled:
-            self._then.on_end(span)
+            self._hand_on(span)
             return
         for found in self._worth(context.trace_id, span):
-            self._then.on_end(_sampled(found))
+            self._hand_on(_sampled(found))
+
+    def _hand_on(self, span: ReadableSpan) -> None:
+        self._then.on_end(span if self._made is None else self._made(span))
 
     def shutdown(self) -> None:
         self._then.shutdown()

@@ -31,6 +31,7 @@ from ...telemetry.attributes import MAX_ATTRIBUTES
 from ...telemetry.logger import get_logger
 from .collector import CollectorSession, Link
 from .keeping import HeadSampler, Keeping
+from .privacy import without_content
 from .records import MAX_TEXT, ExportingHandler
 from .sending import GuardedLogs, GuardedMetrics, GuardedSpans
 
@@ -156,7 +157,7 @@ def _trace(made: Providers, cfg: TelemetryCfg, resource: Resource, session: Call
         exporter = ConsoleSpanExporter(out=sys.stderr)
     if exporter is not None:
         batch = BatchSpanProcessor(exporter, cfg.queue_size, DELAY_MS, BATCH, cfg.timeout_s * 1000, meter_provider=NoOpMeterProvider())
-        made.tracer.add_span_processor(Keeping(batch, cfg.slow_ms))
+        made.tracer.add_span_processor(Keeping(batch, cfg.slow_ms, None if cfg.capture_content else without_content))
     trace.set_tracer_provider(made.tracer)
 
 
@@ -186,7 +187,8 @@ def _log(made: Providers, cfg: TelemetryCfg, resource: Resource, session: Callab
         made.logger.add_log_record_processor(batch)
         made.handler = ExportingHandler(made.logger)
         logging.getLogger().addHandler(made.handler)
-    set_logger_provider(made.logger)
+    if cfg.capture_content:  # what libraries tell OTel's logs directly may be anything; what they log comes through the handler
+        set_logger_provider(made.logger)
 
 
 def _with_process(attributes: dict[str, str]) -> dict[str, str]:
