@@ -233,6 +233,9 @@ def test_what_the_index_cannot_do_is_an_error_that_says_so(resources: ResourceMa
         store.add([ImageNode(text="x")])
     with pytest.raises(InputError, match="'nested' in its metadata"):
         store.add([TextNode(text="x", metadata={"nested": {"a": 1}})])
+    for broken in (TextNode(text="\ud800"), TextNode(text="x", metadata={"a": "\ud800"}), TextNode(id_="\ud800", text="x")):
+        with pytest.raises(InputError, match="surrogate"):
+            store.add([broken])
     assert store.add([]) == []
     assert store.get_nodes() == []
 

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import string
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import hypothesis
+import hypothesis.strategies
 import pytest
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters
@@ -28,6 +31,7 @@ from src.core.identity import EVERYONE, Identity
 from src.infra.config import Settings
 from src.infra.resource_manager import ResourceManager
 from src.ingestion.sources.upload import upload_item
+from src.integrations.mcp.documents import id_of, uri_of
 from src.util.aio import run_sync
 
 LOCAL = "http://127.0.0.1"
@@ -181,6 +185,13 @@ async def test_documents_are_listed_in_pages_and_each_uri_of_the_list_can_be_rea
         for wrong in ("rag://documents/", "rag://documents/%ff", "file:///etc/passwd"):
             with pytest.raises(MCPError, match="no such resource"):
                 await client.read_resource(wrong)
+
+
+@hypothesis.given(hypothesis.strategies.text(min_size=1))
+def test_a_uri_leads_back_to_its_document(document_id: str) -> None:
+    uri = uri_of(document_id)
+    assert id_of(uri) == document_id
+    assert set(uri) <= set(string.ascii_letters + string.digits + "-._~%:/")
 
 
 @pytest.mark.parametrize(
@@ -346,23 +357,15 @@ async def run_snippet(code: str, capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().out
 
 
-async def test_over_standard_streams_the_local_identity_sees_what_is_its_own(command: StdioServerParameters) -> None:
-    async with Client(command) as client:
-        found = await client.call_tool("search", {"query": QUESTION, "mode": "bm25"})
-        assert found.structured_content["hits"][0]["document_id"] == "a b/ü?.md"
-        wrong = await client.call_tool("search", {"query": ""})
-        assert wrong.is_error
-        assert [resource.name for resource in (await client.list_resources()).resources] == ["a b/ü?.md", "leave.md", "log.md"]
-
-
-async def test_the_page_s_program_for_standard_streams_works(
+async def test_the_page_s_program_for_standard_streams_works_and_sees_what_its_identity_may(
     command: StdioServerParameters, root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(str(command.cwd))
-    code = snippet(root, 1).replace('command="rag"', f"command={command.command!r}")
-    said = await run_snippet(code, capsys)
+    code = snippet(root, 1)
+    assert 'command="rag", args=["mcp"]' in code
+    said = await run_snippet(code.replace('command="rag", args=["mcp"]', f"command={command.command!r}, args={command.args!r}"), capsys)
     assert "[1] Annual leave" in said
-    assert "['rag://documents/leave.md']" in said  # the local user sees what everybody may
+    assert "['rag://documents/a%20b%2F%C3%BC%3F.md', 'rag://documents/leave.md', 'rag://documents/log.md']" in said
 
 
 async def test_the_page_s_program_for_http_works_against_a_listening_server(app: Any, root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from llama_index.core.schema import BaseNode, NodeRelationship, RelatedNodeInfo, TextNode
 from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
 
 from ...core.documents import Chunk, Document, MetadataValue, chunk_id
 from ...core.identity import Identity
@@ -45,7 +46,7 @@ def document_of(node: BaseNode, identity: Identity, acl: tuple[str, ...]) -> tup
     places = {name: metadata.get(name) for name in _PLACES}
     page = places["page"] if isinstance(places["page"], int) and not isinstance(places["page"], bool) else None
     named = {name: str(places[name] or "") for name in ("title", "source", "section")}
-    body = node.model_dump_json(exclude={"embedding", "text", "text_resource", "image_resource", "audio_resource", "video_resource"})
+    body = _json(node, text)
     identifier = f"{space_of(identity)}{node.node_id}"
     document = Document(
         id=identifier,
@@ -59,6 +60,19 @@ def document_of(node: BaseNode, identity: Identity, acl: tuple[str, ...]) -> tup
     )
     chunk = Chunk(chunk_id(identity.tenant, identifier, 0, text), identifier, identity.tenant, 0, text, page=page, section=named["section"], end=len(text))
     return document, chunk
+
+
+def _json(node: BaseNode, text: str) -> str:
+    """The node without its text and vector.
+
+    Raises:
+        InputError: something of it is no Unicode text, or nothing that JSON has.
+    """
+    try:
+        text.encode()
+        return node.model_dump_json(exclude={"embedding", "text", "text_resource", "image_resource", "audio_resource", "video_resource"})
+    except (UnicodeEncodeError, PydanticSerializationError):
+        raise InputError(f"Node {node.node_id!a} holds what cannot be written as text, such as half of a surrogate pair.") from None
 
 
 def _flat(node: BaseNode) -> dict[str, MetadataValue | tuple[MetadataValue, ...]]:
