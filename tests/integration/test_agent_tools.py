@@ -18,7 +18,7 @@ from src.errors import ConfigurationError, ServiceUnavailableError
 from src.infra.config import AgentCfg, ChatCfg
 from tests.emulators.azure_openai import AzureOpenAIEmulator, Reply
 from tests.integration.agent_parts import ME
-from tests.integration.tool_parts import Note, SpyTool, told, tool_agent
+from tests.integration.tool_parts import Note, SpyTool, gone, told, tool_agent
 
 LEAVE = "How many days of annual leave do employees get?"
 LEAVE_ANSWER = Reply(pieces=["Employees receive 25 days of paid annual leave each calendar year."])
@@ -110,28 +110,28 @@ def said(body: dict[str, list[dict[str, str]]]) -> str:
     return body["messages"][-1]["content"].split("I am ")[1].split(".")[0]
 
 
-@pytest.mark.parametrize(
-    ("name", "arguments", "said"),
-    [
-        ("delete_everything", "{}", "There is no tool 'delete_everything'. There are: spy."),
-        ("search", '{"query": "x"}', "There is no tool 'search'"),
-        ("spy", '{"text": ', "The arguments do not fit: Invalid JSON"),
-        ("spy", '{"text": 5}', "The arguments do not fit: text: Input should be a valid string"),
-        ("spy", '{"text": "a", "scope": "system"}', "The arguments do not fit: scope: Extra inputs are not permitted"),
-        ("spy", "[]", "The arguments do not fit"),
-        ("spy", "[" * 5000, "The arguments do not fit"),
-        ("spy", '{"text": "\\ud800"}', "The arguments do not fit"),
-        ("\x00" * 500, "null", "There is no tool"),
-    ],
-)
+WRONG = [
+    ("delete_everything", "{}", "There is no tool 'delete_everything'. There are: spy."),
+    ("search", '{"query": "x"}', "There is no tool 'search'"),
+    ("spy", '{"text": ', "The arguments do not fit: Invalid JSON"),
+    ("spy", '{"text": 5}', "The arguments do not fit: text: Input should be a valid string"),
+    ("spy", '{"text": "a", "scope": "system"}', "The arguments do not fit: scope: Extra inputs are not permitted"),
+    ("spy", "[]", "The arguments do not fit"),
+    ("spy", "[" * 5000, "The arguments do not fit"),
+    ("spy", '{"text": "\\ud800"}', "The arguments do not fit"),
+    ("\x00" * 500, "null", "There is no tool"),
+]
+
+
 async def test_a_wrong_call_is_answered_to_the_model_as_an_error(
-    tmp_path: Path, model_cache: Path, azure: AzureOpenAIEmulator, chat_cfg: ChatCfg, spy: SpyTool, name: str, arguments: str, said: str
+    tmp_path: Path, model_cache: Path, azure: AzureOpenAIEmulator, chat_cfg: ChatCfg, spy: SpyTool
 ) -> None:
-    azure.script += [calls((name, arguments)), LEAVE_ANSWER]
     async with tool_agent(tmp_path, model_cache, azure, chat_cfg, tools=("spy",)) as (agent, _):
-        answer = await agent.ask(ChatRequest(LEAVE), ME)
-    assert "25 days" in answer.answer
-    assert f"Error: {said}" in told(azure)[0]
+        for name, arguments, said in WRONG:
+            azure.script += [calls((name, arguments)), LEAVE_ANSWER]
+            answer = await agent.ask(ChatRequest(LEAVE), ME)
+            assert "25 days" in answer.answer
+            assert f"Error: {said}" in told(azure)[0]
     assert spy.ran == []
 
 
@@ -258,15 +258,6 @@ async def test_a_request_that_takes_too_long_ends_with_what_it_has_or_an_error_t
             assert answer.answer == "Employees receive 25 days of paid annual leave each calendar year [1]."
             assert answer.degraded == ("the answer was cut off at [agent] max_seconds",)
     assert await gone(azure)
-
-
-async def gone(azure: AzureOpenAIEmulator) -> bool:
-    """Whether all connections to the model end; waits for it."""
-    for _ in range(500):
-        if azure.open_connections == 0:
-            return True
-        await asyncio.sleep(0.01)
-    return False
 
 
 def test_a_cost_limit_without_prices_is_a_configuration_error() -> None:

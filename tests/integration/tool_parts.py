@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -78,3 +79,12 @@ async def tool_agent(
 def told(azure: AzureOpenAIEmulator, request: int = -1) -> list[str]:
     """What the model was told by tools, as of one of its requests."""
     return [message["content"] for message in azure.requests[request].body["messages"] if message["role"] == "tool"]
+
+
+async def gone(azure: AzureOpenAIEmulator) -> bool:
+    """Whether all connections to the model end; waits for it."""
+    for _ in range(500):
+        if azure.open_connections == 0:
+            return True
+        await asyncio.sleep(0.01)
+    return False
