@@ -15,6 +15,7 @@ from ..core.chat import ChatEvent, ChatRequest, CitationsEvent, TokenEvent
 from ..core.identity import Identity
 from ..retrieval.filters import parse_filters
 from .deps import CallerDep, PartsDep
+from .leaving import while_there
 from .limits import deadline_error
 from .problems import log_problem, problem_of
 from .schemas import AnswerOut, ChatBody, CitationOut
@@ -40,7 +41,7 @@ async def chat(body: ChatBody, request: Request, parts: PartsDep, identity: Call
     agent = await parts.agent()
     if body.stream:
         return EventStream(events_of(agent, asked, identity, parts.settings.api.request_timeout_s, request.scope))
-    return AnswerOut.of(await agent.ask(asked, identity))
+    return AnswerOut.of(await while_there(request, agent.ask(asked, identity)))
 
 
 async def events_of(agent: Agent, asked: ChatRequest, identity: Identity, timeout_s: float, scope: Scope) -> AsyncGenerator[bytes, None]:
