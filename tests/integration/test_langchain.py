@@ -202,9 +202,10 @@ async def test_the_subgraph_answers_in_somebody_else_s_graph_and_the_conversatio
 
 
 async def test_the_subgraph_streams_its_sentences(resources: ResourceManager) -> None:
-    graph = rag_graph(resources, identity=ANNE)
+    graph = rag_graph(resources, identity=ANNE, checkpointer=InMemorySaver())
     asked: Any = {"messages": [HumanMessage(QUESTION)]}
-    parts = [part async for part in graph.astream(asked, stream_mode=["custom", "values"])]
+    config = create_langgraph_config({"user_id": "otto", "tenant": "elsewhere"}, "t")  # the identity that was given counts
+    parts = [part async for part in graph.astream(asked, config, stream_mode=["custom", "values"])]
     told = "".join(part["token"] for mode, part in parts if mode == "custom")
     values = [part for mode, part in parts if mode == "values"]
     assert told.strip() == values[-1]["rag"]["answer"].strip()

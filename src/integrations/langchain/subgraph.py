@@ -25,6 +25,7 @@ from ..shapes import answer_shape
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
 
+    from langgraph.checkpoint.base import BaseCheckpointSaver
     from langgraph.graph.state import CompiledStateGraph
 
     from ...agent.runtime import Agent
@@ -38,7 +39,12 @@ class RagState(MessagesState, total=False):
 
 
 def rag_graph(
-    resources: ResourceManager | None = None, *, identity: Identity | None = None, mode: Mode | None = None, filters: Mapping[str, Any] | None = None
+    resources: ResourceManager | None = None,
+    *,
+    identity: Identity | None = None,
+    mode: Mode | None = None,
+    filters: Mapping[str, Any] | None = None,
+    checkpointer: BaseCheckpointSaver[Any] | None = None,
 ) -> CompiledStateGraph[RagState, None, RagState, RagState]:
     """A compiled graph that answers the last message from the documents; add it as a node, or run it alone.
 
@@ -50,6 +56,8 @@ def rag_graph(
         resources: the process's own by default.
         identity: who asks in every run; None: whoever the running request or the graph's config names (see `integrations.callers`).
         mode, filters: narrow retrieval, as in `POST /v1/chat`.
+        checkpointer: keeps the conversation where the graph runs alone; as a node it has that of the graph around it. (Without one LangGraph 1.2
+            fails, with an AttributeError, on every config that asks for durable runs, as those of `create_langgraph_config` do.)
     """
     found = resources or get_resources()
     conditions = parse_filters(filters)
@@ -69,7 +77,7 @@ def rag_graph(
     graph.add_node("rag", RunnableLambda(answer_sync, afunc=answer))
     graph.add_edge(START, "rag")
     graph.add_edge("rag", END)
-    return graph.compile()
+    return graph.compile(checkpointer=checkpointer)
 
 
 async def _told(stream: AsyncGenerator[ChatEvent, None], write: Callable[[Any], None]) -> tuple[dict[str, Any], str]:
