@@ -24,7 +24,8 @@ from ..core.identity import DEFAULT_TENANT, Identity, current_identity
 from ..errors import AuthenticationError, ConfigurationError, PermissionDeniedError, RagError, ServiceUnavailableError
 from ..infra.config import ApiCfg, Settings
 from ..infra.persistence.user_context import LOCAL_USER
-from ..infra.secrets.live import current
+from ..infra.secrets.health import PATIENCE_S
+from ..infra.secrets.live import current, in_force, renewed
 from ..telemetry.logger import get_logger
 from .problems import ChallengeError, problem, respond, respond_to
 
@@ -113,7 +114,8 @@ class BearerTokens:
 
     Args:
         tokens_file: hashes and identities; None leaves the single token.
-        token: one token of the user `api`, as it is at that time.
+        token: one token of the user `api`, as it is at that time: where it comes from a vault, one beyond its time is read again before
+            it counts, and a token that is not known makes the vault be asked, at most once in five seconds.
     """
 
     def __init__(self, tokens_file: Path | None, token: SecretStr | str | None = None) -> None:
@@ -161,15 +163,31 @@ class BearerTokens:
         if scheme.lower() != "bearer" or not token.strip():
             raise ChallengeError("A bearer token is needed.", challenge='Bearer realm="rag"', hint="Send Authorization: Bearer TOKEN.")
         self._refresh()
-        single = {hash_token(await current(self._token)): Identity(TOKEN_USER)} if self._token else {}
         given = hash_token(token.strip())
         found: Identity | None = None
-        for known, identity in {**self._known, **single}.items():  # all of them, so that time tells nothing
+        for known, identity in self._known.items():  # all of them, so that time tells nothing
             if hmac.compare_digest(known, given):
                 found = identity
+        if found is None and self._token and await self._is_single(self._token, given):  # asked last: its vault may be away
+            found = Identity(TOKEN_USER)
         if found is None:
             raise ChallengeError("The bearer token is not known.", challenge='Bearer realm="rag", error="invalid_token"')
         return found
+
+    async def _is_single(self, token: SecretStr, given: str) -> bool:
+        """Whether it is the hash of the single token.
+
+        Raises:
+            ServiceUnavailableError: that cannot be read; the reason is the operator's to know, and logged.
+        """
+        try:
+            value = await in_force(token, PATIENCE_S)
+            if hmac.compare_digest(hash_token(value), given):
+                return True
+            return await renewed(token, value, PATIENCE_S) and hmac.compare_digest(hash_token(await current(token)), given)
+        except RagError as error:
+            log.error("the API's token cannot be read; callers without an entry in the tokens file are turned away", detail=str(error))
+            raise ServiceUnavailableError("Nobody can sign in at present.") from None
 
 
 def make_authenticator(settings: Settings) -> Authenticator:

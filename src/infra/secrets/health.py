@@ -1,26 +1,32 @@
-"""Health of the secrets that may change."""
+"""Health of the secrets that may change, and whether callers can be told apart by one of them."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ...errors import RagError
-from .live import live_secrets
+from .live import Held, LiveSecret, live_secrets
 
 if TYPE_CHECKING:
     from ..config import Settings
     from ..health import HealthChecker
 
+PATIENCE_S = 2.0
+"""Whoever comes while a token is read again waits so long at most; then the last one counts."""
+
 
 def register_secrets(checker: HealthChecker, settings: Settings) -> None:
-    """Says what could not be read anew: the last known value serves, so the server stays ready. Reads no vault by itself."""
+    """Says what could not be read anew. Where a last value serves the server stays ready; what cannot do without one has a check of
+    its own. Asks a vault only where it failed before."""
+    _register_sign_in(checker, settings)
     held = dict.fromkeys(held for _, secret in live_secrets(settings) for held in secret.held)
     if not held:
         return
 
     def first_error() -> RagError | None:
-        return next((error for one in held if (error := one.error) is not None), None)
+        return next((error for one in held if (error := _error_of(one)) is not None), None)
 
     async def secrets() -> None:
         error = await asyncio.to_thread(first_error)  # looks at files
@@ -28,3 +34,23 @@ def register_secrets(checker: HealthChecker, settings: Settings) -> None:
             raise error
 
     checker.register_component("secrets", secrets, required=False)
+
+
+def _error_of(held: Held) -> RagError | None:
+    error = held.error
+    if error is not None:
+        with suppress(RagError):  # within its pause; the error is at hand
+            held.ask()  # so that what works again is seen though nobody uses it; waits for nothing
+    return error
+
+
+def _register_sign_in(checker: HealthChecker, settings: Settings) -> None:
+    """Nobody can be served while the only token that callers may have cannot be read: not ready, and read here, for nobody else asks then."""
+    token = settings.api.token
+    if settings.api.auth == "none" or settings.api.tokens_file is not None or not isinstance(token, LiveSecret):
+        return
+
+    async def sign_in() -> None:
+        await token.in_force(PATIENCE_S)
+
+    checker.register_component("sign_in", sign_in)

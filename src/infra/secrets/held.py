@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...errors import ConfigurationError, DeadlineExceededError, RagError
+from ...errors import ConfigurationError, DeadlineExceededError, RagError, ServicePermissionError
 from ...telemetry.logger import get_logger
 from .references import Reference
 
@@ -78,6 +78,13 @@ class FileSecret:
 
     def ask_again(self, used: str) -> str:
         return self.ask() if self._value == used else self._value
+
+    @property
+    def denied(self) -> None:
+        return None
+
+    def renewal(self, patience_s: float) -> None:
+        return None
 
     def wait(self, flight: Future[str]) -> str:
         return flight.result()
@@ -178,6 +185,7 @@ class VaultSecret:
         self._lock = threading.Lock()
         self._known: _Known | None = None
         self._flight: Future[str] | None = None
+        self._begun_at = 0.0
         self._failed: tuple[float, RagError] | None = None
         self._renewed_at: float | None = None
 
@@ -194,6 +202,23 @@ class VaultSecret:
     def known(self) -> str | None:
         known = self._known
         return None if known is None else known.value
+
+    @property
+    def denied(self) -> RagError | None:
+        """The plain class is for what is not there; all that may pass by itself (no way there, not the service, no token) has one of its own."""
+        error = self.error if self._known is not None else None
+        return error if type(error) is ConfigurationError or isinstance(error, ServicePermissionError) else None
+
+    def renewal(self, patience_s: float) -> Future[str] | None:
+        now = self._clock()
+        with self._lock:
+            known = self._known
+            if known is None or (now < known.read_at + self._timing().ttl_s and self.denied is None):
+                return None
+            if self._flight is None:
+                paused = self._failed is not None and now < self._failed[0] + PAUSE_S
+                return None if paused else self._start()
+            return self._flight if now < self._begun_at + patience_s else None
 
     def ask(self) -> str | Future[str]:
         known = self._known
@@ -252,7 +277,7 @@ class VaultSecret:
     def _start(self) -> Future[str]:
         flight: Future[str] = Future()
         flight.set_running_or_notify_cancel()
-        self._flight = flight
+        self._flight, self._begun_at = flight, self._clock()
         # Daemon, and not of an executor: nothing at exit waits for a vault that hangs.
         threading.Thread(target=self._fly, args=(flight,), name="rag-secrets", daemon=True).start()
         return flight

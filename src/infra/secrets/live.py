@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import copy
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import TYPE_CHECKING, NoReturn, Protocol, Self
+from typing import TYPE_CHECKING, NoReturn, Protocol, Self, TypeVar
 
 from pydantic import BaseModel, SecretStr
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from ..config import Settings
 
 _HIDDEN = "**********"
+_T = TypeVar("_T")
 
 
 class Held(Protocol):
@@ -41,6 +43,17 @@ class Held(Protocol):
 
     def ask_again(self, used: str) -> str | Future[str] | None:
         """As `ask` after ``used`` was refused: what is there now, read anew where that is not known to be in vain; None where it is."""
+        ...
+
+    @property
+    def denied(self) -> RagError | None:
+        """Why there is a last value and no present one, where the vault itself said so last: it is gone, or disabled. None where the vault
+        could not be asked."""
+        ...
+
+    def renewal(self, patience_s: float) -> Future[str] | None:
+        """The reading to wait for where a value beyond its time will not do. None where it is of age, where there is none yet (`ask`
+        waits), where reading failed a moment ago, and where it has taken longer than ``patience_s`` already."""
         ...
 
     def wait(self, flight: Future[str]) -> str:
@@ -80,6 +93,22 @@ class LiveSecret(SecretStr):
     async def load(self) -> str:
         """`get_secret_value` without blocking the event loop."""
         return self._made([part if isinstance(part, str) else await _awaited(part, part.ask()) for part in self._parts])
+
+    async def in_force(self, patience_s: float) -> str:
+        """The value to let somebody in by: one beyond its time is read again first. Where that cannot be done, or not within
+        ``patience_s`` (seconds), for the vault cannot be asked, the last one counts; where the vault says that it is gone, none does.
+
+        Raises:
+            RagError: it could never be read, or is gone.
+        """
+        for held in self.held:
+            flight = held.renewal(patience_s)
+            if flight is not None:
+                with suppress(RagError, TimeoutError):  # logged where it happened
+                    await _within(patience_s, held.wait_async(flight))
+            if (denied := held.denied) is not None:
+                raise copy.copy(denied)
+        return await self.load()
 
     async def renewed(self, used: str) -> bool:
         """Whether there is another value than ``used``, which was refused; read anew where that is worth it."""
@@ -156,13 +185,23 @@ async def current(secret: SecretStr) -> str:
     return await secret.load() if isinstance(secret, LiveSecret) else secret.get_secret_value()
 
 
-async def renewed(secret: SecretStr, used: str) -> bool:
-    """Whether there is another value now than ``used``, which a service refused. Raises nothing: the refusal is what counts."""
+async def in_force(secret: SecretStr, patience_s: float) -> str:
+    """The value to let somebody in by; see `LiveSecret.in_force`.
+
+    Raises:
+        RagError: it could never be read, or is gone.
+    """
+    return await secret.in_force(patience_s) if isinstance(secret, LiveSecret) else secret.get_secret_value()
+
+
+async def renewed(secret: SecretStr, used: str, patience_s: float | None = None) -> bool:
+    """Whether there is another value now than ``used``, which a service refused, or in place of which a caller sent another; None
+    waits as long as reading it may take. Raises nothing: the refusal is what counts."""
     if not isinstance(secret, LiveSecret):
         return False
     try:
-        return await secret.renewed(used)
-    except RagError:
+        return await _within(patience_s, secret.renewed(used))
+    except (RagError, TimeoutError):
         return False
 
 
@@ -181,6 +220,13 @@ def live_secrets(settings: Settings) -> Iterator[tuple[str, LiveSecret]]:
     for section, model in settings:
         if isinstance(model, BaseModel):
             yield from ((f"{section}.{key}", value) for key, value in model if isinstance(value, LiveSecret))
+
+
+async def _within(seconds: float | None, waiting: Awaitable[_T]) -> _T:
+    import asyncio  # loading the configuration does without
+
+    async with asyncio.timeout(seconds):
+        return await waiting
 
 
 def _waited(held: Held, found: str | Future[str]) -> str:
