@@ -246,6 +246,9 @@ async def test_what_is_not_ours_to_tell_stays_in_the_log(app: Any, monkeypatch: 
         with pytest.raises(MCPError, match="Something went wrong in the server"):
             await client.read_resource("rag://documents/leave.md")
     assert "inner secrets" in caplog.text
+    failed = [record for record in caplog.records if record.message == "an MCP call failed"]
+    assert [record.rag_fields["call"] for record in failed] == ["fetch", "resources/read"]
+    assert all(len(record.rag_fields["correlation_id"]) == 32 for record in failed)
 
 
 def initialize(**more: Any) -> dict[str, Any]:

@@ -73,12 +73,12 @@ class Handlers:
         try:
             outcome = await tool.run(self._resources, self._identity_of(), params.arguments)
         except Exception as error:  # noqa: BLE001 - the model is told of every failure, and the log knows those that are ours
-            return tool_error(as_ours(error, tool.name))
+            return tool_error(as_ours(error, tool.name, context))
         return types.CallToolResult(content=[types.TextContent(text=outcome.text)], structured_content=outcome.data)
 
     async def list_resources(self, context: Context, params: types.PaginatedRequestParams | None) -> types.ListResourcesResult:
         cursor = params.cursor if params else None
-        page = await _or_protocol_error(lambda: list_documents(self._resources, self._identity_of(), cursor), "resources/list")
+        page = await _or_protocol_error(lambda: list_documents(self._resources, self._identity_of(), cursor), "resources/list", context)
         return types.ListResourcesResult(resources=[_resource(document) for document in page.documents], next_cursor=page.next_cursor)
 
     async def list_resource_templates(self, context: Context, params: types.PaginatedRequestParams | None) -> types.ListResourceTemplatesResult:
@@ -93,26 +93,29 @@ class Handlers:
 
     async def read_resource(self, context: Context, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
         uri = str(params.uri)
-        _, text = await _or_protocol_error(lambda: read_document(self._resources, self._identity_of(), uri), "resources/read")
+        _, text = await _or_protocol_error(lambda: read_document(self._resources, self._identity_of(), uri), "resources/read", context)
         return types.ReadResourceResult(contents=[types.TextResourceContents(uri=uri, mime_type="text/plain", text=text)])
 
 
-async def _or_protocol_error(call: Callable[[], Awaitable[T]], what: str) -> T:
+async def _or_protocol_error(call: Callable[[], Awaitable[T]], what: str, context: Context) -> T:
     """Resources have no answer that says what went wrong: it is an error of the protocol, with the same words."""
     try:
         return await call()
     except Exception as error:
-        ours = as_ours(error, what)
+        ours = as_ours(error, what, context)
         code = types.INVALID_PARAMS if isinstance(ours, _CALLERS_OWN) else types.INTERNAL_ERROR
         raise MCPError(code, _sentence(ours), error_shape(ours)) from error
 
 
-def as_ours(error: Exception, what: str) -> RagError:
-    """The error that may be told: ours as it is, any other without its words. What is not the caller's doing is logged."""
+def as_ours(error: Exception, what: str, context: Context) -> RagError:
+    """The error that may be told: ours as it is, any other without its words. What is not the caller's doing is logged, over HTTP
+    under the correlation id of its request."""
     if isinstance(error, _CALLERS_OWN):
         return error
     ours = isinstance(error, RagError)
-    log.error("an MCP call failed", call=what, error=type(error).__name__, detail=str(error), exc_info=None if ours else error)
+    state = getattr(context.request, "scope", {}).get("state", {})
+    correlation = {"correlation_id": state["request_id"]} if "request_id" in state else {}
+    log.error("an MCP call failed", call=what, error=type(error).__name__, detail=str(error), exc_info=None if ours else error, **correlation)
     return error if isinstance(error, RagError) else _UNKNOWN
 
 
