@@ -9,6 +9,7 @@ never sees that a tool has written new keys into the credentials file.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 
 from ...errors import DeadlineExceededError, RagError
 from ...telemetry.logger import get_logger
+from ...util.threads import start_daemon
 
 log = get_logger(__name__)
 
@@ -75,6 +77,8 @@ class AwsCredentials:
         self._lock = threading.Lock()
         self._keys: AwsKeys | None = None
         self._flight: Future[AwsKeys] | None = None
+        self._pid = 0
+        """Whose flight it is: threads do not come along into a process that is forked."""
         self._failure: tuple[float, Exception] | None = None
         self._renewed_at: float | None = None
         """When a refusal last made us ask for new ones."""
@@ -121,7 +125,7 @@ class AwsCredentials:
         with self._lock:
             if self._keys is None or self._keys.access_key != refused:
                 return self._keys
-            if self._flight is None:
+            if self._flight is None or self._pid != os.getpid():
                 asked = (self._renewed_at, self._failure[0] if self._failure else None)
                 if any(at is not None and 0 <= now - at < PAUSE_S for at in asked):
                     return None
@@ -139,7 +143,7 @@ class AwsCredentials:
             serves = keys is not None and keys.usable(now)
             if keys is not None and not keys.due(now):
                 return keys
-            if self._flight is None:
+            if self._flight is None or self._pid != os.getpid():
                 if failure is not None and 0 <= now - failure[0] < PAUSE_S:
                     if keys is not None and serves:
                         return keys
@@ -151,9 +155,9 @@ class AwsCredentials:
     def _start(self) -> None:
         flight: Future[AwsKeys] = Future()
         flight.set_running_or_notify_cancel()
-        self._flight = flight
         # A thread and not an executor: nothing at exit waits for a call to AWS that hangs.
-        threading.Thread(target=self._fly, args=(flight,), name="aws-credentials", daemon=True).start()
+        start_daemon("aws-credentials", self._fly, flight)
+        self._flight, self._pid = flight, os.getpid()
 
     def _fly(self, flight: Future[AwsKeys]) -> None:
         try:

@@ -7,7 +7,7 @@ file for the right one (measured with 1.27): a wrong file then fails at the auth
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -47,7 +47,8 @@ class ClientCertificate:
         if left > EXPIRES_SOON:
             return ""
         when = f"{self.not_after:%Y-%m-%d %H:%M} UTC"
-        return f"The client certificate expires in {left.days} days, at {when}." if left > timedelta(0) else f"The client certificate expired at {when}."
+        days = round(left / timedelta(days=1))
+        return f"The client certificate expires in {days} days, at {when}." if left > timedelta(0) else f"The client certificate expired at {when}."
 
 
 def load_certificate(path: Path | None, password: SecretStr | None = None, *, now: datetime | None = None) -> ClientCertificate:
@@ -142,10 +143,22 @@ def _read_pfx(data: bytes, password: bytes, path: Path) -> tuple[object, list[x5
         if store.key is None:
             raise ConfigurationError(f"{path} holds no private key.", setting=PATH, hint="Export the certificate with its key.")
         return store.key, found
+    if _is_certificate(data):
+        raise ConfigurationError(f"{path} is a certificate alone.", setting=PATH, hint="Name a file that holds its private key as well, PEM or PFX.")
     if data[:1] != b"\x30":  # each PFX file is an ASN.1 sequence
         raise ConfigurationError(f"{path} is neither PEM nor PFX.", setting=PATH, hint="Name a file with certificate and key.")
     reason = "The password does not open" if password else "No password is configured that opens"
     raise ConfigurationError(f"{reason} {path}, or it is damaged.", setting=PASSWORD, hint="Check it.")
+
+
+def _is_certificate(data: bytes) -> bool:
+    from cryptography import x509
+
+    try:
+        x509.load_der_x509_certificate(data)
+    except ValueError:
+        return False
+    return True
 
 
 def _rsa(key: object, path: Path) -> RSAPrivateKey:
@@ -163,7 +176,8 @@ def _checked(key: RSAPrivateKey, certificates: Sequence[x509.Certificate], path:
 
     if not certificates:
         raise ConfigurationError(f"{path} holds no certificate.", setting=PATH, hint="It must hold the certificate and its key.")
-    leaf = next((found for found in certificates if _same_key(found.public_key(), key)), None)
+    own = [found for found in certificates if _same_key(found.public_key(), key)]
+    leaf = max(own, key=_goodness(datetime.now(UTC)), default=None)  # renewed on the same key and appended: the old one lies before it
     if leaf is None:
         raise ConfigurationError(f"The key in {path} does not belong to its certificate.", setting=PATH, hint="Put the two that were issued together there.")
     chain = _chain(leaf, certificates)
@@ -180,11 +194,27 @@ def _same_key(public: Any, key: RSAPrivateKey) -> bool:
 
 def _chain(leaf: x509.Certificate, certificates: Sequence[x509.Certificate]) -> list[x509.Certificate]:
     """The leaf and, in order, those above it that the file holds; what belongs to none of them is left out."""
-    chain, rest = [leaf], [found for found in certificates if found != leaf]
-    while above := next((found for found in rest if found.subject == chain[-1].issuer), None):
+    chain, rest, good = [leaf], [found for found in certificates if found != leaf], _goodness(datetime.now(UTC))
+    while above := max((found for found in rest if _signed_by(chain[-1], found)), key=good, default=None):
         chain.append(above)
         rest.remove(above)
     return chain
+
+
+def _signed_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    """By its key, and not just by its name: an authority that is renewed keeps its name."""
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
+        return False
+    return True
+
+
+def _goodness(now: datetime) -> Callable[[x509.Certificate], tuple[bool, datetime]]:
+    """Sorts certificates: those that have begun, then by their end."""
+    return lambda found: (found.not_valid_before_utc <= now, found.not_valid_after_utc)
 
 
 def _when(moment: datetime) -> str:

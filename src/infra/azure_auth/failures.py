@@ -5,7 +5,7 @@ Nothing of what a server wrote is repeated but OAuth's word and Entra's number.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ...errors import IdentityError, RagError, ServiceUnavailableError
@@ -20,7 +20,7 @@ _CODES: dict[str, tuple[str, str]] = {
     # number: (setting, what to do); "" is the setting of the credential itself
     "7000215": ("azure.client_secret", "The secret is wrong: take its value, not its id."),
     "7000222": ("azure.client_secret", "The secret has expired: make a new one."),
-    "700027": ("", "Upload this certificate to the app registration."),
+    "700027": ("", "Upload this certificate to the app registration; with send_certificate_chain, put those above it into the same file."),
     "700024": ("", "Check this machine's clock: what it signed lies outside its time."),
     "700023": ("azure.authority_host", "The authority expects another audience: check its address."),
     "700016": ("azure.client_id", "The tenant knows no such application."),
@@ -48,14 +48,16 @@ class Failure:
     retry_after: str | None = None
     absent: bool = False
     """This kind of identity is not to be had here: a chain goes on to its next."""
+    asked: bool = False
+    """Somebody was asked, and may be spared the next question for a while."""
 
 
 def failure_of(exchange: Exchange, kind: Kind) -> Failure:
     """What the last exchange of a fetch that brought no token means."""
     if exchange.failure is not None:
-        return _connection(exchange, exchange.failure, kind)
+        return replace(_connection(exchange, exchange.failure, kind), asked=True)
     if exchange.status is not None:
-        return _answer(exchange, exchange.status, kind)
+        return replace(_answer(exchange, exchange.status, kind), asked=True)
     return Failure(kind.missing(), absent=True)
 
 

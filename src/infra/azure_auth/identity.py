@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 import random
 import threading
 import time
@@ -39,6 +40,8 @@ _TELLTALES = (
 )
 """Loggers that repeat bodies of answers."""
 ATTEMPTS = 3
+FAILURE_PAUSE_S = 5.0
+"""So long nobody is asked again after a refusal or an outage; who has no token meanwhile gets the same error at once."""
 BACKOFF_BASE_S, BACKOFF_CAP_S = 0.5, 4.0
 
 
@@ -55,6 +58,7 @@ class Identity:
         self._stop = threading.Event()
         self._pause = pause or self._wait
         self._sessions: dict[bool, IdentitySession] = {}
+        self._pid = 0
 
     def __call__(self) -> Token:
         """A new token.
@@ -74,7 +78,7 @@ class Identity:
         del used  # some show the local variables of an error's frames
         if isinstance(outcome, Token):
             return outcome
-        after = retry_after(outcome.retry_after, time.time())
+        after = retry_after(outcome.retry_after, time.time()) or (FAILURE_PAUSE_S if outcome.asked else 0.0)
         if after:
             raise HeldError(outcome.error, min(after, MAX_RETRY_AFTER_S))
         raise outcome.error
@@ -89,12 +93,14 @@ class Identity:
 
     def _ask_chain(self, kinds: Sequence[Kind], deadline: float) -> Token | Failure:
         absent: list[str] = []
-        for kind in kinds:
+        for place, kind in enumerate(kinds):
             unmet = kind.unmet(self._cfg)
             if unmet:
                 absent.append(f"{kind.name} ({', '.join(unmet)} not set)")
                 continue
-            outcome = self._ask(kind, deadline)
+            # What is silent because it is not there leaves the others their time; after all else that fails, the chain ends.
+            now = time.monotonic()
+            outcome = self._ask(kind, now + (deadline - now) / (len(kinds) - place) if kind.local else deadline)
             if isinstance(outcome, Token) or not outcome.absent:
                 return outcome
             log.info("an identity of the chain is not to be had here", kind=kind.name)
@@ -124,7 +130,9 @@ class Identity:
             transport = session.begin(deadline)
             now = time.time()
             info = kind.open(self._cfg, transport, deadline - time.monotonic()).get_token_info(self._cfg.scope)
-            return Token.issued(info.token, now, float(info.expires_on), refresh_on=info.refresh_on, kind=kind.name)
+            token: object = info.token  # azure-identity hands on whatever JSON held
+            if isinstance(token, str) and token:
+                return Token.issued(token, now, float(info.expires_on), refresh_on=info.refresh_on, kind=kind.name)
         except RagError as error:
             failure = Failure(error.with_traceback(None))  # frames of azure-identity and MSAL lie between, and hold what proves who we are
         except Exception as error:  # noqa: BLE001 - azure-identity wraps everything in everything; what happened stands in the session
@@ -132,6 +140,8 @@ class Identity:
         return failure or failure_of(session.last, kind) if session else failure or Failure(kind.missing())
 
     def _session(self, local: bool) -> IdentitySession:
+        if self._pid != os.getpid():  # a fork: its one connection may be in use there
+            self._pid, self._sessions = os.getpid(), {}
         if local not in self._sessions:
             if importlib.util.find_spec("azure") is None or importlib.util.find_spec("azure.identity") is None:
                 hint = "Install founders-rag[azure]."
@@ -139,7 +149,7 @@ class Identity:
             from .transport import IdentitySession
 
             quiet()
-            self._sessions[local] = IdentitySession(self._policy, local=local)
+            self._sessions[local] = IdentitySession(self._policy, self._cfg.timeout_s / ATTEMPTS, local=local)
         return self._sessions[local]
 
     def _wait(self, seconds: float) -> None:

@@ -12,6 +12,8 @@ from ...errors import ConfigurationError, IdentityError, RagError
 from .certificates import load_certificate
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from azure.core.credentials import AccessTokenInfo
     from azure.core.pipeline.transport import RequestsTransport
 
@@ -120,8 +122,22 @@ def _workload(cfg: AzureCfg, transport: RequestsTransport, _seconds: float) -> C
     from azure.identity import WorkloadIdentityCredential
 
     path = str(cfg.federated_token_file) if cfg.federated_token_file else None
+    if cfg.federated_token_file is not None:
+        _check_readable(cfg.federated_token_file)
     # Tenant, client and file that are not configured are those that the platform's webhook put into the environment.
     return WorkloadIdentityCredential(tenant_id=cfg.tenant_id, client_id=cfg.client_id, token_file_path=path, **_options(cfg, transport))
+
+
+def _check_readable(path: Path) -> None:
+    """One that is named and cannot be used is a mistake, and no sign that there is no workload identity here."""
+    setting, hint = "azure.federated_token_file", "Check the path, and the volume that the platform should mount there."
+    try:
+        with path.open("rb") as file:
+            if file.read(1):
+                return
+    except OSError as error:
+        raise ConfigurationError(f"The service account token {path} cannot be read: {error.strerror}.", setting=setting, hint=hint) from None
+    raise ConfigurationError(f"The service account token {path} is empty.", setting=setting, hint=hint)
 
 
 def _managed(cfg: AzureCfg, transport: RequestsTransport, _seconds: float) -> Credential:

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import os
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from ...errors import DeadlineExceededError, RagError, ResourceClosedError
+from ...errors import DeadlineExceededError, OverloadedError, RagError, ResourceClosedError
 from ...telemetry.logger import get_logger
+from ...util.threads import start_daemon
 
 log = get_logger(__name__)
 
@@ -79,6 +82,8 @@ class TokenProvider:
         self._lock = threading.Lock()
         self._token: Token | None = None
         self._flight: Future[Token] | None = None
+        self._pid = 0
+        """Whose flight it is: threads do not come along into a process that is forked."""
         self._failures = 0
         self._next_refresh = 0.0
         self._held: tuple[float, RagError] | None = None
@@ -97,10 +102,11 @@ class TokenProvider:
         token = self._current()
         if token is not None:
             return token.value
+        flight = self._start()
         try:
-            return self._start().result(self._timeout_s + GRACE_S).value
+            return flight.result(self._timeout_s + GRACE_S).value
         except TimeoutError:
-            raise self._overrun() from None
+            raise self._overrun(flight) from None
         except RagError as error:
             raise _own_copy(error) from None
 
@@ -109,12 +115,13 @@ class TokenProvider:
         token = self._current()
         if token is not None:
             return token.value
+        flight = self._start()
         try:
             async with asyncio.timeout(self._timeout_s + GRACE_S):
                 # The flight is running, so a caller that is cancelled cannot cancel it for the others.
-                return (await asyncio.wrap_future(self._start())).value
+                return (await asyncio.wrap_future(flight)).value
         except TimeoutError:
-            raise self._overrun() from None
+            raise self._overrun(flight) from None
         except RagError as error:
             raise _own_copy(error) from None
 
@@ -154,8 +161,9 @@ class TokenProvider:
             return token
         if now >= token.usable_until:
             return None
-        if now >= self._next_refresh and self._flight is None:
-            self._start()
+        if now >= self._next_refresh and (self._flight is None or self._pid != os.getpid()):
+            with suppress(OverloadedError):  # no thread to be had now: the old token serves, and the next call tries again
+                self._start()
         return token
 
     def _start(self) -> Future[Token]:
@@ -163,7 +171,7 @@ class TokenProvider:
         with self._lock:
             if self._closed:
                 raise ResourceClosedError("A token was asked for after the identity was closed.")
-            if self._flight is not None:
+            if self._flight is not None and self._pid == os.getpid():
                 return self._flight
             flight: Future[Token] = Future()
             token, now = self._token, self._clock()
@@ -174,9 +182,9 @@ class TokenProvider:
                 flight.set_exception(self._held[1])
                 return flight
             flight.set_running_or_notify_cancel()
-            self._flight = flight
-        # Daemon, and not of the loop's executor: neither the end of the program nor that of a loop waits for an authority.
-        threading.Thread(target=self._fly, args=(flight,), name="rag-identity", daemon=True).start()
+            # Not of the loop's executor: neither the end of the program nor that of a loop waits for an authority.
+            start_daemon("rag-identity", self._fly, flight)
+            self._flight, self._pid = flight, os.getpid()
         return flight
 
     def _fly(self, flight: Future[Token]) -> None:
@@ -187,7 +195,8 @@ class TokenProvider:
             return
         with self._lock:
             self._token = None if self._closed else token
-            self._flight = self._held = self._last_error = None
+            self._flight = None if self._flight is flight else self._flight
+            self._held = self._last_error = None
             self._failures, self._next_refresh = 0, 0.0
         flight.set_result(token)
 
@@ -203,12 +212,15 @@ class TokenProvider:
             self._next_refresh = now + pause
             self._last_error = error if isinstance(error, RagError) else None
             serving = self._token is not None
-            self._flight = None
+            self._flight = None if self._flight is flight else self._flight
         if serving:
             log.warning("the token could not be renewed; the old one still serves", code=getattr(error, "code", type(error).__name__), hop=self.hop)
         flight.set_exception(error)
 
-    def _overrun(self) -> DeadlineExceededError:
+    def _overrun(self, flight: Future[Token]) -> DeadlineExceededError:
+        with self._lock:
+            if self._flight is flight:  # a fetch ends by itself before this; whatever became of it, the next call begins another
+                self._flight = None
         return DeadlineExceededError(
             f"No token came within {self._timeout_s:g} s.", hop=self.hop, setting=self._setting, hint="Check the way there, proxy and name service included."
         )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 LOCAL_CONNECT_TIMEOUT_S = 1.0
 """To the metadata service, which answers at once where there is one, and elsewhere not at all."""
 READ_TIMEOUT_S = 10.0
-"""For one answer: an authority gives a token in less than a second, so silence is worth another attempt."""
+"""For one answer at the least: an authority gives a token in less than a second, so silence is worth another attempt."""
 _AADSTS = re.compile(r"AADSTS(\d{4,9})")
 _WORD = re.compile(r"[a-z][a-z0-9_]{0,59}")
 MAX_ANSWER = 100_000
@@ -30,9 +30,10 @@ MAX_ANSWER = 100_000
 class _Adapter(PolicyAdapter):
     """Sends within what is left of the fetch's deadline, and notes the outcome."""
 
-    def __init__(self, policy: NetworkPolicy, connect_s: float, *, proxied: bool) -> None:
-        super().__init__(policy, (connect_s, READ_TIMEOUT_S), pool_size=1, proxied=proxied)
+    def __init__(self, policy: NetworkPolicy, connect_s: float, read_s: float, *, proxied: bool) -> None:
+        super().__init__(policy, (connect_s, read_s), pool_size=1, proxied=proxied)
         self._connect_s = connect_s
+        self._read_s = read_s
         self.exchange = Exchange()
         self.deadline = float("inf")
 
@@ -48,7 +49,7 @@ class _Adapter(PolicyAdapter):
         found = self.exchange = Exchange(hop=address(request.url or ""), proxy=self.proxy_of(request))
         left = max(0.001, self.deadline - time.monotonic())
         try:
-            response = super().send(request, stream, (min(self._connect_s, left), min(READ_TIMEOUT_S, left)), verify, cert, proxies)
+            response = super().send(request, stream, (min(self._connect_s, left), min(self._read_s, left)), verify, cert, proxies)
             if not stream:
                 _ = response.content  # a body that breaks off is a failure too
         except Exception as error:
@@ -81,12 +82,14 @@ class IdentitySession:
     """One session for the fetches of an identity, which come one at a time.
 
     Args:
+        answer_s: what an attempt may take; never less than `READ_TIMEOUT_S`.
         local: for endpoints of the machine itself, which no proxy leads to.
     """
 
-    def __init__(self, policy: NetworkPolicy, *, local: bool = False) -> None:
+    def __init__(self, policy: NetworkPolicy, answer_s: float = READ_TIMEOUT_S, *, local: bool = False) -> None:
+        connect_s = LOCAL_CONNECT_TIMEOUT_S if local else policy.limits.connect_s
         # A proxy would ask the metadata service of its own machine.
-        self._adapter = _Adapter(policy, LOCAL_CONNECT_TIMEOUT_S if local else policy.limits.connect_s, proxied=not local)
+        self._adapter = _Adapter(policy, connect_s, max(READ_TIMEOUT_S, answer_s), proxied=not local)
         self._session = requests.Session()
         self._session.trust_env = False
         self._session.mount("https://", self._adapter)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from pydantic import SecretStr
 
 from src.errors import ConfigurationError
@@ -142,3 +142,36 @@ def test_nothing_of_the_key_is_in_a_repr(tmp_path: Path, issued: Issued) -> None
     found = load_certificate(issued.written(tmp_path / "id.pfx", PASSWORD), SecretStr(PASSWORD))
     assert "PRIVATE" not in repr(found)
     assert PASSWORD not in repr(found)
+
+
+def as_pem(*certificates: Issued) -> bytes:
+    return b"".join(one.certificate.public_bytes(Encoding.PEM) for one in certificates)
+
+
+def test_of_certificates_of_one_key_the_renewed_one_counts_wherever_it_stands(tmp_path: Path) -> None:
+    key = rsa_key(3)
+    old, new = issue(key=key, starts=timedelta(days=-400), ends=timedelta(days=-5)), issue(key=key)
+    coming = issue(key=key, starts=timedelta(days=30), ends=timedelta(days=900))
+    for others in ([old, new, coming], [coming, old, new]):
+        (tmp_path / "id.pem").write_bytes(as_pem(*others) + key_of(new))
+        assert leaf_of(load_certificate(tmp_path / "id.pem").pem) == new.certificate
+
+
+def test_the_chain_holds_those_who_signed_and_none_who_is_only_called_so(tmp_path: Path) -> None:
+    root = issue("Root", key=rsa_key(1), authority=True)
+    before = issue("Issuing", key=rsa_key(11), authority=True, by=root)
+    now = issue("Issuing", key=rsa_key(12), authority=True, by=root)
+    leaf = issue(key=rsa_key(3), by=now)
+    (tmp_path / "id.pem").write_bytes(key_of(leaf) + as_pem(root, before, leaf, now))
+    chain = x509.load_pem_x509_certificates(load_certificate(tmp_path / "id.pem").pem)
+    assert chain == [leaf.certificate, now.certificate, root.certificate]
+
+
+def test_a_certificate_without_its_key_is_told_from_a_wrong_password(tmp_path: Path, issued: Issued) -> None:
+    (tmp_path / "id.cer").write_bytes(issued.certificate.public_bytes(Encoding.DER))
+    with pytest.raises(ConfigurationError, match="is a certificate alone"):
+        load_certificate(tmp_path / "id.cer")
+
+
+def key_of(issued: Issued) -> bytes:
+    return issued.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.errors import IdentityError, OverloadedError, ResourceClosedError
-from src.infra.azure_auth.tokens import MARGIN_S, REFRESH_AHEAD_S, HeldError, Token, TokenProvider
+from src.errors import DeadlineExceededError, IdentityError, OverloadedError, ResourceClosedError
+from src.infra.azure_auth.tokens import GRACE_S, MARGIN_S, REFRESH_AHEAD_S, HeldError, Token, TokenProvider
 
 
 @dataclass
@@ -126,3 +126,32 @@ def test_no_token_is_in_a_repr() -> None:
     tokens = issuer.provider()
     value = tokens()
     assert value not in repr(tokens) + repr(vars(tokens))
+
+
+def test_a_process_that_may_have_no_more_threads_says_so_and_the_next_call_gets_its_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = Issuer().provider()
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(OverloadedError, match="no thread"):
+            tokens()
+    assert tokens() == "token-1"
+
+
+def test_a_fetch_that_was_lost_is_begun_anew_once_it_is_overdue() -> None:
+    issuer, hangs = Issuer(), threading.Event()
+
+    def fetch() -> Token:
+        if not issuer.fetched:
+            issuer.fetched += 1
+            hangs.wait(30)
+        return issuer.fetch()
+
+    tokens = TokenProvider(fetch, timeout_s=-GRACE_S + 0.05, clock=lambda: issuer.now)
+    with pytest.raises(DeadlineExceededError):
+        tokens()
+    hangs.set()
+    assert TokenProvider.__call__(tokens).startswith("token-")
