@@ -124,8 +124,9 @@ async def test_bad_input_and_outages_are_our_errors_never_an_empty_list(resource
     retriever = as_retriever(resources, identity=ANNE)
     with pytest.raises(QueryError):
         await retriever.ainvoke("  ")
-    with pytest.raises(QueryError):
-        retriever.invoke(QUESTION, k=-1)
+    for k in (0, -1):
+        with pytest.raises(QueryError):
+            retriever.invoke(QUESTION, k=k)
     with pytest.raises(FilterError):
         await retriever.ainvoke(QUESTION, filters={"kind": None})
     unreachable = Settings.model_validate({"search": {"host": "http://127.0.0.1:9", "timeout_s": 2}})

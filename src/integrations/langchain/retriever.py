@@ -82,7 +82,8 @@ class RagRetriever(BaseRetriever):
     async def _find(self, query: str, caller: Identity, k: int | None, mode: Mode | None, filters: Mapping[str, Any] | None) -> list[Document]:
         conditions = parse_filters(self.filters if filters is None else filters)
         retriever = await asyncio.to_thread(self.resources.get, "retriever")
-        found: SearchResult = await retriever.search(query, access_scope(caller), mode=mode or self.mode, top_k=k or self.k, filters=conditions)
+        top_k = self.k if k is None else k
+        found: SearchResult = await retriever.search(query, access_scope(caller), mode=mode or self.mode, top_k=top_k, filters=conditions)
         if found.degraded:
             log.warning("retrieval was less than asked for", degraded=list(found.degraded))
         return [document_of(hit, found.degraded) for hit in found.hits]
