@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
+import httpx2
 import numpy as np
+import openai
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,9 +18,11 @@ from src.errors import ConfigurationError, DeadlineExceededError, InputError, Mo
 from src.infra.clients import make_embed_client
 from src.infra.config import EmbedCfg
 from src.infra.network import NetworkPolicy
+from src.infra.providers import attempts
 from src.infra.providers.openai_embedder import OpenAIEmbedder, estimated_tokens, split_batches
 from tests.emulators.azure_openai import AzureOpenAIEmulator, Reply
 
+READER = openai.AsyncOpenAI(api_key="-", http_client=httpx2.AsyncClient(trust_env=False))
 MakeEmbedder = Callable[..., OpenAIEmbedder]
 
 
@@ -157,10 +162,48 @@ async def test_an_absurd_wait_ends_within_the_time_of_the_batch(azure: AzureOpen
     assert "429" in caught.value.message
 
 
-async def test_azures_own_header_of_milliseconds_is_heeded_too(azure: AzureOpenAIEmulator, make: MakeEmbedder) -> None:
-    """The batch has 20 s, the wait would take 90: the answer is told at once, so the service is asked once."""
-    azure.always = lambda _: Reply(429, {"error": {"code": "429"}}, {"retry-after-ms": "90000", "retry-after": "1"})
+@pytest.mark.parametrize("asked", [{"retry-after-ms": "90000", "retry-after": "1"}, {"retry-after-ms": "60000.5"}, {"retry-after": "20.5"}])
+async def test_azures_own_header_of_milliseconds_is_heeded_too_and_decimals_are(azure: AzureOpenAIEmulator, make: MakeEmbedder, asked: dict[str, str]) -> None:
+    """The batch has 20 s, the wait would take longer: the answer is told at once, so the service is asked once."""
+    azure.always = lambda _: Reply(429, {"error": {"code": "429"}}, asked)
     async with asyncio.timeout(15):
         with pytest.raises(OverloadedError):
             await make(max_retries=1).embed(["a"])
     assert len(azure.requests) == 1
+
+
+@pytest.mark.parametrize("repeats", [1, 0])
+async def test_a_wait_beyond_the_clients_own_limit_is_kept_where_the_time_allows_it(
+    azure: AzureOpenAIEmulator, make: MakeEmbedder, monkeypatch: pytest.MonkeyPatch, repeats: int
+) -> None:
+    """By itself the client gives up where it should wait for more than two minutes. Where nothing may be repeated, nothing is waited for."""
+    waits: list[float] = []
+    pause = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        if seconds > 1:
+            waits.append(seconds)
+        await pause(0 if seconds > 1 else seconds)
+
+    monkeypatch.setattr("openai._base_client.anyio.sleep", sleep)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    azure.script.append(Reply(429, {"error": {"code": "429"}}, {"retry-after": "130"}))
+    embedder = make(max_retries=repeats, timeout_s=300)
+    if repeats:
+        await embedder.embed(["a"])
+    else:
+        with pytest.raises(OverloadedError):
+            await embedder.embed(["a"])
+    assert sum(waits) == (130 if repeats else 0)
+    assert len(azure.requests) == 1 + repeats
+
+
+@given(st.text("0123456789.eE+-_ nafi", max_size=12), st.text("0123456789.eE+-_ nafi", max_size=12))
+def test_a_wait_is_read_as_the_client_reads_it(milliseconds: str, seconds: str) -> None:
+    headers = httpx2.Headers({"retry-after-ms": milliseconds, "retry-after": seconds})
+    theirs = READER._parse_retry_after_header(headers)
+    ours = attempts.asked_wait(headers, 0.0)
+    if theirs is None or math.isnan(theirs):
+        assert ours is None
+    else:
+        assert ours == max(0.0, theirs) or (theirs > attempts.CLIENT_WAITS_S and ours == math.inf)

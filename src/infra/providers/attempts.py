@@ -7,8 +7,9 @@ that gives no token would all be "the model did not answer in time".
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from ..resilience.retry import retry_after
 if TYPE_CHECKING:
     import httpx2
 
+CLIENT_WAITS_S = 120.0
+"""The `openai` client repeats nothing after which it was asked to wait longer; the rest is waited for here."""
 _current: ContextVar[Attempts | None] = ContextVar("_current", default=None)
 
 
@@ -29,9 +32,11 @@ class Attempts:
 
     Args:
         ends: on the event loop's clock; no attempt is begun of which it is known that it would come later.
+        max_retries: what the client may repeat.
     """
 
     ends: float
+    max_retries: int = 0
     waiting: Literal["", "token", "answer"] = ""
     """What for; empty between two attempts."""
     identity: str = ""
@@ -82,19 +87,43 @@ class NotingTransport(PolicyTransport):
             attempts.waiting, attempts.failure = "", error
             raise
         if response.status_code >= 400:
-            _note(attempts, response)
+            await _note(attempts, request, response)
         return response
 
 
-def _note(attempts: Attempts, response: httpx2.Response) -> None:
+async def _note(attempts: Attempts, request: httpx2.Request, response: httpx2.Response) -> None:
     attempts.waiting, attempts.status = "", response.status_code
     attempts.retry_after = response.headers.get("retry-after", "")
-    wait_s = _milliseconds(response) or retry_after(attempts.retry_after, time.time())
-    if wait_s is not None and wait_s >= attempts.ends - asyncio.get_running_loop().time():
+    wait_s = asked_wait(response.headers, time.time())
+    if wait_s is None:
+        return
+    if wait_s >= attempts.ends - asyncio.get_running_loop().time():
         response.headers["x-should-retry"] = "false"  # the client's own word for it: the answer is told now, not when the time is over
+    elif wait_s > CLIENT_WAITS_S and _is_repeated(attempts, request, response):
+        await response.aread()  # so that its connection is free meanwhile
+        await asyncio.sleep(wait_s - CLIENT_WAITS_S)
+        response.headers["retry-after-ms"] = str(CLIENT_WAITS_S * 1000)
 
 
-def _milliseconds(response: httpx2.Response) -> float | None:
-    """Seconds that Azure's own header asks for, which the client prefers."""
-    text = response.headers.get("retry-after-ms", "")
-    return float(text[:12]) / 1000 if text.isascii() and text.isdigit() else None
+def _is_repeated(attempts: Attempts, request: httpx2.Request, response: httpx2.Response) -> bool:
+    """Whether the client will send the request again, but for the wait."""
+    taken = request.headers.get("x-stainless-retry-count", "")
+    left = attempts.max_retries > (int(taken) if taken.isdecimal() else 0)
+    said = response.headers.get("x-should-retry")
+    return left and said != "false" and (said == "true" or response.status_code in (408, 409, 429) or response.status_code >= 500)
+
+
+def asked_wait(headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds that an answer asks to wait, read as the client reads them: milliseconds (Azure's own header) before seconds, decimals in
+    both, then a date; None where nothing readable is asked.
+
+    Args:
+        now: seconds since the epoch.
+    """
+    for name, divisor in (("retry-after-ms", 1000), ("retry-after", 1)):
+        try:
+            seconds = float(headers[name]) / divisor
+        except (KeyError, ValueError):
+            continue
+        return None if math.isnan(seconds) else max(0.0, seconds)
+    return retry_after(headers.get("retry-after"), now)

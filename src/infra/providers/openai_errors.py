@@ -86,7 +86,7 @@ class ErrorMap:
 
     def noted(self) -> AbstractContextManager[None]:
         """Around a call, at its beginning: what its attempts came to is told when its time is over."""
-        self._attempts = Attempts(asyncio.get_running_loop().time() + self._cfg.timeout_s)
+        self._attempts = Attempts(asyncio.get_running_loop().time() + self._cfg.timeout_s, self._cfg.max_retries)
         return self._attempts.noted()
 
     def deadline(self) -> RagError:
