@@ -14,6 +14,9 @@ from pydantic import SecretStr
 from src.errors import ConfigurationError, RagError, ServiceCredentialsError, TlsError
 from src.infra.config import AzureCfg, NetworkCfg, PersistenceCfg, Settings
 from src.infra.persistence import get_checkpointer_and_store, postgres_database
+from src.infra.secrets.held import Timing, VaultSecret
+from src.infra.secrets.live import LiveSecret
+from src.infra.secrets.references import Reference
 from tests.emulators.entra import CLIENT, TENANT, App, EntraEmulator
 from tests.integration.postgres_parts import config, graph_on, settings_for
 from tests.servers.postgres import PASSWORD, PostgresServer, _own, server_folder
@@ -243,4 +246,30 @@ def test_the_pair_keeps_working_while_passwords_rotate(postgres: PostgresServer)
         postgres.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{name}'")
     assert len(graph.get_state(config()).values["turns"]) == 3
     assert database is not None
+    database.close()
+
+
+def test_a_password_that_was_rotated_in_its_vault_is_read_again_when_the_old_one_is_refused(postgres: PostgresServer) -> None:
+    name, first = postgres.role(options="SUPERUSER")
+    vault = {"value": first, "reads": 0}
+
+    def read(reference: Reference) -> str:
+        vault["reads"] += 1
+        return str(vault["value"])
+
+    held = VaultSecret(Reference("vault", "pg"), read, lambda: Timing(300, 5), lambda _: "the vault", lambda _: "https://vault.test")
+    settings = settings_for(postgres.dsn(postgres.database(), user=name, password=""), password=LiveSecret((held,)))
+    database = postgres_database(settings)
+    assert database is not None
+    database.touch()
+    postgres.execute(f"ALTER ROLE {name} PASSWORD 'canary-second'")
+    vault["value"] = "canary-second"
+    with database.connection(), database.connection(), database.connection():
+        pass
+    assert vault["reads"] == 2
+    postgres.execute(f"ALTER ROLE {name} PASSWORD 'canary-third'")
+    with pytest.raises(ServiceCredentialsError) as found, database.connection(), database.connection(), database.connection(), database.connection():
+        pass
+    assert "canary" not in repr(found.value) + str(found.value)
+    assert vault["reads"] == 2, "the vault is asked at most once in five seconds"
     database.close()

@@ -11,6 +11,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from ....errors import ConfigurationError, RagError
 from ...network.files import tls_files
+from ...secrets.live import renewed_blocking
 from .connections import Connection, connect
 from .failures import DSN, PASSWORD, is_refused_password, is_untrusted, untrusted
 from .handshake import why_untrusted
@@ -70,11 +71,17 @@ class Target:
             dated = self._dated() if is_untrusted(error) else None
             if dated is not None:
                 raise dated from None
-            invalidate = getattr(self._password, "invalidate", None)
-            if secret is None or invalidate is None or not is_refused_password(error):
+            if secret is None or not is_refused_password(error) or not self._renew(secret):
                 raise
-            invalidate(secret)
         return self._connect(self._secret())
+
+    def _renew(self, refused: str) -> bool:
+        """Whether another attempt is worth it: a token is thrown away, a password of a vault or file read again."""
+        invalidate = getattr(self._password, "invalidate", None)
+        if invalidate is not None:
+            invalidate(refused)
+            return True
+        return self._password is None and self._cfg.password is not None and renewed_blocking(self._cfg.password, refused)
 
     def _connect(self, secret: str | None) -> Connection:
         with self._tls() as tls:
