@@ -109,7 +109,10 @@ def usable_authority(value: str | None) -> str | None:
     Raises:
         ValueError: see `usable_address`.
     """
-    if value is not None and without_credentials(value) and not has_form(value if "://" in value else f"https://{value.strip()}", ("https",)):
+    if value is None:
+        return None
+    address = value if "://" in value else f"https://{value.strip()}"
+    if without_credentials(value) and (not has_form(address, ("https",)) or "?" in value or "#" in value):
         raise ValueError("is no host and no https address; write it as login.microsoftonline.com.")
     return value
 

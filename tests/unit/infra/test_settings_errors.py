@@ -238,6 +238,12 @@ def test_an_address_that_can_be_used_is_left_as_it_is(tmp_path: Path, address: s
     assert load_settings(tmp_path / "rag.ini", environ={}).chat.api_base == address
 
 
+@pytest.mark.parametrize("address", ["https://login.test?x=1", "login.test#part"])
+def test_an_authority_has_neither_query_nor_fragment(tmp_path: Path, address: str) -> None:
+    (problem,) = problems(tmp_path, f"[azure]\nauthority_host = {address}\n")
+    assert problem.key == "azure.authority_host"
+
+
 @pytest.mark.parametrize("text", ["inf", "-inf", "nan", "1e400"])
 def test_no_number_is_without_end(tmp_path: Path, text: str) -> None:
     floats = [spec for keys in schema().values() for spec in keys.values() if spec.kind is float]
