@@ -54,7 +54,7 @@ class Parts:
 def build_graph(parts: Parts, checkpointer: BaseCheckpointSaver[Any] | None) -> CompiledStateGraph[AgentState, None, AgentState, AgentState]:
     """recall → condense → retrieve → assess → fit → generate → verify → respond.
 
-    Condense goes straight to respond with a question asked back, assess with a refusal; tools lead back to generate. A model that only
+    Condense goes straight to respond with a question asked back, assess with a refusal; tools lead back to fit. A model that only
     quotes is sent what it can read: nothing has to be made to fit.
     """
     toolbox = parts.toolbox if tool_calling(parts.chat) is not None else None
@@ -85,7 +85,7 @@ def build_graph(parts: Parts, checkpointer: BaseCheckpointSaver[Any] | None) -> 
     graph.add_edge("fit", "generate")
     if toolbox is not None:
         graph.add_node("tools", _timed(run_tools, toolbox=toolbox, tokenizer=parts.tokenizer, max_steps=parts.limits.steps))
-        graph.add_edge("tools", "generate")
+        graph.add_edge("tools", "fit")
     graph.add_conditional_edges("generate", lambda state: "tools" if state["calls"] else "verify", ["verify", *(["tools"] if tools else [])])
     graph.add_edge("verify", "respond")
     graph.add_edge("respond", END)

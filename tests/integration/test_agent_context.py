@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from src.agent.context.counting import PRIMING, ByteBound, message_tokens
-from src.core.chat import Answer, ChatRequest, Message, Turn, Usage
+from src.agent.context.counting import AROUND, PRIMING, ByteBound, message_tokens, spec_tokens
+from src.core.chat import Answer, ChatRequest, Message, ToolSpec, Turn, Usage
 from src.errors import InputError, ServiceUnavailableError
 from src.infra.config import AgentCfg, ChatCfg
 from src.infra.providers.protocol import ChatResult
+from tests.emulators.azure_openai import AzureOpenAIEmulator, Reply
 from tests.integration.agent_parts import ME, ScriptedChat, agent_over
+from tests.integration.tool_parts import tool_agent
 
 LEAVE = "Employees receive 25 days of paid annual leave each calendar year."
 
@@ -163,6 +166,32 @@ async def test_a_question_that_does_not_fit_the_model_names_the_setting(tmp_path
         with pytest.raises(InputError, match="room for") as raised:
             await agent.ask(ChatRequest("How many days of annual leave do employees get? " * 40), ME)
     assert raised.value.setting == "chat.context_window"
+
+
+async def test_what_tools_bring_gives_way_too_and_the_wire_carries_the_turns_before(
+    tmp_path: Path, model_cache: Path, azure: AzureOpenAIEmulator, chat_cfg: ChatCfg
+) -> None:
+    cfg = chat_cfg.model_copy(update={"max_output_tokens": 100, "model": "our-own", "deployment": "gpt-4"})
+    found = Reply(calls=[("search", json.dumps({"query": "report a power cut"}))])
+    azure.script += [Reply(pieces=[f"{LEAVE} [1]"]), Reply(pieces=["Annual leave?"]), found, Reply(pieces=[f"{LEAVE} [1]"])]
+    async with tool_agent(tmp_path, model_cache, azure, cfg, passages=1) as (agent, _):
+        (first,) = await asked(agent, 1)
+        answer = await agent.ask(ChatRequest("And how many in all offices?", thread_id=first.thread_id), ME)
+        roles = [message["role"] for message in azure.requests[-1].body["messages"]]
+        assert roles == ["system", "user", "assistant", "user", "assistant", "tool"]
+        assert answer.context is not None
+        assert answer.context.dropped_passages == 0
+        azure.script += [found, Reply(pieces=[f"{LEAVE} [1]"])]
+        await asked(agent, 1)
+        specs = [ToolSpec(**tool["function"]) for tool in azure.requests[-1].body["tools"]]
+        before, after = (sum(AROUND + len(message["content"].encode()) for message in request.body["messages"]) for request in azure.requests[-2:])
+    tight = spec_tokens(specs, ByteBound()) + PRIMING + 100 + before + (after - before) * 2 // 3
+    azure.script += [found, Reply(pieces=[f"{LEAVE} [1]"])]
+    async with tool_agent(tmp_path, model_cache, azure, cfg.model_copy(update={"context_window": tight}), passages=1) as (agent, _):
+        (answer,) = await asked(agent, 1)
+        assert "Power cuts" not in azure.requests[-1].body["messages"][-1]["content"]
+        assert [reason for reason in answer.degraded if "context_window" in reason]
+        assert answer.citations[0].document_id == "leave.md"
 
 
 async def test_the_local_model_is_shown_nothing_of_the_conversation(tmp_path: Path, model_cache: Path) -> None:

@@ -94,7 +94,7 @@ def test_a_question_that_can_be_searched_for_is_not_asked_back(question: str) ->
 
 
 def test_questions_of_open_collections_are_not_asked_back(shared_data: Path) -> None:
-    """Of 2,214 written to stand alone none; of MT-RAG's last turns, torn from their conversation, four that say nothing by themselves."""
+    """Of 2,211 written to stand alone none; of MT-RAG's last turns, torn from their conversation, four that say nothing by themselves."""
     counts = {}
     for name in ("scifact", "cranfield", "xquad-en", "contoso-hr", "aws-docs-small", "mtrag-un-pooled"):
         lines = (shared_data / name / "queries.jsonl").read_text(encoding="utf-8").splitlines()
