@@ -339,6 +339,26 @@ async def test_when_the_caller_goes_what_it_had_asked_for_is_stopped(app: Any, m
     assert stopped.is_set(), sent
 
 
+async def test_a_call_that_takes_longer_than_a_request_may_is_stopped_with_504(folder: Path, model_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped = asyncio.Event()
+
+    async def slow(*_: Any) -> Any:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    monkeypatch.setattr("src.integrations.mcp.tools.whole", slow)
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "fetch", "arguments": {"document_id": "leave.md"}}}
+    headers = {"Accept": "application/json, text/event-stream", "Authorization": "Bearer anne"}
+    async with ResourceManager(settings_of(folder, model_cache, request_timeout_s=0.2)) as resources:
+        transport = httpx2.ASGITransport(app=create_app(resources), raise_app_exceptions=False)
+        async with httpx2.AsyncClient(transport=transport, base_url=LOCAL, headers=headers, timeout=30) as http:
+            answer = await http.post("/mcp", json=call)
+    assert (answer.status_code, answer.json()["code"]) == (504, "deadline")
+    assert stopped.is_set()
+
+
 # Standard input and output
 
 
