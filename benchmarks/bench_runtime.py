@@ -257,6 +257,7 @@ async def converse(running: Running, until: float, pace_ms: float, seen: list[Se
 
 async def streams(running: Running, conversations: int, seconds: float, ramp_s: float, sentence_tokens: int) -> dict[str, Any]:
     seen: list[Seen] = []
+    await converse(running, time.perf_counter() + 0.1, 1.0, [])  # what is loaded for the first answer is no part of the rest
     begun = time.perf_counter()
     pace_ms = sentence_tokens / TOKENS_PER_S * 1000
 
@@ -264,19 +265,25 @@ async def streams(running: Running, conversations: int, seconds: float, ramp_s: 
         await asyncio.sleep(ramp_s * number / conversations)
         return await converse(running, begun + ramp_s + seconds, pace_ms, seen)
 
-    answers = sum(await asyncio.gather(*(late(number) for number in range(conversations))))
-    cpu = running.cpu_s() / (time.perf_counter() - begun)
+    async def cores() -> float:
+        await asyncio.sleep(ramp_s)
+        before = running.cpu_s()
+        await asyncio.sleep(seconds)
+        return (running.cpu_s() - before) / seconds
+
+    cpu, *counts = await asyncio.gather(cores(), *(late(number) for number in range(conversations)))
     steady = [one for one in seen if begun + ramp_s < one.at < begun + ramp_s + seconds]
     gaps = [one.gap for one in steady if one.gap]
     lateness = [one.late for one in steady]
     return {
         "conversations": conversations,
-        "answers": answers,
+        "answers": sum(counts),
         "events_per_s": round(len(steady) / seconds),
         "model_pace_ms": pace_ms,
         **{f"gap_ms_p{share}": percentile(gaps, share / 100) for share in (50, 99, 99.9)},
         **{f"lateness_ms_p{share}": percentile(lateness, share / 100) for share in (50, 99, 99.9)},
         "server_cores": round(cpu, 2),
+        "server_cpu_ms_per_token": round(cpu * 1000 / (len(steady) / seconds * sentence_tokens), 3),
     }
 
 
