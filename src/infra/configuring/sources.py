@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ...errors import Problem
+from ...telemetry.logger import get_logger
 from ..secrets.held import FileSecret
 from ..secrets.live import LiveSecret
 from ..secrets.vaults import UNUSABLE, Vaults
@@ -23,6 +24,8 @@ from .interpolation import interpolate
 from .profiles import PROFILES
 from .provenance import Source
 from .schema import ENV_DELIMITER, ENV_PREFIX, INTENT_PREFIX, BadValueError, FieldSpec, all_names, find, keys_of, nearest, nearest_key, schema
+
+log = get_logger(__name__)
 
 PROFILE_KEY = "environment.cloud_profile"
 VAULTS_ARE_FOR = "only keys that are secret can come out of a vault."
@@ -222,7 +225,10 @@ class SecretLayer(Layer):
             self.report(str(error), f"{section}.{key}", source)
         else:
             text, spec = held.ask(), find(f"{section}.{key}")
-            self.add(section, key, LiveSecret((held,)) if text and spec is not None and spec.secret else text, source)
+            secret = spec is not None and spec.secret
+            if secret and not text:
+                log.warning("a secret file is empty; its key counts as not set until a restart after it was written", path=str(path), key=f"{section}.{key}")
+            self.add(section, key, LiveSecret((held,)) if text and secret else text, source)
 
 
 class FileLayer(Layer):

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...errors import RagError
+from pydantic import BaseModel
+
+from ...errors import ConfigurationError, RagError
 from .live import Held, LiveSecret, live_secrets
 
 if TYPE_CHECKING:
@@ -22,11 +26,13 @@ def register_secrets(checker: HealthChecker, settings: Settings) -> None:
     its own. Asks a vault only where it failed before."""
     _register_sign_in(checker, settings)
     held = dict.fromkeys(held for _, secret in live_secrets(settings) for held in secret.held)
-    if not held:
+    empty = tuple(_unset_by_files(settings))
+    if not held and not empty:
         return
 
     def first_error() -> RagError | None:
-        return next((error for one in held if (error := _error_of(one)) is not None), None)
+        errors = (*map(_error_of, held), *map(_late, empty))
+        return next((error for error in errors if error is not None), None)
 
     async def secrets() -> None:
         error = await asyncio.to_thread(first_error)  # looks at files
@@ -42,6 +48,24 @@ def _error_of(held: Held) -> RagError | None:
         with suppress(RagError):  # within its pause; the error is at hand
             held.ask()  # so that what works again is seen though nobody uses it; waits for nothing
     return error
+
+
+def _unset_by_files(settings: Settings) -> Iterator[str]:
+    """Secret files that were empty when the configuration was loaded: their keys are not set, as with an empty variable."""
+    for section, model in settings:
+        for key in type(model).model_fields if isinstance(model, BaseModel) else ():
+            source = settings.provenance.sources.get(f"{section}.{key}")
+            if source is not None and source.kind == "secret" and getattr(model, key) is None:
+                yield source.where
+
+
+def _late(file: str) -> RagError | None:
+    try:
+        written = Path(file).stat().st_size > 0 and bool(Path(file).read_bytes().strip())
+    except OSError:  # gone, as its key
+        return None
+    text = f"The secret file {file} was empty when the configuration was loaded, and holds a value now."
+    return ConfigurationError(text, hint="Restart to use it.") if written else None
 
 
 def _register_sign_in(checker: HealthChecker, settings: Settings) -> None:

@@ -6,7 +6,9 @@ Both keep what they last read: while a file is gone or a vault does not answer, 
 from __future__ import annotations
 
 import copy
+import errno
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable
@@ -27,20 +29,21 @@ PAUSE_S = 5.0
 GRACE_S = 2.0
 """Who waits for a vault waits a little longer than reading it may take."""
 
-Version = tuple[int, int, int, int]
+Version = tuple[int, ...]
 
 
 class FileSecret:
     """A file that holds one secret, as Docker and Kubernetes mount them.
 
     Each use looks whether the file is another than the one read (about 10 µs). Kubernetes swaps the link of the folder, so device and
-    inode change; who writes in place changes the time. White space around the value is cut off.
+    inode change; who writes in place changes the times, of which the inode's own can be set by nobody. It ticks in milliseconds, so a
+    value that was refused is read again whatever they say. White space around the value is cut off.
 
     Args:
         path: the file; it is read now.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: it cannot be read, or is no regular file: opening a pipe would wait for who writes into it.
         UnicodeDecodeError: it is not UTF-8 text.
         ValueError: it is too large.
     """
@@ -74,10 +77,16 @@ class FileSecret:
         except OSError as error:
             self._complain(f"cannot be read ({error.strerror or type(error).__name__})")
             return self._value
-        return self._reread(version) if version != self._version else self._value
+        if version != self._version:
+            return self._reread(version)
+        self._complaint = ""  # the file is as it was read: it came back
+        return self._value
 
     def ask_again(self, used: str) -> str:
-        return self.ask() if self._value == used else self._value
+        with self._lock:
+            if self._value in used:  # a part of what was sent may be what was refused
+                self._version = ()
+        return self.ask()
 
     @property
     def denied(self) -> None:
@@ -128,7 +137,9 @@ class FileSecret:
 
 def _version(path: Path) -> Version:
     found = os.stat(path)  # noqa: PTH116 - a third of the time of Path.stat, with each use of a secret
-    return found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file")
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_dev
 
 
 def _read(path: Path) -> str:
@@ -285,7 +296,7 @@ class VaultSecret:
     def _fly(self, flight: Future[str]) -> None:
         error: RagError
         try:
-            value = self._read(self.reference)
+            value = self._read(self.reference).strip()  # as files: `az keyvault secret set --file` keeps a line's end
         except RagError as failure:
             error = failure
         except Exception as failure:  # noqa: BLE001 - whatever it is, those who wait must hear of it; foreign texts may hold secrets, so only the type
