@@ -10,6 +10,7 @@ from ..core.chat import Citation
 from ..core.retrieval import Passage
 from ..infra.providers.passages import NO_ANSWER
 from ..util.terms import tokens
+from .inert import inert, joins
 from .sentences import marks_of
 from .support import Support, check_support
 
@@ -42,6 +43,7 @@ class CitationChecker:
         self._citations: dict[tuple[str, str], Citation] = {(citation.chunk_id, citation.quote): citation for citation in earlier}
         self._begun = False
         self._declined = False
+        self._before = ""
         self.dropped = 0
         """Sentences left out because no passage supports them."""
 
@@ -50,7 +52,7 @@ class CitationChecker:
         return tuple(self._citations.values())
 
     def check(self, raw: str) -> str | None:
-        """A model's sentence as the answer says it, with its marks as ``[n]``; None where it is left out."""
+        """A model's sentence as the answer says it: inert, with its marks as ``[n]``; None where it is left out."""
         text, numbers = marks_of(raw, [passage.hit.text for passage in self._passages.values()])
         body = text.strip()
         if not body or self._declines(body, numbers):
@@ -61,8 +63,10 @@ class CitationChecker:
             self.dropped += not _says_nothing(body)
             return None
         marks = "".join(f"[{n}]" for n in dict.fromkeys(self._number(item) for item in backing))
-        lead = raw[: len(raw) - len(raw.lstrip())]
-        return f"{lead}{_with_marks(body, marks)}"
+        body = inert(body)
+        lead = raw[: len(raw) - len(raw.lstrip())] or (" " if joins(self._before, body) else "")
+        self._before = _with_marks(body, marks)
+        return f"{lead}{self._before}"
 
     def _declines(self, body: str, numbers: Sequence[int]) -> bool:
         """Whether this is the sentinel, or comes after a reply began with it. A document may hold the word too: a quote has marks."""

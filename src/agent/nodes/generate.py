@@ -17,6 +17,7 @@ from ...infra.resilience.deadline import enforced, remaining
 from ...telemetry.stages import record_timing, stage
 from ..citing import CitationChecker, heading_of
 from ..context.history import History, messages_of_turns
+from ..inert import Instructions
 from ..limits import MAX_SECONDS, STEPS_ENDED, Limits, Meter, cut_reason, limit_error
 from ..prompts import ANSWER, TOOLS, Prompts
 from ..sentences import SentenceStream, marks_of
@@ -51,9 +52,13 @@ async def generate(
     messages = prompt_of(state, fence, extractive=chat.extractive, tools=bool(tools), prompts=prompts)
     reply = _Reply(chat, messages, offered, Meter(limits or Limits(), state.get("usage", Usage()), messages))
     checker = CitationChecker(state["context"].passages, strict=verify == "sentence", earlier=state.get("citations", ()))
+    instructions, leaked = Instructions(messages[0].content, fence), 0
     sent, raw = [state["answer"]] if state.get("answer") else [], list(state.get("sentences", ()))
     with stage("generate"):
         async for sentence in reply.sentences(begun=sent):
+            if not chat.extractive and instructions.repeated_in(sentence):
+                leaked += 1
+                continue
             raw.append(sentence)
             if (text := _checked(checker, sentence)) is None:
                 continue
@@ -62,8 +67,7 @@ async def generate(
             sent.append(_following(text, sent, first=len(raw) == len(state.get("sentences", ())) + 1))
             emit(TokenEvent(sent[-1]))
     calls = reply.calls if offered else ()
-    dropped = state.get("dropped", 0) + checker.dropped
-    reasons = (*state.get("degraded", ()), *reply.degraded, *([reply.cut] if reply.cut else []), *([] if calls else dropped_reason(dropped)))
+    dropped = state.get("dropped", 0) + checker.dropped + leaked
     return {
         "fence": fence,
         "calls": calls,
@@ -74,8 +78,13 @@ async def generate(
         "citations": checker.citations,
         "refused": not sent and not calls,
         "usage": state.get("usage", Usage()) + reply.usage,
-        "degraded": tuple(dict.fromkeys(reasons)),  # embedding and answering may say the same
+        "degraded": reasons_of(state, reply, 0 if calls else dropped),
     }
+
+
+def reasons_of(state: AgentState, reply: _Reply, dropped: int) -> tuple[str, ...]:
+    """Why the answer is less than asked for, each reason once: embedding and answering may say the same."""
+    return tuple(dict.fromkeys((*state.get("degraded", ()), *reply.degraded, *([reply.cut] if reply.cut else []), *dropped_reason(dropped))))
 
 
 def prompt_of(state: AgentState, fence: str, *, extractive: bool, tools: bool, prompts: Prompts) -> list[Message]:
