@@ -125,6 +125,15 @@ def chat_by_key(settings: Settings) -> Any:
     return OpenAIChatModel(lambda: make_chat_client(settings.chat, network=policy), settings.chat)
 
 
+async def test_the_end_of_line_that_a_vault_kept_of_a_file_is_no_part_of_the_secret(company: Company) -> None:
+    """As of secret files; ``az keyvault secret set --file`` keeps it."""
+    company.vault.secrets["openai-key"] = f"{OLD}\n"
+    settings = company.settings()
+    assert settings.chat.api_key is not None
+    assert await current(settings.chat.api_key) == OLD
+    assert (await chat_by_key(settings).generate("hello")).content
+
+
 async def test_one_reading_however_many_ask(company: Company) -> None:
     key = company.settings().chat.api_key
     assert key is not None

@@ -14,10 +14,12 @@ from ...errors import ModelCredentialsError, RagError
 from ..http_transport import PolicyTransport, make_async_client
 from .attempts import NotingTransport, asking_for_token
 from .caller import names_the_user
-from .key_auth import KeyAuth, stand_in
+from .key_auth import ApiKey, KeyAuth, fits_headers, stand_in
 from .protocol import TokenSource
 
 if TYPE_CHECKING:
+    from pydantic import SecretStr
+
     from ..config import ChatCfg, EmbedCfg
     from ..network import NetworkPolicy, ProxySettings
 
@@ -30,7 +32,7 @@ def open_azure(base: str, api_version: str, cfg: ChatCfg | EmbedCfg, tokens: Cal
     client = openai.AsyncAzureOpenAI(
         azure_endpoint=base.rstrip("/").removesuffix("/openai"),
         api_version=api_version,
-        api_key=stand_in(cfg.api_key) if cfg.api_key else None,
+        api_key=stand_in(_key_of(cfg, cfg.api_key)) if cfg.api_key else None,
         azure_ad_token_provider=_token_source(tokens) if tokens else None,
         organization="",  # empty, not None: None would be read from the environment
         project="",
@@ -45,7 +47,7 @@ def open_openai(base: str, cfg: ChatCfg | EmbedCfg, tokens: Callable[[], Any] | 
     """A client of OpenAI, or of any server that speaks its protocol."""
     client = openai.AsyncOpenAI(
         base_url=base,
-        api_key=stand_in(cfg.api_key) if cfg.api_key else _token_source(tokens) if tokens else "",
+        api_key=stand_in(_key_of(cfg, cfg.api_key)) if cfg.api_key else _token_source(tokens) if tokens else "",
         admin_api_key="",
         organization="",
         project="",
@@ -93,15 +95,24 @@ class RetryRefused(httpx2.Auth):
         self._tokens.invalidate(used)
         with asking_for_token(hop_of(self._tokens)):
             new = await self._tokens.token()
+            if not fits_headers(new):
+                del used, new  # some show the local variables of an error's frames
+                raise _unusable("a token that headers cannot hold", self._tokens)
         if new != used:  # an identity may answer from a cache of its own
             request.headers["authorization"] = f"Bearer {new}"
             yield request
 
 
+def _key_of(cfg: ChatCfg | EmbedCfg, secret: SecretStr) -> ApiKey:
+    from ..config import EmbedCfg
+
+    return ApiKey(secret, cfg.key("embed" if isinstance(cfg, EmbedCfg) else "chat", "api_key"))
+
+
 def _http_client(cfg: ChatCfg | EmbedCfg, policy: NetworkPolicy, tokens: object) -> httpx2.AsyncClient:
     client = make_async_client(policy, cfg.timeout_s, NotingTransport)
     if cfg.api_key:
-        client.auth = KeyAuth(cfg.api_key, "api-key" if cfg.provider == "azure" else "authorization")
+        client.auth = KeyAuth(_key_of(cfg, cfg.api_key), "api-key" if cfg.provider == "azure" else "authorization")
     elif isinstance(tokens, TokenSource):
         client.auth = RetryRefused(tokens)
     client.event_hooks = {"request": [_drop_empty_headers, *([names_the_user(cfg)] if cfg.user_header else [])], "response": []}
@@ -127,21 +138,36 @@ def hop_of(tokens: object) -> str:
 
 
 def _token_source(tokens: Callable[[], Any]) -> Callable[[], Awaitable[str]]:
-    """An asynchronous provider of any token provider; a synchronous one may block, so it runs in a thread."""
+    """An asynchronous provider of any token provider; a synchronous one may block, so it runs in a thread. What is no token, or none
+    that a header can hold, is an error before anything is sent."""
     renewable: object = tokens
+
+    async def ask() -> object:
+        if isinstance(renewable, TokenSource):
+            return await renewable.token()
+        found = await asyncio.to_thread(tokens)
+        token: object = await found if inspect.isawaitable(found) else found
+        return token.strip() if isinstance(token, str) else token
 
     async def source() -> str:
         try:
             with asking_for_token(hop_of(tokens)):
-                if isinstance(renewable, TokenSource):
-                    return await renewable.token()
-                token = await asyncio.to_thread(tokens)
-                return str(await token if inspect.isawaitable(token) else token)
+                token = await ask()
         except RagError:
             raise
         except Exception as error:
             raise ModelCredentialsError(
                 f"No token could be obtained ({type(error).__name__}).", setting="azure.credential", hint="Check the [azure] identity."
             ) from error
+        if isinstance(token, str) and fits_headers(token):
+            return token
+        what = ("a token that headers cannot hold" if token else "an empty token") if isinstance(token, str) else f"{type(token).__name__} in place of a token"
+        del token  # some show the local variables of an error's frames
+        raise _unusable(what, tokens)
 
     return source
+
+
+def _unusable(what: str, tokens: object) -> ModelCredentialsError:
+    hint = "Check the [azure] identity, or the token provider that make_chat_client or make_embed_client was given."
+    return ModelCredentialsError(f"The identity gave {what}.", hop=hop_of(tokens), setting="azure.credential", hint=hint)
