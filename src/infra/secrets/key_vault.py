@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import random
+import re
 import threading
 import time
 from typing import TYPE_CHECKING, cast
@@ -33,6 +34,8 @@ API_VERSION = "7.4"
 ATTEMPTS = 3
 BACKOFF_BASE_S, BACKOFF_CAP_S = 0.3, 2.0
 SETTING = "secrets.vault"
+_OTHERS = re.compile(r"challenge resource '([A-Za-z0-9.:-]{1,253})' does not match the requested domain")
+"""The library's words for a vault under a name that is not its own; it has no type for it. Tested against the installed version."""
 
 
 class KeyVault:
@@ -97,9 +100,17 @@ class KeyVault:
             return error.with_traceback(None), None  # azure-core's frames lie between, and hold requests with their tokens
         except (AzureError, ValueError) as error:
             ours = next((cause for cause in causes(error) if isinstance(cause, RagError)), None)
-            return (ours.with_traceback(None), None) if ours is not None else self._failed(session.last, reference)
+            if ours is not None:
+                return ours.with_traceback(None), None
+            named = _OTHERS.search(str(error)) if isinstance(error, ValueError) else None
+            return (self._misnamed(named[1]), None) if named else self._failed(session.last, reference)
         finally:
             session.close()
+
+    def _misnamed(self, resource: str) -> RagError:
+        text = f"What answers at the vault's address asks for tokens of {resource}, to which that address does not belong; it gets none."
+        hint = f"Use the vault's own name, such as https://NAME.{resource}: its private address has it too."
+        return ForeignServiceError(text, hop=self._address, setting=SETTING, hint=hint)
 
     def _failed(self, exchange: Exchange, reference: Reference) -> tuple[RagError, float | None]:
         hop = Hop("The Azure Key Vault", exchange.hop or self._address, SETTING, timeout_setting="secrets.timeout_s", repeats_setting="secrets.timeout_s")

@@ -134,15 +134,15 @@ class SecretsManager:
         if not reference.part:
             return text
         try:
-            values = json.loads(text)
+            values = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)  # a number's own digits are the secret, not what Python makes of it
         except ValueError:
             values = None
         if not isinstance(values, dict):
             raise self._lacking(reference, f"is no JSON object, so it has no key {reference.part}")
         value = values.get(reference.part)
-        if isinstance(value, bool) or not isinstance(value, str | int | float) or value == "":
+        if not isinstance(value, str) or not value:
             raise self._lacking(reference, f"has no key {reference.part} that holds text")
-        return str(value)
+        return value
 
     def _lacking(self, reference: Reference, what: str, hop: str = "AWS Secrets Manager", proxy: str = "") -> ConfigurationError:
         text, hint = f"The secret {reference.name} {what} in AWS Secrets Manager.", "Check its name, its keys, and the region."
