@@ -62,10 +62,7 @@ async def generate(
             raw.append(sentence)
             if (text := _checked(checker, sentence)) is None:
                 continue
-            if not sent:
-                record_timing("first_sentence", (time.perf_counter() - state["started"]) * 1000)
-            sent.append(_following(text, sent, first=len(raw) == len(state.get("sentences", ())) + 1))
-            emit(TokenEvent(sent[-1]))
+            _send(text, sent, emit, state, first=len(raw) == len(state.get("sentences", ())) + 1)
     calls = reply.calls if offered else ()
     dropped = state.get("dropped", 0) + checker.dropped + leaked
     return {
@@ -121,6 +118,13 @@ def messages_of(question: str, context: Context, history: History, *, fence: str
 
 def _shown(passage: Passage) -> PromptPassage:
     return PromptPassage(passage.n, heading_of(passage), passage.hit.text)
+
+
+def _send(text: str, sent: list[str], emit: Emit, state: AgentState, *, first: bool) -> None:
+    if not sent:
+        record_timing("first_sentence", (time.perf_counter() - state["started"]) * 1000)
+    sent.append(_following(text, sent, first=first))
+    emit(TokenEvent(sent[-1]))
 
 
 def _following(text: str, sent: Sequence[str], *, first: bool) -> str:
