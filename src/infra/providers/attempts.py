@@ -20,6 +20,7 @@ from ..resilience.retry import retry_after
 
 if TYPE_CHECKING:
     import httpx2
+    from pydantic import SecretStr
 
 CLIENT_WAITS_S = 120.0
 """The `openai` client repeats nothing after which it was asked to wait longer; the rest is waited for here."""
@@ -37,10 +38,12 @@ class Attempts:
 
     ends: float
     max_retries: int = 0
-    waiting: Literal["", "token", "answer"] = ""
+    waiting: Literal["", "token", "secret", "answer"] = ""
     """What for; empty between two attempts."""
     identity: str = ""
     """The hop that was asked for a token."""
+    secret: SecretStr | None = None
+    """What its vault was asked for."""
     status: int | None = None
     """Of the last answer, where one came."""
     retry_after: str = ""
@@ -64,7 +67,26 @@ def asking_for_token(hop: str) -> Iterator[None]:
     if attempts is None:
         yield
         return
-    attempts.waiting, attempts.identity = "token", hop
+    attempts.identity = hop
+    with _waiting(attempts, "token"):
+        yield
+
+
+@contextmanager
+def asking_for_secret(secret: SecretStr) -> Iterator[None]:
+    """Around the wait for a secret that a vault may have to give, likewise."""
+    attempts = _current.get()
+    if attempts is None:
+        yield
+        return
+    attempts.secret = secret
+    with _waiting(attempts, "secret"):
+        yield
+
+
+@contextmanager
+def _waiting(attempts: Attempts, what: Literal["token", "secret"]) -> Iterator[None]:
+    attempts.waiting = what
     try:
         yield
     except Exception:

@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from ...errors import ConfigurationError
 from ..secrets.live import current, renewed
+from .attempts import asking_for_secret
 
 STAND_IN = "set-by-the-transport"
 """What the `openai` client takes for its key, and shows to whoever looks at it."""
@@ -38,7 +39,8 @@ class ApiKey:
             RagError: it could never be read.
             ConfigurationError: it holds what headers cannot. The message does not repeat it.
         """
-        kept = await current(self._secret)
+        with asking_for_secret(self._secret):
+            kept = await current(self._secret)
         sent = kept.strip()
         if fits_headers(sent):
             return kept, sent
@@ -49,7 +51,8 @@ class ApiKey:
 
     async def renewed(self, kept: str) -> bool:
         """Whether there is another than the one that the service refused."""
-        return await renewed(self._secret, kept)
+        with asking_for_secret(self._secret):
+            return await renewed(self._secret, kept)
 
 
 def stand_in(key: ApiKey) -> Callable[[], Awaitable[str]]:

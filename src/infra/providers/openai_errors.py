@@ -31,8 +31,10 @@ from ...errors import (
 )
 from ..hops import Hop, answer_error, error_of, foreign
 from ..network.faults import Fault, causes, fault_of
+from ..secrets.live import LiveSecret
 from .attempts import Attempts
 from .openai_client import AnyClient, proxy_of
+from .openai_shapes import ShapeError
 
 if TYPE_CHECKING:
     from ..config import ChatCfg, EmbedCfg
@@ -47,6 +49,7 @@ _FAILURES: tuple[type[Exception], ...] = (
     ValueError,  # JSON and UTF-8 that are none
     anyio.EndOfStream,  # httpx2 lets these two through where TLS ends unannounced
     anyio.ClosedResourceError,
+    RecursionError,  # JSON that is nested without end
 )
 _UNSUPPORTED = frozenset({"unsupported_parameter", "unsupported_value", "unknown_parameter"})
 
@@ -96,6 +99,8 @@ class ErrorMap:
         if attempts is not None and attempts.waiting == "token":
             hint = f"Check the way there; an azure.timeout_s below {setting} lets it say what failed."
             return DeadlineExceededError(f"The identity gave no token {within}.", hop=attempts.identity, setting="azure.timeout_s", hint=hint)
+        if attempts is not None and attempts.waiting == "secret" and isinstance(attempts.secret, LiveSecret):
+            return attempts.secret.late(setting, self._cfg.timeout_s)
         if attempts is not None and not attempts.waiting:
             error = None if attempts.status is None else answer_error(attempts.status, way, retry_after=attempts.retry_after)
             if error is None and attempts.failure is not None:
@@ -113,15 +118,6 @@ class ErrorMap:
         why = f" ({', '.join(categories)})" if categories else ""
         return ContentFilteredError(f"The provider's content filter stopped this{why}.", hop=self.hop, hint="Put the question differently.")
 
-    def check(self, answer: object) -> None:
-        """Raise `ForeignServiceError` where an answer is text: the client hands on as it is what is not JSON."""
-        if isinstance(answer, str):
-            raise self.foreign()
-
-    def foreign(self) -> RagError:
-        """The error of an answer that is no JSON."""
-        return foreign(self._way, "no JSON")
-
     def empty(self, response: httpx2.Response) -> RagError:
         """The error of a stream without a single event: something else answered, or it broke off at its beginning."""
         return self.interrupted() if "event-stream" in response.headers.get("content-type", "") else foreign(self._way, "no stream of events")
@@ -136,6 +132,8 @@ class ErrorMap:
         if isinstance(error, (TimeoutError, openai.APIConnectionError, httpx2.TransportError, OSError)):
             fault = fault_of(error)
             return self.deadline() if fault.kind == "read-timeout" else error_of(fault, self._way)
+        if isinstance(error, ShapeError | RecursionError):
+            return foreign(self._way, "JSON of another shape, or none")
         if isinstance(error, UnicodeEncodeError):
             return InputError("The text cannot be written as UTF-8.")
         if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):  # an answer without a length that broke off looks so too
@@ -144,7 +142,7 @@ class ErrorMap:
 
     def translate_stream(self, error: Exception) -> RagError:
         """The same, once an answer has begun: a broken connection is then a broken answer."""
-        if isinstance(error, (openai.APIStatusError, TimeoutError, openai.APITimeoutError, httpx2.TimeoutException)):
+        if isinstance(error, (openai.APIStatusError, RecursionError, TimeoutError, openai.APITimeoutError, httpx2.TimeoutException)):
             return self.translate(error)
         if isinstance(error, openai.APIError) and error.code == "content_filter":
             return self.filtered()
@@ -172,7 +170,7 @@ class ErrorMap:
     def _refused(self, error: openai.APIStatusError) -> RagError:
         if error.status_code == 409:
             return ServiceUnavailableError("The model's service failed (HTTP 409).", setting=self._key("api_base"), hint="Try again later.")
-        code = f", {error.code}" if error.code and _WORD.fullmatch(error.code) else ""
+        code = f", {error.code}" if isinstance(error.code, str) and _WORD.fullmatch(error.code) else ""
         hint = f"Check that the model takes such requests, and {self._key('api_version')}." if self._azure else "Check that the model takes such requests."
         return ModelError(f"The model's service refused the request (HTTP {error.status_code}{code}).", setting=f"{self._section}.model", hint=hint)
 
@@ -199,7 +197,7 @@ class ErrorMap:
 
 def unsupported_option(error: openai.BadRequestError, options: frozenset[str]) -> str | None:
     """The name of the optional parameter that this model, or this API version, does not know; None if it is about something else."""
-    if error.param in options and error.code in _UNSUPPORTED:
+    if isinstance(error.param, str) and error.param in options and error.code in _UNSUPPORTED:
         return error.param
     found = _UNRECOGNISED.search(error.message)
     return found[1] if found and found[1] in options else None

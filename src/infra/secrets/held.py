@@ -89,6 +89,14 @@ class FileSecret:
         return self.ask()
 
     @property
+    def hop(self) -> str:
+        return ""
+
+    @property
+    def asking(self) -> bool:
+        return False
+
+    @property
     def denied(self) -> None:
         return None
 
@@ -213,6 +221,14 @@ class VaultSecret:
     def known(self) -> str | None:
         known = self._known
         return None if known is None else known.value
+
+    @property
+    def hop(self) -> str:
+        return self._hop(self.reference)
+
+    @property
+    def asking(self) -> bool:
+        return self._flight is not None
 
     @property
     def denied(self) -> RagError | None:

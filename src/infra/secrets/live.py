@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, Self, TypeVar
 
 from pydantic import BaseModel, SecretStr
 
-from ...errors import RagError
+from ...errors import DeadlineExceededError, RagError
 
 if TYPE_CHECKING:
     from ..config import Settings
@@ -43,6 +43,16 @@ class Held(Protocol):
 
     def ask_again(self, used: str) -> str | Future[str] | None:
         """As `ask` after ``used`` was refused: what is there now, read anew where that is not known to be in vain; None where it is."""
+        ...
+
+    @property
+    def hop(self) -> str:
+        """The address that is asked; empty for a file."""
+        ...
+
+    @property
+    def asking(self) -> bool:
+        """Whether a vault is being asked now."""
         ...
 
     @property
@@ -127,6 +137,13 @@ class LiveSecret(SecretStr):
                 with suppress(RagError):  # as above
                     held.wait(found)
         return self.get_secret_value() != used
+
+    def late(self, setting: str, within_s: float) -> RagError:
+        """The error of a caller whose own time, which ``setting`` limits to ``within_s`` seconds, was over before the value was there."""
+        asked = next((held for held in self.held if held.asking), None)
+        place, hop = (asked.place, asked.hop) if asked is not None else (", ".join(self.places), "")
+        hint = f"Check the way there; a secrets.timeout_s below {setting} lets it say what failed."
+        return DeadlineExceededError(f"{place} was not there within {within_s:g} s.", hop=hop, setting="secrets.timeout_s", hint=hint)
 
     def derived(self, change: Callable[[str], str]) -> LiveSecret:
         """Another that is made of the value of this one."""
