@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from pydantic import Field, field_validator
 
 from .section import Section, usable_address
@@ -19,3 +21,12 @@ class SecretsCfg(Section):
     timeout_s: float = Field(10.0, gt=0, description="Seconds that reading one may take, repeats and the identity's token included.")
 
     _addresses = field_validator("vault", "aws_endpoint")(usable_address)
+
+    @field_validator("vault")
+    @classmethod
+    def _https(cls, value: str | None) -> str | None:
+        """Tokens go there."""
+        parts = urlsplit((value or "https:").strip())
+        if parts.scheme != "https" or parts.path.strip("/") or parts.query or parts.fragment:
+            raise ValueError("is no https address of a vault alone; write it as https://NAME.vault.azure.net.")
+        return value

@@ -29,3 +29,16 @@ def test_no_item_of_a_list_comes_out_of_a_vault(tmp_path: Path, reference: str, 
 def test_an_escaped_reference_in_a_list_is_text(tmp_path: Path) -> None:
     (tmp_path / "rag.yaml").write_text('network:\n  no_proxy: ["$${vault:x}", "a.com"]\n')
     assert load_settings(tmp_path / "rag.yaml", environ={}).network.no_proxy == ("${vault:x}", "a.com")
+
+
+@pytest.mark.parametrize("vault", ["http://rag.vault.azure.net", "https://rag.vault.azure.net/secrets/openai-key", "https://rag.vault.azure.net?x=1"])
+def test_an_address_that_no_vault_has_is_a_problem_of_the_configuration(tmp_path: Path, vault: str) -> None:
+    (tmp_path / "rag.ini").write_text(f"[secrets]\nvault = {vault}\n[chat]\napi_key = ${{vault:x}}\n")
+    with pytest.raises(InvalidSettingsError, match="no https address of a vault"):
+        load_settings(tmp_path / "rag.ini", environ={})
+
+
+@pytest.mark.parametrize("vault", ["https://rag.vault.azure.net", "https://rag.vault.azure.cn/", "https://rag.vault.emulator.test:8443"])
+def test_the_address_of_a_vault_is_one(tmp_path: Path, vault: str) -> None:
+    (tmp_path / "rag.ini").write_text(f"[secrets]\nvault = {vault}\n")
+    assert load_settings(tmp_path / "rag.ini", environ={}).secrets.vault == vault
