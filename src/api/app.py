@@ -74,9 +74,9 @@ def _add_middlewares(app: FastAPI, settings: Settings) -> None:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=cfg.cors_origins,
-            allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", REQUEST_ID_HEADER],
-            expose_headers=[REQUEST_ID_HEADER],
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", REQUEST_ID_HEADER],
+            expose_headers=[REQUEST_ID_HEADER, chat.RUN_HEADER],
         )
     if cfg.auth == "none":
         app.add_middleware(LocalOnly, allowed_origins=cfg.cors_origins)
@@ -105,6 +105,7 @@ def _lifespan(resources: ResourceManager) -> Callable[[FastAPI], AbstractAsyncCo
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await app.state.parts.runs.aclose()
             await resources.aclose()
 
     return lifespan

@@ -1,51 +1,96 @@
-"""`POST /v1/chat`: one answer, as JSON or as a stream of events."""
+"""`POST /v1/chat`: one answer, as JSON or as a stream of events that can be taken up again."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+import hashlib
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Header, Request
 from fastapi.responses import Response
 from starlette.types import Scope
 
 from ..core.chat import ChatEvent, ChatRequest, CitationsEvent, TokenEvent
 from ..core.identity import Identity
+from ..errors import InputError
 from ..retrieval.filters import parse_filters
-from .deps import CallerDep, PartsDep
+from .deps import CallerDep, Parts, PartsDep
 from .leaving import while_there
 from .limits import deadline_error
 from .problems import log_problem, problem_of
+from .runs import KEEP_S, Problem, parse_event_id
 from .schemas import AnswerOut, ChatBody, CitationOut
-from .sse import EventStream, event, next_before
+from .sse import EventStream, next_before
 
 if TYPE_CHECKING:
     from ..agent.runtime import Agent
 
 router = APIRouter(prefix="/v1", tags=["chat"])
 
+RUN_HEADER = "X-Run-ID"
+LastEventId = Annotated[str | None, Header(max_length=200)]
+
 
 @router.post("/chat", response_model=AnswerOut, response_model_exclude_none=True)
-async def chat(body: ChatBody, request: Request, parts: PartsDep, identity: CallerDep) -> Response | AnswerOut:
+async def chat(body: ChatBody, request: Request, parts: PartsDep, identity: CallerDep, last_event_id: LastEventId = None) -> Response | AnswerOut:
     """Answer a question from the documents that the caller may see, with citations.
 
     With ``stream`` the answer comes as server-sent events: `token` {"text"} for each checked sentence, `citations` [Citation],
     `done` with the whole response; or `error` with a problem document. What is wrong with the request itself is a plain
-    problem answer in both cases.
+    problem answer in both cases. A client that lost the connection sends the same again with `Last-Event-ID`, and gets what follows.
     """
+    head = hashlib.sha256(body.model_dump_json().encode()).digest()
+    if body.stream and last_event_id is not None:
+        run_id, after = parse_event_id(last_event_id)
+        return await _resumed(parts, request.scope, run_id, identity, after, head)
     asked = ChatRequest(body.message, body.thread_id, body.mode, parse_filters(body.filters), body.replaces)
     if body.thread_id is not None:
         await (await parts.threads()).get(body.thread_id, identity)
     agent = await parts.agent()
-    if body.stream:
-        return EventStream(events_of(agent, asked, identity, parts.settings.api.request_timeout_s, request.scope))
-    return AnswerOut.of(await while_there(request, agent.ask(asked, identity)))
+    if not body.stream:
+        return AnswerOut.of(await while_there(request, agent.ask(asked, identity)))
+    source = events_of(agent, asked, identity, parts.settings.api.request_timeout_s, request.scope)
+    keep_s = request.scope.get("state", {}).get("keep_run_s", KEEP_S)
+    run = await parts.runs.start(identity, source, head, problems_of(request.scope), keep_s=keep_s)
+    return EventStream(parts.runs.listen(run), {RUN_HEADER: run.id})
 
 
-async def events_of(agent: Agent, asked: ChatRequest, identity: Identity, timeout_s: float, scope: Scope) -> AsyncGenerator[bytes, None]:
-    """The events of one answer; whatever goes wrong, time included, ends it with an ``error`` event."""
+@router.get("/chat/runs/{run_id}/events", response_model=None, responses={200: {"content": {"text/event-stream": {}}}, 204: {}})
+async def run_events(run_id: str, request: Request, parts: PartsDep, identity: CallerDep, last_event_id: LastEventId = None) -> Response:
+    """The events of a streamed answer after `Last-Event-ID`, else all of them, while it goes on or for ten minutes after; 204 after the last one."""
+    named, after = parse_event_id(last_event_id) if last_event_id is not None else (run_id, 0)
+    if named != run_id:
+        raise InputError("Last-Event-ID is an event of another run.", hint="Ask for that run's events, or leave the header out.")
+    return await _resumed(parts, request.scope, run_id, identity, after)
+
+
+@router.delete("/chat/runs/{run_id}", status_code=204)
+async def stop_run(run_id: str, parts: PartsDep, identity: CallerDep) -> Response:
+    """Stop an answer under way; the turn leaves no trace in its thread. One that ended stays."""
+    await parts.runs.stop(run_id, identity)
+    return Response(status_code=204)
+
+
+async def _resumed(parts: Parts, scope: Scope, run_id: str, identity: Identity, after: int, head: bytes | None = None) -> Response:
+    frames = await parts.runs.follow(run_id, identity, after, problems_of(scope), head)
+    return Response(status_code=204) if frames is None else EventStream(frames, {RUN_HEADER: run_id})
+
+
+def problems_of(scope: Scope) -> Problem:
+    """Problem documents for the ``error`` events of a request."""
+
+    def problem(error: BaseException) -> Mapping[str, Any]:
+        body = problem_of(error, scope)
+        log_problem(error, body)
+        return body
+
+    return problem
+
+
+async def events_of(agent: Agent, asked: ChatRequest, identity: Identity, timeout_s: float, scope: Scope) -> AsyncGenerator[tuple[str, Any], None]:
+    """Names and data of the events of one answer; whatever goes wrong, time included, ends it with an ``error`` event."""
     due = asyncio.get_running_loop().time() + timeout_s
     try:
         # The agent's stream is an asynchronous generator; closing it is what stops the run.
@@ -53,17 +98,15 @@ async def events_of(agent: Agent, asked: ChatRequest, identity: Identity, timeou
             while (found := await next_before(stream, due)) is not None:
                 yield encode(found)
     except TimeoutError:
-        yield event("error", problem_of(deadline_error(timeout_s), scope))
+        yield "error", problem_of(deadline_error(timeout_s), scope)
     except Exception as error:  # noqa: BLE001 - the stream has begun: the caller learns of a failure only through an event
-        body = problem_of(error, scope)
-        log_problem(error, body)
-        yield event("error", body)
+        yield "error", problems_of(scope)(error)
 
 
-def encode(found: ChatEvent) -> bytes:
-    """One event of the agent as a server-sent event."""
+def encode(found: ChatEvent) -> tuple[str, Any]:
+    """Name and data of one event of the agent."""
     if isinstance(found, TokenEvent):
-        return event("token", {"text": found.text})
+        return "token", {"text": found.text}
     if isinstance(found, CitationsEvent):
-        return event("citations", [CitationOut.model_validate(citation).model_dump(exclude_none=True) for citation in found.citations])
-    return event("done", AnswerOut.of(found.answer).model_dump(exclude_none=True))
+        return "citations", [CitationOut.model_validate(citation).model_dump(exclude_none=True) for citation in found.citations]
+    return "done", AnswerOut.of(found.answer).model_dump(exclude_none=True)

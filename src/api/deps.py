@@ -12,9 +12,11 @@ from ..infra.config import Settings
 from ..infra.resource_manager import ResourceManager
 from .auth import caller
 from .files import FileStore
+from .runs import Runs
 
 if TYPE_CHECKING:
     from ..agent.runtime import Agent
+    from ..infra.persistence.journal import Journal
     from ..infra.persistence.threads import ThreadService
     from ..infra.search.protocol import SearchClient
     from ..ingestion.pipeline import Ingestor
@@ -26,8 +28,10 @@ class Parts:
 
     def __init__(self, resources: ResourceManager) -> None:
         self.resources = resources
+        self._journal: Journal | None = None
         self._known: dict[str, Any] = {}
         self.files = FileStore(resources.settings.storage.path / "files")
+        self.runs = Runs(self.journal, resources.settings.api.resume_s)
 
     @property
     def settings(self) -> Settings:
@@ -47,6 +51,13 @@ class Parts:
 
     async def threads(self) -> ThreadService:
         return cast("ThreadService", await self._get("threads"))
+
+    async def journal(self) -> Journal:
+        from ..infra.persistence.journal import journal_of
+
+        if self._journal is None:
+            self._journal = await asyncio.to_thread(lambda: journal_of(self.settings, self.resources.checkpointer))
+        return self._journal
 
     async def _get(self, name: str) -> Any:
         if name not in self._known:

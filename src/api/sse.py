@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
@@ -17,9 +17,10 @@ KEEP_ALIVE_S = 15.0
 """Proxies commonly close a connection that is silent for 60 s; a model may think longer."""
 
 
-def event(name: str, data: Any) -> bytes:
+def event(name: str, data: Any, identifier: str = "") -> bytes:
     """One event. JSON holds no raw line break, so one ``data`` line is enough."""
-    return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False, allow_nan=False)}\n\n".encode("utf-8", "replace")
+    line = f"id: {identifier}\n" if identifier else ""
+    return f"{line}event: {name}\ndata: {json.dumps(data, ensure_ascii=False, allow_nan=False)}\n\n".encode("utf-8", "replace")
 
 
 def data_event(data: Any) -> bytes:
@@ -42,8 +43,8 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncGenerator[bytes, None]) -> None:
-        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+    def __init__(self, events: AsyncGenerator[bytes, None], headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no", **(headers or {})})
         del self.headers["content-length"]
         self._events = events
 

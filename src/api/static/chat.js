@@ -7,6 +7,7 @@ import { openCitation, place } from "./viewer.js";
 
 let threadId = null;
 let running = null;
+let run = null; // the answer under way, as the server calls it
 let gone = false; // the thread on the page was deleted elsewhere
 let steps = 0; // counts what the person did, so that what arrives late can tell
 let onThreadChange = () => {};
@@ -123,7 +124,9 @@ function failed(error, turn, message) {
 
 async function stream(message, turn, signal) {
   const json = { message, stream: true, ...(threadId ? { thread_id: threadId } : {}) };
+  run = null;
   const response = await call("POST", "/v1/chat", { json, signal });
+  run = response.headers.get("X-Run-ID");
   for await (const { name, data } of events(response)) {
     if (signal.aborted) throw new DOMException("stopped", "AbortError");
     if (name === "token") turn.add(data.text);
@@ -150,6 +153,8 @@ function again(turn, message) {
 }
 
 export function stopAnswer() {
+  // For a connection that closes the server waits a while: it may have broken.
+  if (running && run) call("DELETE", `/v1/chat/runs/${run}`).catch(() => {});
   running?.abort();
 }
 

@@ -22,3 +22,4 @@ class ApiCfg(Section):
     max_request_bytes: int = Field(1_000_000, ge=1_000, description="Largest request body, uploads apart.")
     max_upload_bytes: int = Field(50_000_000, ge=1_000, description="Largest uploaded file.")
     request_timeout_s: float = Field(120.0, gt=0, description="Seconds a request may take.")
+    resume_s: float = Field(30.0, ge=0, le=3600, description="Seconds a streamed answer goes on for a client that lost its connection; 0 stops it at once.")
