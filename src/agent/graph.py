@@ -79,17 +79,26 @@ def build_graph(parts: Parts, checkpointer: BaseCheckpointSaver[Any] | None) -> 
     graph.add_node("respond", respond_node)
     graph.add_edge(START, "recall")
     graph.add_edge("recall", "condense")
-    graph.add_conditional_edges("condense", lambda state: "respond" if state.get("clarify") else "retrieve", ["respond", "retrieve"])
+    graph.add_conditional_edges("condense", _by(lambda state: "respond" if state.get("clarify") else "retrieve"), ["respond", "retrieve"])
     graph.add_edge("retrieve", "assess")
-    graph.add_conditional_edges("assess", lambda state: "respond" if state["refused"] else "fit", ["respond", "fit"])
+    graph.add_conditional_edges("assess", _by(lambda state: "respond" if state["refused"] else "fit"), ["respond", "fit"])
     graph.add_edge("fit", "generate")
     if toolbox is not None:
         graph.add_node("tools", _timed(run_tools, toolbox=toolbox, tokenizer=parts.tokenizer, max_steps=parts.limits.steps))
         graph.add_edge("tools", "fit")
-    graph.add_conditional_edges("generate", lambda state: "tools" if state["calls"] else "verify", ["verify", *(["tools"] if tools else [])])
+    graph.add_conditional_edges("generate", _by(lambda state: "tools" if state["calls"] else "verify"), ["verify", *(["tools"] if tools else [])])
     graph.add_edge("verify", "respond")
     graph.add_edge("respond", END)
     return graph.compile(checkpointer=checkpointer)
+
+
+def _by(choose: Callable[[AgentState], str]) -> Callable[[AgentState], Awaitable[str]]:
+    """A choice of the next node, made here: LangGraph runs a plain function on a thread of its own, for which each turn would wait three times."""
+
+    async def chosen(state: AgentState) -> str:
+        return choose(state)
+
+    return chosen
 
 
 def _timed(node: Callable[..., Awaitable[AgentState]], **given: Any) -> partial[Coroutine[Any, Any, AgentState]]:
