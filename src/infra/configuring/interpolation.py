@@ -15,6 +15,8 @@ from ..secrets.references import SCHEMES
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::([^{}]*))?\}|\$\{")
 
+_OF_VAULT = re.compile(r"\$\{(?:" + "|".join(SCHEMES) + r"):[^{}]*\}")
+
 
 @dataclass(frozen=True, slots=True)
 class Interpolated:
@@ -61,6 +63,11 @@ def interpolate(text: str, environ: Mapping[str, str]) -> Interpolated:
     result = "".join(piece for piece in pieces if isinstance(piece, str))
     secrets = tuple(pieces) if any(isinstance(piece, tuple) for piece in pieces) else ()
     return Interpolated(result, tuple(dict.fromkeys(variables)), tuple(dict.fromkeys(missing)), malformed, secrets)
+
+
+def names_vault(text: str) -> bool:
+    """Whether a text that no file holds, and in which nothing is replaced, reads like a reference to a vault."""
+    return _OF_VAULT.search(text) is not None
 
 
 def escape(text: str) -> str:

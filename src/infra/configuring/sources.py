@@ -18,9 +18,10 @@ from ...errors import Problem
 from ...telemetry.logger import get_logger
 from ..secrets.held import FileSecret
 from ..secrets.live import LiveSecret
+from ..secrets.references import SCHEMES
 from ..secrets.vaults import UNUSABLE, Vaults
 from .files import PROFILE_PREFIX, FileEntry, ParsedFile
-from .interpolation import interpolate
+from .interpolation import interpolate, names_vault
 from .profiles import PROFILES
 from .provenance import Source
 from .schema import ENV_DELIMITER, ENV_PREFIX, INTENT_PREFIX, BadValueError, FieldSpec, all_names, find, keys_of, nearest, nearest_key, schema
@@ -28,6 +29,7 @@ from .schema import ENV_DELIMITER, ENV_PREFIX, INTENT_PREFIX, BadValueError, Fie
 log = get_logger(__name__)
 
 PROFILE_KEY = "environment.cloud_profile"
+NOT_LOOKED_UP = "names a secret of a vault, which is looked up only where a configuration file names it itself: write the reference there."
 VAULTS_ARE_FOR = "only keys that are secret can come out of a vault."
 PROFILE_VARIABLE = "CLOUD_PROFILE"
 
@@ -94,6 +96,8 @@ class Layer(PydanticBaseSettingsSource):
             return entry.spec.show(entry.value)
 
     def _read(self, entry: Entry) -> object:
+        if any(names_vault(text) for text in self._as_they_are(entry.value)):
+            raise BadValueError(NOT_LOOKED_UP)
         if isinstance(entry.value, str) and self.environ is not None and (pieces := interpolate(entry.value, self.environ).pieces):
             return self._live(entry.spec, entry.value, pieces)
         if entry.value is None or isinstance(entry.value, str):
@@ -101,6 +105,14 @@ class Layer(PydanticBaseSettingsSource):
         if isinstance(entry.value, tuple) and self.environ is not None:
             return self._read_list(entry.spec, tuple(self._item(item) for item in entry.value))
         return entry.value
+
+    def _as_they_are(self, value: object) -> Iterable[str]:
+        """The texts in which nothing is replaced: all of a layer without variables, else what variables hold. A reference to a vault there
+        would be taken for the value."""
+        texts = [item for item in (value if isinstance(value, tuple | list) else (value,)) if isinstance(item, str)]
+        if self.environ is None:
+            return texts
+        return [self.environ.get(name, "") for text in texts for name in interpolate(text, self.environ).variables]
 
     def _live(self, spec: FieldSpec, text: str, pieces: tuple[str | tuple[str, str], ...]) -> LiveSecret:
         """A value that a vault gives; nothing is asked of the vault yet."""
@@ -133,8 +145,9 @@ class Layer(PydanticBaseSettingsSource):
             return text
         result = interpolate(text, self.environ)
         if result.missing:
-            names = ", ".join(result.missing)
-            raise BadValueError(f"environment variable {names} is not set. Set it, or write ${{{result.missing[0]}:default}}.")
+            first, names = result.missing[0], ", ".join(result.missing)
+            advice = f"for a secret of a vault write ${{{first}:NAME}}" if first in SCHEMES else f"write ${{{first}:default}}"
+            raise BadValueError(f"environment variable {names} is not set. Set it, or {advice}.")
         if result.malformed:
             raise BadValueError("`${` must begin ${VAR} or ${VAR:default}, with no braces in the default; write $${ for a plain ${.")
         return result.text
@@ -226,6 +239,9 @@ class SecretLayer(Layer):
         else:
             text, spec = held.ask(), find(f"{section}.{key}")
             secret = spec is not None and spec.secret
+            if names_vault(text):
+                self.report(NOT_LOOKED_UP, f"{section}.{key}", source)
+                return
             if secret and not text:
                 log.warning("a secret file is empty; its key counts as not set until a restart after it was written", path=str(path), key=f"{section}.{key}")
             self.add(section, key, LiveSecret((held,)) if text and secret else text, source)
