@@ -10,13 +10,17 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from src.core.identity import Identity
 from src.errors import StorageCorruptError
 from src.infra.config import PersistenceCfg, Settings, StorageCfg
 from src.infra.persistence import get_checkpointer_and_store
 from src.infra.persistence.journal import MAX_ENTRIES, Entry, Journal, Key, journal_of
 from src.infra.persistence.journal.sealed import SealedJournal
+from src.infra.persistence.retention import Retention
+from src.infra.persistence.threads import ThreadService
 
 KEYS = "one:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+ANNE = Identity("anne", "acme")
 KEY = Key("acme", "anne", "run:1")
 LONG = 600.0
 
@@ -110,3 +114,24 @@ async def test_sealed_entries_hold_no_readable_text_and_plain_ones_are_refused(j
     await inside.append(KEY, [(2, b"msgpack\nplain")], LONG)
     with pytest.raises(StorageCorruptError):
         await journal.read(KEY)
+
+
+async def test_a_thread_that_is_deleted_and_a_user_that_is_erased_take_their_answers_along(tmp_path: Path) -> None:
+    settings = Settings(storage=StorageCfg(path=tmp_path))
+    checkpointer, store = get_checkpointer_and_store(settings)
+    threads = ThreadService(settings, checkpointer)
+    for number in range(2):
+        async with threads.turn(None, ANNE, "How many days?") as thread_id:
+            await threads.finished(thread_id, 1)
+        key = Key(ANNE.tenant, ANNE.user, f"run:{number}")
+        await threads.journal.begin(key, b"", LONG)
+        await threads.journal.append(key, [(1, b"answer")], LONG, thread_id)
+        if number == 0:
+            await threads.delete(thread_id, ANNE)
+        else:
+            await threads.journal.begin(Key(ANNE.tenant, ANNE.user, "idem:x"), b"", LONG)
+            await Retention(threads, store, settings.persistence).erase(ANNE.tenant, ANNE.user)
+    for name in ("run:0", "run:1", "idem:x"):
+        assert await threads.journal.read(Key(ANNE.tenant, ANNE.user, name)) is None
+    await checkpointer.aclose()  # type: ignore[attr-defined] - ours has it
+    await store.aclose()  # type: ignore[attr-defined] - ours has it

@@ -124,7 +124,7 @@ class Retention:
         return True
 
     async def erase(self, tenant: str, user: str) -> ErasureReport:
-        """Delete all threads of a user, the checkpoints of all graphs that ran for them, and what the store holds in their namespace.
+        """Delete all threads of a user, the checkpoints of all graphs that ran for them, what the journal has of answers, and what the store holds in their namespace.
 
         Checkpoints are found by their metadata: by ``user_id`` and ``tenant`` of `create_langgraph_config`.
 
@@ -142,6 +142,7 @@ class Retention:
             for item in found:
                 await self._store.adelete(item.namespace, item.key)
             entries += len(found)
+        await self._threads.journal.forget_user(tenant, user)
         log.info("a user was erased", threads=len(threads), runs=len(runs), entries=entries)
         return ErasureReport(len(threads), len(runs), entries)
 

@@ -15,6 +15,7 @@ from ...errors import ConflictError, InputError, NotFoundError, QueryError, RagE
 from ...telemetry.logger import get_logger
 from ...util.clock import iso_now
 from .backends import LOCKS_FOLDER, Locks, locks_of, rows_of
+from .journal import journal_of
 from .pruning import Keep, Prunes
 from .rows import ThreadRow, ThreadRows, storable
 from .turns import TURNS, save_turns, turn_from_dict, turn_to_dict, turns_until
@@ -56,6 +57,7 @@ class ThreadService:
     def __init__(self, settings: Settings, checkpointer: BaseCheckpointSaver[Any]) -> None:
         self._checkpointer = checkpointer
         self._rows = rows_of(settings, checkpointer)
+        self.journal = journal_of(settings, checkpointer)
         self._locks = locks_of(settings, checkpointer)
 
     async def list(self, identity: Identity, limit: int = 50, cursor: str | None = None) -> ThreadPage:
@@ -152,6 +154,7 @@ class ThreadService:
             row = await self._rows.get(thread_id) if unused_since else None
             if row is not None and unused_since is not None and row.updated_at > unused_since:
                 return False
+            await self.journal.forget_thread(thread_id)
             # The row goes last: while anything is left, its owner can still find it and delete again.
             await self._checkpointer.adelete_thread(thread_id)
             await self._rows.delete(thread_id)
