@@ -60,6 +60,7 @@ class Collector(Service):
                 tls.sendall(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
             return False
         status, data = self._reply(*request)
+        data = data or (b"\0" * 64 if self.way == "cut" else b"")
         answer = b"HTTP/1.1 %d X\r\ncontent-type: application/x-protobuf\r\ncontent-length: %d\r\n\r\n%b" % (status, len(data), data)
         tls.sendall(answer if self.way == "answer" else answer[:-10])
         return self.way == "answer"
