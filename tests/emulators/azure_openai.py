@@ -34,7 +34,8 @@ ANSWER = ["The ", "tariff ", "is ", "0.31 ", "EUR."]
 class Reply:
     """One scripted answer. ``cut_after``: break the connection after so many stream events; ``delay_s``: wait first;
     ``pieces``: of the answer, in place of `ANSWER`; ``calls``: (name, arguments as text) of the tools it wants run;
-    ``stall_after``: send nothing more after so many stream events, for as long as the caller stays."""
+    ``stall_after``: send nothing more after so many stream events, for as long as the caller stays; ``events``: of a stream, in place of
+    the good ones."""
 
     status: int = 200
     body: Any = None
@@ -47,6 +48,7 @@ class Reply:
     pieces: list[str] | None = None
     calls: list[tuple[str, str]] = field(default_factory=list)
     stall_after: int | None = None
+    events: list[Any] | None = None
 
 
 @dataclass
@@ -203,6 +205,8 @@ class AzureOpenAIEmulator:
         return {"object": "list", "data": rows[::-1], "model": "e", "usage": {"prompt_tokens": 1, "total_tokens": 1}}
 
     def _events(self, request: Recorded, reply: Reply) -> list[dict[str, Any]]:
+        if reply.events is not None:
+            return reply.events
         base = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4"}
         events: list[dict[str, Any]] = [{**base, "choices": [], "prompt_filter_results": [{"prompt_index": 0}]}]
         pieces = reply.pieces if reply.pieces is not None or reply.calls else ANSWER

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ...core.chat import Message, ToolSpec, Usage
 from ...errors import ModelError, ResourceClosedError
 from ...telemetry.calls import chat_call, chat_stream
+from .openai_shapes import ShapeError, count, list_part, part, text_part
 from .openai_tools import WITHOUT_TOOLS, CallPieces, message_payload, tools_payload
 from .protocol import ChatDelta, ChatResult, FinishReason
 
@@ -74,14 +75,15 @@ class OpenAIChatModel:
                     completion = await self._create(client, messages, stream=False)
         except errors.failures as error:
             raise errors.translate(error) from None
-        errors.check(completion)
-        choice = completion.choices[0] if completion.choices else None
-        if choice is None or choice.message is None:
+        try:
+            result = _result(completion)
+        except ShapeError as error:
+            raise errors.translate(error) from None
+        if result is None:
             raise ModelError("The model gave no answer.", hop=errors.hop, setting="chat.model")
-        finish = _FINISH.get(choice.finish_reason or "", "stop")
-        if finish == "content_filter":
+        if result.finish_reason == "content_filter":
             raise errors.filtered()
-        return ChatResult(_joined(choice.message.content or ""), finish, _usage(completion.usage) or Usage())
+        return result
 
     @chat_stream
     async def stream(self, messages: Sequence[Message] | str, tools: Sequence[ToolSpec] = ()) -> AsyncIterator[ChatDelta]:
@@ -105,6 +107,8 @@ class OpenAIChatModel:
             async for chunk in _until(stream, deadline, errors):
                 if text := read.feed(chunk):
                     yield ChatDelta(text)
+        except ShapeError as error:
+            raise errors.translate(error) from None
         finally:
             await stream.close()
         if read.finish is None:
@@ -192,15 +196,17 @@ class _Read:
     def feed(self, chunk: Any) -> str:
         """The text that a chunk adds."""
         self.nothing = False
-        self._usage = _usage(chunk.usage) or self._usage
-        if not chunk.choices:  # Azure's first chunk has none, the one with the usage neither
+        self._usage = _usage(part(chunk, "usage")) or self._usage
+        choices = list_part(chunk, "choices")
+        if not choices:  # Azure's first chunk has none, the one with the usage neither
             return ""
-        choice = chunk.choices[0]
-        self.finish = choice.finish_reason or self.finish
-        if choice.delta is None:
+        self.finish = text_part(choices[0], "finish_reason") or self.finish
+        delta = part(choices[0], "delta")
+        if delta is None:
             return ""
-        self._calls.feed(choice.delta.tool_calls)
-        return self._halves.feed(choice.delta.content) if choice.delta.content else ""
+        self._calls.feed(list_part(delta, "tool_calls"))
+        content = text_part(delta, "content")
+        return self._halves.feed(content) if content else ""
 
     def last(self) -> ChatDelta:
         """The last piece. An answer that was cut off has no whole call; some services say "stop" where there are calls."""
@@ -238,5 +244,15 @@ def _payload(messages: Sequence[Message] | str) -> list[dict[str, Any]]:
     return [message_payload(message) for message in messages]
 
 
+def _result(completion: Any) -> ChatResult | None:
+    """What a whole answer says; None where it says nothing."""
+    choices = list_part(completion, "choices")
+    message = part(choices[0], "message") if choices else None
+    if message is None:
+        return None
+    finish = _FINISH.get(text_part(choices[0], "finish_reason"), "stop")
+    return ChatResult(_joined(text_part(message, "content")), finish, _usage(part(completion, "usage")) or Usage())
+
+
 def _usage(usage: Any) -> Usage | None:
-    return Usage(usage.prompt_tokens or 0, usage.completion_tokens or 0) if usage else None
+    return Usage(count(usage, "prompt_tokens"), count(usage, "completion_tokens")) if usage else None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ...errors import ConfigurationError, InputError, ModelError, ResourceClosedError
 from ...telemetry.calls import embeddings_call
+from .openai_shapes import ShapeError, part, whole
 from .tokenizer import encodable
 
 if TYPE_CHECKING:
@@ -101,12 +102,11 @@ class OpenAIEmbedder:
             async with asyncio.timeout(self._cfg.timeout_s):
                 with errors.noted():
                     response = await client.embeddings.create(model=self._cfg.deployed, input=texts, **options)
-            data = response.data
-            rows = {item.index: _vector(item.embedding) for item in data}
+            if not isinstance(data := part(response, "data"), list):
+                raise ShapeError("data")
+            rows = {whole(part(item, "index")): _vector(part(item, "embedding")) for item in data}
         except errors.failures as error:
             raise errors.translate(error) from None
-        except AttributeError:  # an answer that is no JSON, a web page, is text
-            raise errors.foreign() from None
         if len(data) != len(texts) or set(rows) != set(range(len(texts))):
             raise ModelError(f"The model gave {len(data)} vectors for {len(texts)} texts.", hop=errors.hop, setting="embed.model")
         return self._normalised([rows[place] for place in range(len(texts))], errors.hop)
@@ -123,7 +123,8 @@ class OpenAIEmbedder:
                 hint=f"Set it to {wrong}, or name another model.",
             )
         matrix = np.stack(rows)
-        lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
+        with np.errstate(over="ignore"):
+            lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
         if not np.isfinite(lengths).all() or (lengths == 0).any():
             raise ModelError("The model gave a vector without a direction.", hop=hop, setting="embed.model")
         return cast("NDArray[np.float32]", matrix / lengths)
@@ -140,8 +141,9 @@ def _vector(embedding: str | list[float]) -> NDArray[np.float32]:
     if isinstance(embedding, str):
         return np.frombuffer(base64.b64decode(embedding, validate=True), "<f4")
     try:
-        vector = np.array(embedding, np.float32)
-    except TypeError as error:
+        with np.errstate(over="ignore"):  # what is too long for these floats is without end, which is told by itself
+            vector = np.array(embedding, np.float32)
+    except (TypeError, OverflowError) as error:
         raise ValueError("not numbers") from error
     if vector.ndim != 1:
         raise ValueError("not a row of numbers")

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,59}")
 _UNRECOGNISED = re.compile(r"Unrecognized request argument supplied: (\w+)")
+_UNREADABLE = (RecursionError, OverflowError)
+"""JSON that is nested without end, and numbers that are longer than any float."""
 _FAILURES: tuple[type[Exception], ...] = (
     openai.OpenAIError,
     httpx2.HTTPError,
@@ -49,7 +51,7 @@ _FAILURES: tuple[type[Exception], ...] = (
     ValueError,  # JSON and UTF-8 that are none
     anyio.EndOfStream,  # httpx2 lets these two through where TLS ends unannounced
     anyio.ClosedResourceError,
-    RecursionError,  # JSON that is nested without end
+    *_UNREADABLE,
 )
 _UNSUPPORTED = frozenset({"unsupported_parameter", "unsupported_value", "unknown_parameter"})
 
@@ -132,7 +134,7 @@ class ErrorMap:
         if isinstance(error, (TimeoutError, openai.APIConnectionError, httpx2.TransportError, OSError)):
             fault = fault_of(error)
             return self.deadline() if fault.kind == "read-timeout" else error_of(fault, self._way)
-        if isinstance(error, ShapeError | RecursionError):
+        if isinstance(error, (ShapeError, *_UNREADABLE)):
             return foreign(self._way, "JSON of another shape, or none")
         if isinstance(error, UnicodeEncodeError):
             return InputError("The text cannot be written as UTF-8.")
@@ -142,7 +144,7 @@ class ErrorMap:
 
     def translate_stream(self, error: Exception) -> RagError:
         """The same, once an answer has begun: a broken connection is then a broken answer."""
-        if isinstance(error, (openai.APIStatusError, RecursionError, TimeoutError, openai.APITimeoutError, httpx2.TimeoutException)):
+        if isinstance(error, (openai.APIStatusError, *_UNREADABLE, TimeoutError, openai.APITimeoutError, httpx2.TimeoutException)):
             return self.translate(error)
         if isinstance(error, openai.APIError) and error.code == "content_filter":
             return self.filtered()
@@ -197,7 +199,7 @@ class ErrorMap:
 
 def unsupported_option(error: openai.BadRequestError, options: frozenset[str]) -> str | None:
     """The name of the optional parameter that this model, or this API version, does not know; None if it is about something else."""
-    if isinstance(error.param, str) and error.param in options and error.code in _UNSUPPORTED:
+    if isinstance(error.param, str) and error.param in options and str(error.code) in _UNSUPPORTED:
         return error.param
     found = _UNRECOGNISED.search(error.message)
     return found[1] if found and found[1] in options else None

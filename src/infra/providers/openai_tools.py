@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ...core.chat import Message, ToolCall, ToolSpec
+from .openai_shapes import part, text_part, whole
 from .tokenizer import encodable
 
 WITHOUT_TOOLS = "the model's service takes no tools: answered without them"
@@ -52,12 +53,12 @@ class CallPieces:
     def feed(self, pieces: Iterable[Any] | None) -> None:
         """Take in what one chunk of the stream holds. Some servers number nothing and send each call whole."""
         for piece in pieces or ():
-            index = len(self._calls) if piece.index is None else piece.index
-            call = self._calls.setdefault(index, ["", "", ""])
-            call[0] = call[0] or piece.id or ""
-            if piece.function is not None:
-                call[1] += piece.function.name or ""
-                call[2] += piece.function.arguments or ""
+            index = whole(part(piece, "index"))
+            call = self._calls.setdefault(len(self._calls) if index is None else index, ["", "", ""])
+            call[0] = call[0] or text_part(piece, "id")
+            if (function := part(piece, "function")) is not None:
+                call[1] += text_part(function, "name")
+                call[2] += text_part(function, "arguments")
 
     def whole(self) -> tuple[ToolCall, ...]:
         """The calls, in the model's order; one without an id gets one, since its answer has to name it."""

@@ -1,0 +1,45 @@
+"""Reading answers on OpenAI's wire: the `openai` package makes its objects of any JSON, unchecked, so each part is looked at before it is used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_PLAIN = (str, int, float, list, dict)
+"""What JSON is where the package made no object of it."""
+
+
+class ShapeError(ValueError):
+    """JSON of another shape than the protocol's: what answered is not the service."""
+
+
+def part(thing: Any, name: str) -> Any:
+    """A part of an object; None where it is missing."""
+    if thing is None or isinstance(thing, _PLAIN):
+        raise ShapeError(name)
+    return getattr(thing, name, None)
+
+
+def text_part(thing: Any, name: str) -> str:
+    """Likewise of a text; empty where it is missing."""
+    value = part(thing, name)
+    if value is None or isinstance(value, str):
+        return value or ""
+    raise ShapeError(name)
+
+
+def list_part(thing: Any, name: str) -> list[Any]:
+    """Likewise of a list."""
+    value = part(thing, name)
+    if value is None or isinstance(value, list):
+        return value or []
+    raise ShapeError(name)
+
+
+def whole(value: Any) -> int | None:
+    """A whole number; None where it is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def count(thing: Any, name: str) -> int:
+    """A number of something in a part that may be missing or unusable: 0 then, for no answer is worth less without it."""
+    return max(0, whole(getattr(thing, name, None)) or 0)
