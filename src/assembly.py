@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from .agent.runtime import Agent
+    from .infra.persistence.feedback import FeedbackRecords, FeedbackService
     from .infra.persistence.threads import ThreadService
     from .infra.providers.protocol import TokenSpans
     from .infra.resource_manager import ResourceManager
@@ -43,7 +44,19 @@ def build_ingestor(resources: ResourceManager) -> Ingestor:
 def build_threads(resources: ResourceManager) -> ThreadService:
     from .infra.persistence.threads import ThreadService
 
-    return ThreadService(resources.settings, resources.checkpointer)
+    return ThreadService(resources.settings, resources.checkpointer, [_feedback_records(resources)])
+
+
+def build_feedback(resources: ResourceManager) -> FeedbackService:
+    from .infra.persistence.feedback import FeedbackService
+
+    return FeedbackService(cast("ThreadService", resources.get("threads")), _feedback_records(resources))
+
+
+def _feedback_records(resources: ResourceManager) -> FeedbackRecords:
+    from .infra.persistence.feedback import FeedbackRecords
+
+    return FeedbackRecords(resources.store, resources.checkpointer.serde)
 
 
 def build_agent(resources: ResourceManager) -> Agent:

@@ -66,7 +66,7 @@ def build_graph(parts: Parts, checkpointer: BaseCheckpointSaver[Any] | None) -> 
         return await generate(state, chat=parts.chat, verify=parts.verify, emit=writer, prompts=prompts, tools=tools, limits=parts.limits)
 
     async def respond_node(state: AgentState, writer: StreamWriter) -> AgentState:
-        return await respond(state, emit=writer, prompts=prompts)
+        return await respond(state, emit=writer, prompts=prompts, versions={"chat": parts.chat.model, "embed": parts.embedder.model})
 
     graph = StateGraph(AgentState)
     graph.add_node("recall", _timed(recall, chat=parts.chat, counter=counter, cfg=parts.agent, prompts=prompts))

@@ -19,7 +19,7 @@ from ..infra.resource_manager import ResourceManager
 from ..integrations.mcp.http import McpEndpoint
 from ..telemetry.logger import get_logger
 from ..telemetry.serving import NO_TELEMETRY, TraceRequests
-from . import chat, documents, health, page, problems, search, threads
+from . import chat, documents, feedback, health, page, problems, search, threads
 from .auth import LocalOnly, RequireIdentity, caller, make_authenticator
 from .deps import Parts
 from .limits import BodyLimit, Deadline
@@ -53,7 +53,7 @@ def create_app(resources: ResourceManager) -> FastAPI:
     app.state.parts = Parts(resources)
     problems.install(app)
     openai = (completions.router, models.router, embeddings.router)
-    for router in (chat.router, *openai, threads.router, search.router, documents.make_router(upload=features.upload), health.router):
+    for router in (chat.router, *openai, threads.router, feedback.router, search.router, documents.make_router(upload=features.upload), health.router):
         app.include_router(router)
     if features.mcp:
         # POST alone: nothing is kept between requests, so there is no session to listen to or to end.
@@ -74,7 +74,7 @@ def _add_middlewares(app: FastAPI, settings: Settings) -> None:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=cfg.cors_origins,
-            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", REQUEST_ID_HEADER],
             expose_headers=[REQUEST_ID_HEADER, chat.RUN_HEADER],
         )

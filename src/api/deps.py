@@ -16,6 +16,7 @@ from .runs import Runs
 
 if TYPE_CHECKING:
     from ..agent.runtime import Agent
+    from ..infra.persistence.feedback import FeedbackService
     from ..infra.persistence.journal import Journal
     from ..infra.persistence.threads import ThreadService
     from ..infra.search.protocol import SearchClient
@@ -51,6 +52,9 @@ class Parts:
 
     async def threads(self) -> ThreadService:
         return cast("ThreadService", await self._get("threads"))
+
+    async def feedback(self) -> FeedbackService:
+        return cast("FeedbackService", await self._get("feedback"))
 
     async def journal(self) -> Journal:
         from ..infra.persistence.journal import journal_of

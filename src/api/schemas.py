@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from ..agent.runtime import MAX_MESSAGE_CHARS
 from ..core.chat import Answer, ThreadSummary, Turn
 from ..core.documents import Chunk, Document
+from ..core.feedback import Feedback
 from ..core.search import Mode, SearchResult
 from ..infra.persistence.threads import ThreadExport
 from .problems import nearest
@@ -75,6 +76,13 @@ class ForkBody(Body):
     message_id: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(None, description="The last turn that the new thread has; without it all.")
 
 
+class FeedbackBody(Body):
+    """`PUT /v1/threads/{id}/messages/{message_id}/feedback`"""
+
+    rating: Literal["up", "down"]
+    comment: Annotated[str, Field(max_length=4000)] = ""
+
+
 class SearchBody(Body):
     """`POST /v1/search`"""
 
@@ -122,6 +130,21 @@ class ContextOut(Out):
     dropped_passages: int
 
 
+class ApprovalCallOut(Out):
+    tool: str
+    arguments: str = Field(description="As the model wrote them.")
+
+
+class ApprovalOut(Out):
+    """Tool calls that wait for a decision of the thread's owner."""
+
+    approval_id: str
+    thread_id: str
+    created_at: str
+    question: str
+    calls: tuple[ApprovalCallOut, ...]
+
+
 class AnswerOut(Out):
     """What `POST /v1/chat` answers, and what the stream's ``done`` holds."""
 
@@ -135,6 +158,7 @@ class AnswerOut(Out):
     usage: UsageOut = UsageOut()
     timings_ms: dict[str, float] = Field(default_factory=dict)
     context: ContextOut | None = None
+    approval: ApprovalOut | None = Field(None, description="Set where the turn waits for a decision about tool calls; there is no answer yet.")
 
     @classmethod
     def of(cls, answer: Answer) -> Self:
@@ -150,6 +174,21 @@ class TurnOut(Out):
     degraded: tuple[str, ...]
     created_at: str
     clarifying: bool = False
+
+
+class FeedbackOut(Out):
+    message_id: str
+    rating: Literal["up", "down"]
+    comment: str
+    given_at: str
+
+
+class FeedbackListOut(Out):
+    feedback: tuple[FeedbackOut, ...]
+
+    @classmethod
+    def of(cls, feedback: list[Feedback]) -> Self:
+        return cls(feedback=tuple(FeedbackOut.model_validate(one) for one in feedback))
 
 
 class HistoryOut(Out):

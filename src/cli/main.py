@@ -17,6 +17,7 @@ COMMANDS = {
     "serve": "Serve the HTTP API and the chat page.",
     "mcp": "Serve an MCP client on standard input and output.",
     "threads": "List, show and delete conversations.",
+    "feedback": "What users said of answers, listed or as a collection for eval.",
     "index": "Show the index, and its versions on OpenSearch.",
     "eval": "Measure retrieval on a collection in BEIR layout.",
     "config": "Show, explain and validate the configuration.",

@@ -93,6 +93,25 @@ class ContextUse:
 
 
 @dataclass(frozen=True, slots=True)
+class ApprovalCall:
+    """A tool that a model wants to have run, and its arguments as the model wrote them."""
+
+    tool: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A turn that waits for its owner's decision about ``calls``."""
+
+    approval_id: str
+    thread_id: str
+    created_at: str
+    question: str
+    calls: tuple[ApprovalCall, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """The whole response of one turn; the answer's text marks each claim with ``[n]``."""
 
@@ -108,6 +127,8 @@ class Answer:
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     context: ContextUse | None = None
     """None where no model was shown anything of the conversation."""
+    approval: Approval | None = None
+    """Set where the turn waits for a decision: there is no answer yet, and no turn in the thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +180,10 @@ class Turn:
     degraded: tuple[str, ...]
     created_at: str
     clarifying: bool = False
+    retrieved: tuple[str, ...] = ()
+    """Ids of the documents that were found, the best first."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """What answered: the models' names."""
 
 
 @dataclass(frozen=True, slots=True)

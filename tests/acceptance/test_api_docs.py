@@ -31,7 +31,7 @@ def test_every_endpoint_is_documented(handbook_server: Any, root: Path) -> None:
         paths = client.get("/openapi.json").json()["paths"]
     text = (root / "docs" / "api.md").read_text(encoding="utf-8")
     for path, methods in paths.items():
-        plain = path.replace("{document_id}", "{id}").replace("{thread_id}", "$THREAD").replace("{run_id}", "$RUN")
+        plain = path.replace("{document_id}", "{id}").replace("{thread_id}", "$THREAD").replace("{message_id}", "$MESSAGE").replace("{run_id}", "$RUN")
         assert plain in text, path
         for method in methods:
             assert method.upper() in text or method == "get", (method, path)

@@ -182,11 +182,11 @@ def test_nothing_that_a_document_says_becomes_markup_or_runs(open_page: Callable
     page.locator("#files").set_input_files({"name": name, "mimeType": "text/plain", "buffer": CANARY.encode()})
     expect(page.locator(".tray-item")).to_contain_text("Added")
     ask(page, 'What does the Marzipan protocol demand? <img src=x onerror="window.pwned=8">')
-    expect(page.locator(".answer-text")).to_contain_text("<script>")
+    expect(page.locator(".answer-text")).to_contain_text("script>window.pwned")
     page.locator("button.cite").first.click()
     expect(page.locator("#viewer .passage.current")).to_contain_text("<iframe srcdoc=")
     page.reload()
-    expect(page.locator(".answer-text")).to_contain_text("<script>")
+    expect(page.locator(".answer-text")).to_contain_text("script>window.pwned")
     inside = page.locator(":is(.turns, .viewer, .threads, .tray, #title) :is(img, script, iframe, object, embed, svg[onload], a[href^='javascript'])")
     expect(inside).to_have_count(0)
     assert page.evaluate("window.pwned") is None
@@ -469,3 +469,25 @@ CONTRAST = """() => {
   }
   return weak;
 }"""
+
+
+def test_a_word_on_an_answer_stays_after_a_reload_and_can_be_taken_back(open_page: Callable[..., Watched]) -> None:
+    page = open_page().page
+    ask(page, QUESTION)
+    good, bad = page.get_by_role("button", name="Good answer"), page.get_by_role("button", name="Bad answer")
+    expect(page.get_by_label("What was good or bad about it")).to_be_hidden()
+    good.click()
+    expect(good).to_have_attribute("aria-pressed", "true")
+    bad.click()
+    expect(good).to_have_attribute("aria-pressed", "false")
+    page.get_by_label("What was good or bad about it").fill("<b>wrong form</b>")
+    page.get_by_role("group", name="Feedback on this answer").get_by_role("button", name="Send").click()
+    expect(page.locator(".feedback-said")).to_have_text("Thank you.")
+    page.reload()
+    expect(page.get_by_role("button", name="Bad answer")).to_have_attribute("aria-pressed", "true")
+    expect(page.get_by_label("What was good or bad about it")).to_have_value("<b>wrong form</b>")
+    assert page.evaluate(CONTRAST) == []
+    page.get_by_role("button", name="Bad answer").click()
+    expect(page.locator(".feedback-said")).to_have_text("Taken back.")
+    page.reload()
+    expect(page.get_by_role("button", name="Bad answer")).to_have_attribute("aria-pressed", "false")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ...core.chat import TokenEvent, Turn, Usage
 from ...infra.persistence.turns import REPLACES, turn_to_dict
 from ...util.clock import iso_now
@@ -10,8 +12,12 @@ from ..prompts import CLARIFY, REFUSAL, Prompts
 from ..state import AgentState, Emit, Outcome, earlier_turns
 
 
-async def respond(state: AgentState, *, emit: Emit, prompts: Prompts) -> AgentState:
-    """Make the turn; the checkpoint after this node is what makes it part of the thread."""
+async def respond(state: AgentState, *, emit: Emit, prompts: Prompts, versions: Mapping[str, str]) -> AgentState:
+    """Make the turn; the checkpoint after this node is what makes it part of the thread.
+
+    Args:
+        versions: names of the models, kept with the turn for who looks into an answer later.
+    """
     unclear = state.get("clarify", "")
     refused = bool(unclear) or state["refused"]
     answer = prompts.text(CLARIFY, words=unclear) if unclear else prompts.text(REFUSAL) if refused else state["answer"]
@@ -26,6 +32,8 @@ async def respond(state: AgentState, *, emit: Emit, prompts: Prompts) -> AgentSt
         degraded=state.get("degraded", ()),
         created_at=iso_now(),
         clarifying=bool(unclear),
+        retrieved=tuple(dict.fromkeys(hit.document_id for hit in state.get("hits", ()))),
+        versions=versions,
     )
     use = state.get("history", History()).use
     emit(Outcome(turn=turn, usage=state.get("usage", Usage()), turns=len(earlier_turns(state)) + 1, context=use))

@@ -2,6 +2,7 @@
 
 import { $, announce, h, icon, setStatus } from "./dom.js";
 import { call, events, getJson, Problem } from "./api.js";
+import { FeedbackBar, feedbackOf } from "./feedback.js";
 import { renderAnswer, spoken } from "./render.js";
 import { openCitation, place } from "./viewer.js";
 
@@ -66,6 +67,11 @@ class TurnView {
     if (degraded.length) notes.push(h("p", { class: "note warn" }, icon("alert"), `This answer is less than asked for: ${degraded.join("; ")}`));
     const sources = citations.length ? [h("h3", { class: "label" }, "Sources"), h("ul", { class: "sources" }, ...citations.map((citation) => this.source(citation)))] : [];
     this.extra.replaceChildren(...notes, ...sources);
+  }
+
+  /** Let the person say whether the answer was good. */
+  askFor(thread, message, known) {
+    this.extra.append(new FeedbackBar(thread, message, known).root);
   }
 
   source(citation) {
@@ -139,6 +145,7 @@ async function stream(message, turn, signal) {
         threadId = data.thread_id;
         if ($("title").dataset.fresh) setTitle(message);
       }
+      turn.askFor(threadId, data.message_id);
       onThreadChange(threadId);
       return;
     }
@@ -206,7 +213,12 @@ export async function openThread(id, title) {
   if (mine !== steps) return false;
   newThread();
   threadId = id;
-  for (const turn of turns) new TurnView(turn.question).finish(turn);
+  const said = feedbackOf(id);
+  for (const turn of turns) {
+    const view = new TurnView(turn.question);
+    view.finish(turn);
+    said.then((known) => view.askFor(id, turn.message_id, known[turn.message_id]));
+  }
   setTitle(title || turns[0]?.question || "Conversation");
   $("log").scrollTop = $("log").scrollHeight;
   return true;

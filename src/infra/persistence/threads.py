@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ...core.chat import ThreadSummary, Turn
 from ...core.identity import Identity
@@ -46,16 +46,24 @@ class ThreadExport:
     turns: tuple[Turn, ...]
 
 
+class Beside(Protocol):
+    """What is kept beside the checkpoints of a thread, and goes with it."""
+
+    async def forget_thread(self, row: ThreadRow) -> None: ...
+
+
 class ThreadService:
     """Threads of their owners. A thread of somebody else is not found, exactly like one that never was.
 
     Args:
         settings: read for nothing but which backend keeps the rows, and where.
         checkpointer: what `build_checkpointer` made of the same settings.
+        beside: what else goes with a thread.
     """
 
-    def __init__(self, settings: Settings, checkpointer: BaseCheckpointSaver[Any]) -> None:
+    def __init__(self, settings: Settings, checkpointer: BaseCheckpointSaver[Any], beside: Sequence[Beside] = ()) -> None:
         self._checkpointer = checkpointer
+        self._beside = beside
         self._rows = rows_of(settings, checkpointer)
         self.journal = journal_of(settings, checkpointer)
         self._locks = locks_of(settings, checkpointer)
@@ -151,9 +159,12 @@ class ThreadService:
     async def remove(self, thread_id: str, unused_since: str | None = None) -> bool:
         """`delete` without asking whose it is: for retention, which speaks for all. False, and nothing done, where it was used after ``unused_since``."""
         async with self._locks.hold(thread_id):
-            row = await self._rows.get(thread_id) if unused_since else None
+            row = await self._rows.get(thread_id)
             if row is not None and unused_since is not None and row.updated_at > unused_since:
                 return False
+            if row is not None:
+                for part in self._beside:
+                    await part.forget_thread(row)
             await self.journal.forget_thread(thread_id)
             # The row goes last: while anything is left, its owner can still find it and delete again.
             await self._checkpointer.adelete_thread(thread_id)

@@ -27,7 +27,7 @@ def turn_to_dict(turn: Turn) -> dict[str, Any]:
 def turn_from_dict(data: Mapping[str, Any]) -> Turn:
     """The turn that `turn_to_dict` wrote."""
     citations = tuple(Citation(**citation) for citation in data["citations"])
-    return Turn(**{**data, "citations": citations, "degraded": tuple(data["degraded"])})
+    return Turn(**{**data, "citations": citations, "degraded": tuple(data["degraded"]), "retrieved": tuple(data.get("retrieved", ()))})
 
 
 def turns_until(turns: Sequence[dict[str, Any]], message_id: str | None) -> list[dict[str, Any]]:

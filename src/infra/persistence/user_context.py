@@ -30,9 +30,18 @@ def extract_user_context(resources: ResourceManager) -> dict[str, Any]:
     return {"user_id": identity.user, "tenant": identity.tenant, "groups": list(identity.groups)}
 
 
+ALL_USERS = ("users",)
+"""Where the store keeps what belongs to users."""
+
+
 def user_namespace(tenant: str, user: str) -> tuple[str, str, str]:
     """Where the store keeps what belongs to one user, and is erased with them; further parts may follow."""
-    return ("users", tenant, user)
+    return (*ALL_USERS, labelled(tenant), labelled(user))
+
+
+def labelled(name: str) -> str:
+    """A name as part of a namespace, in which LangGraph allows no full stop and nothing empty: ``anne.smith`` is ``anne%2Esmith``."""
+    return name.replace("%", "%25").replace(".", "%2E") or "%"
 
 
 def generate_thread_id(user_id: str) -> str:
