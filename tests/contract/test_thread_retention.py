@@ -15,12 +15,14 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
 from pydantic import SecretStr
 
+from src.api import app
 from src.core.identity import Identity
 from src.infra.config import PersistenceCfg, Settings, StorageCfg
-from src.infra.persistence import create_langgraph_config, get_checkpointer_and_store
+from src.infra.persistence import create_langgraph_config, get_checkpointer_and_store, schedule
 from src.infra.persistence.retention import Retention, time_of
 from src.infra.persistence.schedule import is_scheduled, run_if_due
 from src.infra.persistence.threads import ThreadService
+from src.infra.resource_manager import ResourceManager
 
 ACME, OTHER = {"user_id": "anne", "tenant": "acme"}, {"user_id": "zoe", "tenant": "other"}
 
@@ -192,6 +194,23 @@ async def test_one_replica_applies_retention_and_the_others_see_that_it_is_done(
     later = datetime.now(UTC) + timedelta(hours=23)
     assert await run_if_due(two, retention, timedelta(hours=24), now=later) is None
     assert await run_if_due(two, retention, timedelta(hours=24), now=later + timedelta(hours=2)) is not None
+
+
+async def test_the_server_applies_it_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nothing_to_load(_: Any) -> None: ...
+
+    monkeypatch.setattr(app, "warm_up", nothing_to_load)
+    monkeypatch.setattr(schedule, "LOOK_S", 0.02)
+    settings = Settings(storage=StorageCfg(path=tmp_path), persistence=PersistenceCfg(backend="memory", retention_threads=1))
+    async with ResourceManager(settings) as resources:
+        checkpointer: Any = resources.checkpointer
+        for number in range(3):
+            await graph_on(checkpointer).ainvoke({"said": ["a"]}, create_langgraph_config(ACME, f"t{number}"))
+        served = app.create_app(resources)
+        async with served.router.lifespan_context(served), asyncio.timeout(20):
+            while await resources.get("threads").rows.next_run(schedule.JOB) is None:
+                await asyncio.sleep(0.02)
+        assert {saved.config["configurable"]["thread_id"] for saved in checkpointer.list(None)} == {"t2"}
 
 
 async def test_retention_that_fails_stays_due(parts: Parts) -> None:
