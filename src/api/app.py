@@ -22,9 +22,11 @@ from ..telemetry.serving import NO_TELEMETRY, TraceRequests
 from . import chat, documents, feedback, health, page, problems, search, threads
 from .auth import LocalOnly, RequireIdentity, caller, make_authenticator
 from .deps import Parts
+from .idempotency import HEADER, Idempotency
 from .limits import BodyLimit, Deadline
 from .middleware import REQUEST_ID_HEADER, RequestContext, SecurityHeaders
 from .openai import completions, embeddings, models
+from .runs import RUN_HEADER
 
 log = get_logger(__name__)
 
@@ -68,6 +70,7 @@ def _add_middlewares(app: FastAPI, settings: Settings) -> None:
     cfg = settings.api
     authenticator = make_authenticator(settings)
     app.add_middleware(Deadline, seconds=cfg.request_timeout_s)
+    app.add_middleware(Idempotency, journal=app.state.parts.journal)
     app.add_middleware(BodyLimit, limit_of=_limit_of(cfg))
     app.add_middleware(RequireIdentity, authenticator=authenticator)
     if cfg.cors_origins:
@@ -75,8 +78,8 @@ def _add_middlewares(app: FastAPI, settings: Settings) -> None:
             CORSMiddleware,
             allow_origins=cfg.cors_origins,
             allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", REQUEST_ID_HEADER],
-            expose_headers=[REQUEST_ID_HEADER, chat.RUN_HEADER],
+            allow_headers=["Authorization", "Content-Type", HEADER, "Last-Event-ID", REQUEST_ID_HEADER],
+            expose_headers=[REQUEST_ID_HEADER, RUN_HEADER],
         )
     if cfg.auth == "none":
         app.add_middleware(LocalOnly, allowed_origins=cfg.cors_origins)

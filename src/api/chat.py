@@ -20,7 +20,7 @@ from .deps import CallerDep, Parts, PartsDep
 from .leaving import while_there
 from .limits import deadline_error
 from .problems import log_problem, problem_of
-from .runs import KEEP_S, Problem, parse_event_id
+from .runs import KEEP_S, RUN_HEADER, Problem, parse_event_id
 from .schemas import AnswerOut, ChatBody, CitationOut
 from .sse import EventStream, next_before
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 router = APIRouter(prefix="/v1", tags=["chat"])
 
-RUN_HEADER = "X-Run-ID"
 LastEventId = Annotated[str | None, Header(max_length=200)]
 
 
@@ -42,8 +41,9 @@ async def chat(body: ChatBody, request: Request, parts: PartsDep, identity: Call
     problem answer in both cases. A client that lost the connection sends the same again with `Last-Event-ID`, and gets what follows.
     """
     head = hashlib.sha256(body.model_dump_json().encode()).digest()
-    if body.stream and last_event_id is not None:
-        run_id, after = parse_event_id(last_event_id)
+    state = request.scope.get("state", {})
+    if body.stream and (last_event_id is not None or "resume_run" in state):
+        run_id, after = parse_event_id(last_event_id) if last_event_id is not None else (state["resume_run"], 0)
         return await _resumed(parts, request.scope, run_id, identity, after, head)
     asked = ChatRequest(body.message, body.thread_id, body.mode, parse_filters(body.filters), body.replaces)
     if body.thread_id is not None:
@@ -52,8 +52,7 @@ async def chat(body: ChatBody, request: Request, parts: PartsDep, identity: Call
     if not body.stream:
         return AnswerOut.of(await while_there(request, agent.ask(asked, identity)))
     source = events_of(agent, asked, identity, parts.settings.api.request_timeout_s, request.scope)
-    keep_s = request.scope.get("state", {}).get("keep_run_s", KEEP_S)
-    run = await parts.runs.start(identity, source, head, problems_of(request.scope), keep_s=keep_s)
+    run = await parts.runs.start(identity, source, head, problems_of(request.scope), keep_s=state.get("keep_run_s", KEEP_S))
     return EventStream(parts.runs.listen(run), {RUN_HEADER: run.id})
 
 

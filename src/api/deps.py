@@ -29,7 +29,6 @@ class Parts:
 
     def __init__(self, resources: ResourceManager) -> None:
         self.resources = resources
-        self._journal: Journal | None = None
         self._known: dict[str, Any] = {}
         self.files = FileStore(resources.settings.storage.path / "files")
         self.runs = Runs(self.journal, resources.settings.api.resume_s)
@@ -57,11 +56,7 @@ class Parts:
         return cast("FeedbackService", await self._get("feedback"))
 
     async def journal(self) -> Journal:
-        from ..infra.persistence.journal import journal_of
-
-        if self._journal is None:
-            self._journal = await asyncio.to_thread(lambda: journal_of(self.settings, self.resources.checkpointer))
-        return self._journal
+        return (await self.threads()).journal
 
     async def _get(self, name: str) -> Any:
         if name not in self._known:

@@ -21,6 +21,7 @@ from .sse import event
 
 log = get_logger(__name__)
 
+RUN_HEADER = "X-Run-ID"
 FLUSH_S = 0.5
 LEASE_S = 20.0
 """How long a run of a server that was killed still looks alive."""

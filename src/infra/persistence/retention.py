@@ -124,7 +124,7 @@ class Retention:
         return True
 
     async def erase(self, tenant: str, user: str) -> ErasureReport:
-        """Delete all threads of a user, the checkpoints of all graphs that ran for them, what the journal has of answers, and what the store holds in their namespace.
+        """Delete a user's threads, the checkpoints of all graphs that ran for them, the journal of their answers, and their namespace of the store.
 
         Checkpoints are found by their metadata: by ``user_id`` and ``tenant`` of `create_langgraph_config`.
 
