@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 from starlette.requests import HTTPConnection
+from starlette.types import Message, Receive, Scope, Send
 
-from src.api.auth import BearerTokens, hash_token
+from src.api.auth import BearerTokens, RequireIdentity, hash_token
 from src.errors import AuthenticationError, ConfigurationError, ServiceCredentialsError, ServicePermissionError, ServiceUnavailableError, UnreachableError
 from src.infra.config import ApiCfg, Settings
 from src.infra.health import HealthChecker
@@ -146,6 +147,22 @@ async def test_what_is_wrong_with_the_vault_is_told_to_no_stranger(vault: Vault,
         await BearerTokens(None, vault.secret).identify(signed("x"))
     assert "vault" not in str(caught.value)
     assert "secrets.vault" in str([vars(record) for record in caplog.records])
+
+
+async def test_that_the_process_is_alive_is_told_while_the_vault_hangs(vault: Vault) -> None:
+    vault.gate.clear()
+    asked: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        asked.append(scope["path"])
+
+    async def unused(*_: object) -> Message:
+        raise AssertionError
+
+    scope = {"type": "http", "path": "/health/live", "headers": [(b"authorization", b"Bearer x")]}
+    await RequireIdentity(app, BearerTokens(None, vault.secret))(scope, unused, unused)  # type: ignore[arg-type] # neither is called
+    assert asked == ["/health/live"]
+    assert vault.reads == 0
 
 
 class TestReady:
