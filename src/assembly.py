@@ -72,4 +72,6 @@ def build_agent(resources: ResourceManager) -> Agent:
         threads=resources.get("threads"),
         settings=resources.settings,
         toolbox=build_toolbox(resources),
+        search=resources.search,
+        store=resources.store,
     )

@@ -15,6 +15,7 @@ from langgraph.types import StreamWriter
 from ..infra.config import AgentCfg, ChatCfg
 from ..infra.providers.protocol import ChatModel, Embedder, TokenSpans, tool_calling
 from ..infra.resilience.deadline import enforced
+from ..infra.search.protocol import SearchClient
 from ..retrieval.config import RetrievalCfg
 from ..retrieval.retriever import Retriever
 from .context.counting import LazyCounter
@@ -30,6 +31,7 @@ from .nodes.tools import run_tools
 from .nodes.verify import verify
 from .prompts import Prompts
 from .state import AgentState, Verify
+from .tool_steps import add_tool_steps
 from .tools.toolbox import Toolbox
 
 
@@ -49,6 +51,8 @@ class Parts:
     toolbox: Toolbox | None = None
     """None: no tool is allowed."""
     limits: Limits = field(default_factory=Limits)
+    search: SearchClient | None = None
+    """What a turn that waited for a decision reads its passages from."""
 
 
 def build_graph(parts: Parts, checkpointer: BaseCheckpointSaver[Any] | None) -> CompiledStateGraph[AgentState, None, AgentState, AgentState]:
@@ -83,10 +87,11 @@ def build_graph(parts: Parts, checkpointer: BaseCheckpointSaver[Any] | None) -> 
     graph.add_edge("retrieve", "assess")
     graph.add_conditional_edges("assess", _by(lambda state: "respond" if state["refused"] else "fit"), ["respond", "fit"])
     graph.add_edge("fit", "generate")
-    if toolbox is not None:
-        graph.add_node("tools", _timed(run_tools, toolbox=toolbox, tokenizer=parts.tokenizer, max_steps=parts.limits.steps))
-        graph.add_edge("tools", "fit")
-    graph.add_conditional_edges("generate", _by(lambda state: "tools" if state["calls"] else "verify"), ["verify", *(["tools"] if tools else [])])
+    names = frozenset(parts.agent.approve)
+    given = {"toolbox": toolbox, "tokenizer": parts.tokenizer, "max_steps": parts.limits.steps, "approve": names}
+    running = _timed(run_tools, **given) if toolbox is not None else None
+    waits = names if checkpointer is not None else frozenset[str]()
+    add_tool_steps(graph, running, back="fit", max_steps=parts.limits.steps, names=waits, search=parts.search)
     graph.add_edge("verify", "respond")
     graph.add_edge("respond", END)
     return graph.compile(checkpointer=checkpointer)

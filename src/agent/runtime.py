@@ -7,10 +7,11 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
-from ..core.chat import Answer, ChatEvent, ChatRequest, CitationsEvent, DoneEvent, TokenEvent
+from ..core.chat import Answer, Approval, ChatEvent, ChatRequest, CitationsEvent, DoneEvent, TokenEvent
 from ..core.identity import Identity
 from ..errors import DeadlineExceededError, InputError, RagError
 from ..infra.persistence.turns import turn_to_dict
@@ -19,14 +20,17 @@ from ..infra.resilience.deadline import deadline
 from ..telemetry.stages import collect_timings, operation, record_stage
 from .evidence import default_threshold
 from .limits import ANSWERING, MAX_SECONDS, Limits
+from .waiting import Decision, Waiting
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
     from langgraph.graph.state import CompiledStateGraph
+    from langgraph.store.base import BaseStore
 
     from ..infra.config import Settings
     from ..infra.persistence.threads import ThreadService
     from ..infra.providers.protocol import ChatModel, Embedder, TokenSpans
+    from ..infra.search.protocol import SearchClient
     from ..retrieval.retriever import Retriever
     from .state import AgentState, Outcome
     from .tools.toolbox import Toolbox
@@ -49,6 +53,8 @@ class Agent:
         threads: ThreadService,
         settings: Settings,
         toolbox: Toolbox | None = None,
+        search: SearchClient | None = None,
+        store: BaseStore | None = None,
     ) -> None:
         self._chat = chat
         self._embedder = embedder
@@ -58,6 +64,8 @@ class Agent:
         self._threads = threads
         self._settings = settings
         self._toolbox = toolbox
+        self._search = search
+        self._store = store
 
     async def ask(self, request: ChatRequest, identity: Identity) -> Answer:
         """The whole answer of one turn. Raises what `stream` raises."""
@@ -82,9 +90,37 @@ class Agent:
             ServiceUnavailableError, ModelError, StorageError: engine, model or threads failed; their kinds.
         """
         _check(request)
+        async with aclosing(self._events(request, identity)) as events:
+            async for event in events:
+                yield event
+
+    async def decide(self, thread_id: str, approval_id: str, approved: bool, identity: Identity) -> AsyncGenerator[ChatEvent, None]:
+        """Allow or refuse the calls that a turn waits with, and go on with it; events as of `stream`.
+
+        Raises:
+            NotFoundError: the thread, or in it the approval, is unknown, or another user's.
+            ConflictError: it was decided already.
+        """
+        async with aclosing(self._events(ChatRequest("", thread_id), identity, Decision(approval_id, approved))) as events:
+            async for event in events:
+                yield event
+
+    async def approvals(self, identity: Identity, thread_id: str | None = None) -> tuple[Approval, ...]:
+        """What of the caller's threads, or of one of them, waits for a decision.
+
+        Raises:
+            NotFoundError: the thread is unknown, or another user's.
+        """
+        if thread_id is not None:
+            await self._threads.get(thread_id, identity)
+            found = await self._waiting.of_thread(thread_id)
+            return () if found is None else (found[1],)
+        return await self._waiting.of_user(identity, self._threads)
+
+    async def _events(self, request: ChatRequest, identity: Identity, decision: Decision | None = None) -> AsyncGenerator[ChatEvent, None]:
         queue: asyncio.Queue[ChatEvent | None] = asyncio.Queue()
         # A task of its own: it has its own context for timings, and being cancelled ends whatever it waits for.
-        task = asyncio.create_task(self._turn(request, identity, queue))
+        task = asyncio.create_task(self._turn(request, identity, queue, decision))
         task.add_done_callback(lambda _: queue.put_nowait(None))
         try:
             while (event := await queue.get()) is not None:
@@ -95,7 +131,7 @@ class Agent:
             await asyncio.gather(task, return_exceptions=True)
 
     @operation("chat")
-    async def _turn(self, request: ChatRequest, identity: Identity, queue: asyncio.Queue[ChatEvent | None]) -> None:
+    async def _turn(self, request: ChatRequest, identity: Identity, queue: asyncio.Queue[ChatEvent | None], decision: Decision | None = None) -> None:
         started = time.perf_counter()
         message_id = uuid.uuid4().hex
         with collect_timings() as timings:
@@ -103,34 +139,36 @@ class Agent:
                 thread_id, outcome = "", await self._run(request, identity, "", message_id, started, queue)
             else:
                 async with self._threads.turn(request.thread_id, identity, request.message) as thread_id:
-                    outcome = await self._run(request, identity, thread_id, message_id, started, queue)
+                    if request.thread_id is not None and self._waiting.possible:
+                        request, message_id = await self._waiting.admit(request, message_id, decision)
+                    outcome = await self._run(request, identity, thread_id, message_id, started, queue, decision)
                     ended = time.perf_counter()
-                    await self._threads.finished(thread_id, outcome["turns"])
+                    if outcome is not None:
+                        await self._threads.finished(thread_id, outcome["turns"])
                     record_stage("persist", (time.perf_counter() - ended) * 1000)
         timings["total"] = (time.perf_counter() - started) * 1000
-        turn = outcome["turn"]
-        answer = Answer(
-            thread_id=thread_id,
-            message_id=message_id,
-            answer=turn.answer,
-            citations=turn.citations,
-            refused=turn.refused,
-            clarifying=turn.clarifying,
-            degraded=turn.degraded,
-            usage=outcome["usage"],
-            timings_ms={name: round(milliseconds, 2) for name, milliseconds in timings.items()},
-            context=outcome["context"],
-        )
+        if outcome is None:
+            answer = await self._waiting.held(thread_id, message_id, identity)
+        else:
+            answer = _answer(outcome, thread_id, message_id)
+        answer = replace(answer, timings_ms={name: round(milliseconds, 2) for name, milliseconds in timings.items()})
         queue.put_nowait(CitationsEvent(answer.citations))
         queue.put_nowait(DoneEvent(answer))
 
     async def _run(
-        self, request: ChatRequest, identity: Identity, thread_id: str, message_id: str, started: float, queue: asyncio.Queue[ChatEvent | None]
-    ) -> Outcome:
-        """Run the graph, pass its sentences on, and return what its last node handed over."""
+        self,
+        request: ChatRequest,
+        identity: Identity,
+        thread_id: str,
+        message_id: str,
+        started: float,
+        queue: asyncio.Queue[ChatEvent | None],
+        decision: Decision | None = None,
+    ) -> Outcome | None:
+        """Run the graph, pass its sentences on, and return what its last node handed over; None where the turn waits for a decision."""
         state: AgentState = {"request": request, "identity": identity, "message_id": message_id, "started": started, "thread_id": thread_id}
         outcome: Outcome | None = None
-        stream = self._started(state, identity, thread_id)
+        stream = self._started(state, identity, thread_id, decision)
         async with _within(self._settings.agent.max_seconds), aclosing(stream) as items:
             async for item in items:
                 if isinstance(item, TokenEvent):
@@ -138,21 +176,28 @@ class Agent:
                 else:
                     outcome = item
                     ended = time.perf_counter()
-        if outcome is None:
+        if outcome is not None:
+            record_stage("persist", (time.perf_counter() - ended) * 1000)
+        elif not self._waiting.possible or request.history is not None:
             raise RagError("The agent ended without an answer.")
-        record_stage("persist", (time.perf_counter() - ended) * 1000)
         return outcome
 
-    def _started(self, state: AgentState, identity: Identity, thread_id: str) -> AsyncGenerator[Any, None]:
+    def _started(self, state: AgentState, identity: Identity, thread_id: str, decision: Decision | None) -> AsyncGenerator[Any, None]:
         """What the nodes emit; the state is kept step by step, unless the caller told the history."""
         history = state["request"].history
         if history is None:
             config = create_langgraph_config({"user_id": identity.user, "tenant": identity.tenant}, thread_id)
-            stream = self._graph.astream(state, config, stream_mode="custom", durability="sync")
+            begin = state if decision is None else decision.command(state)
+            stream = self._graph.astream(begin, config, stream_mode="custom", durability="sync")
         else:
             state["turns"] = [turn_to_dict(turn) for turn in history]
             stream = self._unkept.astream(state, stream_mode="custom")
         return cast("AsyncGenerator[Any, None]", stream)
+
+    @cached_property
+    def _waiting(self) -> Waiting:
+        names = frozenset(self._settings.agent.approve) if self._search is not None else frozenset()
+        return Waiting(self._checkpointer, self._store, names)
 
     @cached_property
     def _graph(self) -> CompiledStateGraph[AgentState, None, AgentState, AgentState]:
@@ -180,8 +225,24 @@ class Agent:
             threshold=threshold if self._chat.extractive else None,
             toolbox=self._toolbox,
             limits=Limits.of(agent),
+            search=self._search,
         )
         return build_graph(parts, checkpointer)
+
+
+def _answer(outcome: Outcome, thread_id: str, message_id: str) -> Answer:
+    turn = outcome["turn"]
+    return Answer(
+        thread_id=thread_id,
+        message_id=message_id,
+        answer=turn.answer,
+        citations=turn.citations,
+        refused=turn.refused,
+        clarifying=turn.clarifying,
+        degraded=turn.degraded,
+        usage=outcome["usage"],
+        context=outcome["context"],
+    )
 
 
 @asynccontextmanager

@@ -42,6 +42,11 @@ class AgentState(TypedDict, total=False):
 
     turns: Annotated[list[dict[str, Any]], joined]
     summary: dict[str, Any]
+    pending: dict[str, Any]
+    """A turn that waits for a decision (`approvals.hold`); saved, empty for none. ``decided``: ids of those decided, saved too."""
+    decided: list[str]
+    denied: Annotated[bool | None, UntrackedValue]
+    """Whether the calls that need approval were refused it; None where nobody decided."""
     request: Annotated[ChatRequest, UntrackedValue]
     identity: Annotated[Identity, UntrackedValue]
     message_id: Annotated[str, UntrackedValue]

@@ -19,7 +19,7 @@ from ..infra.resource_manager import ResourceManager
 from ..integrations.mcp.http import McpEndpoint
 from ..telemetry.logger import get_logger
 from ..telemetry.serving import NO_TELEMETRY, TraceRequests
-from . import chat, documents, feedback, health, page, problems, search, threads
+from . import approvals, chat, documents, feedback, health, page, problems, search, threads
 from .auth import LocalOnly, RequireIdentity, caller, make_authenticator
 from .deps import Parts
 from .idempotency import HEADER, Idempotency
@@ -55,7 +55,16 @@ def create_app(resources: ResourceManager) -> FastAPI:
     app.state.parts = Parts(resources)
     problems.install(app)
     openai = (completions.router, models.router, embeddings.router)
-    for router in (chat.router, *openai, threads.router, feedback.router, search.router, documents.make_router(upload=features.upload), health.router):
+    for router in (
+        chat.router,
+        *openai,
+        threads.router,
+        approvals.router,
+        feedback.router,
+        search.router,
+        documents.make_router(upload=features.upload),
+        health.router,
+    ):
         app.include_router(router)
     if features.mcp:
         # POST alone: nothing is kept between requests, so there is no session to listen to or to end.

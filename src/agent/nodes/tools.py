@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...core.chat import ToolCall
 from ...core.identity import access_scope
 from ...core.retrieval import Context, Passage
 from ...core.search import Hit
@@ -13,15 +14,22 @@ from ..state import AgentState
 from ..tools.protocol import Answered, Outcome, Round, ToolContext
 from ..tools.toolbox import Toolbox, refused
 
+DENIED = "The person who asks did not allow this call."
+NOBODY_ASKED = "This call needs a person's approval, which cannot be given here."
 
-async def run_tools(state: AgentState, *, toolbox: Toolbox, tokenizer: TokenSpans, max_steps: int) -> AgentState:
-    """Answer every call of the last reply. Beyond ``max_steps`` rounds none is run, and the model is told to answer."""
+
+async def run_tools(state: AgentState, *, toolbox: Toolbox, tokenizer: TokenSpans, max_steps: int, approve: frozenset[str] = frozenset()) -> AgentState:
+    """Answer every call of the last reply. Beyond ``max_steps`` rounds none is run, and the model is told to answer.
+
+    Args:
+        approve: tools that run only where a person has allowed it.
+    """
     steps = state.get("steps", 0) + 1
     ended = steps > max_steps
     if ended:
         outcomes = [refused(call, "No more tools can be called for this question. Answer from the passages.") for call in state["calls"]]
     else:
-        outcomes = await toolbox.run(state["calls"], context_of(state))
+        outcomes = await _run(state, toolbox, approve)
     context, answers = numbered(state["context"], outcomes, tokenizer, toolbox.result_tokens)
     reasons = [*state.get("degraded", ()), *([STEPS_ENDED] if ended else []), *(reason for outcome in outcomes for reason in outcome.result.degraded)]
     return {
@@ -30,8 +38,23 @@ async def run_tools(state: AgentState, *, toolbox: Toolbox, tokenizer: TokenSpan
         "calls": (),
         "said": "",
         "steps": steps,
+        "denied": None,
         "degraded": tuple(dict.fromkeys(reasons)),
     }
+
+
+async def _run(state: AgentState, toolbox: Toolbox, approve: frozenset[str]) -> list[Outcome]:
+    """The outcomes of all calls in order; what a person did not allow is not run."""
+    denied = state.get("denied")
+    if denied is False or not needs_approval(state["calls"], approve):
+        return await toolbox.run(state["calls"], context_of(state))
+    why = DENIED if denied else NOBODY_ASKED
+    ran = iter(await toolbox.run([call for call in state["calls"] if call.name not in approve], context_of(state)))
+    return [refused(call, why) if call.name in approve else next(ran) for call in state["calls"]]
+
+
+def needs_approval(calls: Sequence[ToolCall], approve: frozenset[str]) -> bool:
+    return any(call.name in approve for call in calls)
 
 
 def context_of(state: AgentState) -> ToolContext:

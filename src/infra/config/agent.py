@@ -35,6 +35,7 @@ class AgentCfg(Section):
     tools: tuple[str, ...] = Field(
         (), description="Tools that a model which can call tools may call: `search`, `fetch_document`, and those of installed packages. Empty: none."
     )
+    approve: tuple[str, ...] = Field((), description="Those of `tools` that run only once the person who asks has allowed the call.")
     max_steps: int = Field(4, ge=1, le=50, description="Replies of the model within one request whose tool calls are run; then it has to answer.")
     tool_result_tokens: int = Field(
         2000, ge=200, le=100_000, description="Tokens that one tool call may bring; what does not fit is left out, and the model is told."
@@ -56,4 +57,10 @@ class AgentCfg(Section):
     def _priced(self) -> Self:
         if self.max_cost is not None and (self.input_price is None or self.output_price is None):
             raise ValueError("max_cost limits nothing without the prices of the model: input_price and output_price")
+        return self
+
+    @model_validator(mode="after")
+    def _approvable(self) -> Self:
+        if others := [name for name in self.approve if name not in self.tools]:
+            raise ValueError(f"approve names what is not among the allowed tools: {', '.join(others)}")
         return self
