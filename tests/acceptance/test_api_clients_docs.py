@@ -26,7 +26,7 @@ def run(language: str, code: str, cwd: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize(("title", "language", "says"), [("OpenAI's client", "python", "one hour")])
+@pytest.mark.parametrize(("title", "language", "says"), [("OpenAI's client", "python", "one hour"), ("HTTP", "python", "done {'thread_id'")])
 def test_every_snippet_of_a_section_works(handbook_server: Any, root: Path, tmp_path: Path, title: str, language: str, says: str) -> None:
     snippets = re.findall(rf"```{language}\n(.*?)```", section(root, title), re.DOTALL)
     assert snippets

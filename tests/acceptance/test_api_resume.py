@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,11 @@ import pytest
 import uvicorn
 
 from src.api.app import create_app
-from src.api.auth import dump_tokens, hash_token
 from src.core.chat import Answer, ChatEvent, ChatRequest, CitationsEvent, DoneEvent, TokenEvent
 from src.core.identity import Identity
 from src.infra.config import Settings
 from src.infra.resource_manager import ResourceManager
+from tests.servers.postgres import PASSWORD, PgBouncer, PostgresServer
 
 QUESTION = "How quickly must an uncontrolled gas escape be attended?"
 ASK = {"message": QUESTION, "stream": True}
@@ -50,9 +50,10 @@ class Speaking:
 
 
 @asynccontextmanager
-async def listening(folder: Path, agent: Speaking, **api: Any) -> AsyncIterator[httpx2.AsyncClient]:
+async def listening(folder: Path, agent: Speaking, persistence: dict[str, Any] | None = None, **api: Any) -> AsyncIterator[httpx2.AsyncClient]:
     """A server in this process, on a port of its own."""
-    resources = ResourceManager(Settings.model_validate({"storage": {"path": folder}, "api": api}), overrides={"agent": agent})
+    given = {"storage": {"path": folder}, "persistence": persistence or {}, "api": api}
+    resources = ResourceManager(Settings.model_validate(given), overrides={"agent": agent})
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(uvicorn.Config(create_app(resources), log_config=None, timeout_graceful_shutdown=1))
         task = asyncio.create_task(server.serve(sockets=[listener]))
@@ -79,8 +80,18 @@ async def first_event(client: httpx2.AsyncClient, **headers: str) -> dict[str, s
 @pytest.mark.parametrize("elsewhere", [False, True])
 @pytest.mark.parametrize("way", ["GET", "POST"])
 async def test_a_client_whose_connection_broke_gets_the_rest_while_the_answer_goes_on(tmp_path: Path, way: str, elsewhere: bool) -> None:
+    await break_off_and_resume(tmp_path, way, elsewhere)
+
+
+async def test_the_rest_is_had_from_a_replica_on_the_same_database(tmp_path: Path, postgres: PostgresServer, pgbouncer: PgBouncer) -> None:
+    dsn = f"postgresql://postgres@127.0.0.1:{pgbouncer.port}/{postgres.database()}?sslmode=disable"
+    await break_off_and_resume(tmp_path, "GET", True, {"backend": "postgres", "dsn": dsn, "password": PASSWORD})
+
+
+async def break_off_and_resume(folder: Path, way: str, elsewhere: bool, persistence: dict[str, Any] | None = None) -> None:
     agent = Speaking()
-    async with listening(tmp_path, agent) as one, listening(tmp_path, Speaking()) as other:
+    folders = [folder / "one", folder / "other"] if persistence else [folder, folder]
+    async with listening(folders[0], agent, persistence) as one, listening(folders[1], Speaking(), persistence) as other:
         agent.words.put_nowait("One.")
         first = await first_event(one)
         client = other if elsewhere else one
@@ -136,25 +147,3 @@ async def test_what_is_wrong_with_an_id_is_said(tmp_path: Path) -> None:
         wrong = await client.get(f"/v1/chat/runs/{'0' * 32}/events", headers={"Last-Event-ID": f"{run}:1"})
         assert wrong.status_code == 400
         assert (await client.get("/v1/chat/runs/nothing/events")).status_code == 404
-
-
-def test_answers_of_a_running_server_are_resumed_from_what_is_kept_by_their_owner_alone(
-    serve: Callable[..., Any], handbook_server: Any, tmp_path: Path
-) -> None:
-    tokens = {"anne-key": Identity("anne"), "bob-key": Identity("bob")}
-    path = tmp_path / "tokens.json"
-    path.write_text(dump_tokens({hash_token(token): who for token, who in tokens.items()}), encoding="utf-8")
-    (tmp_path / "data").symlink_to(handbook_server.folder / "data")
-    keys = [{"Authorization": f"Bearer {token}"} for token in tokens]
-    with serve(tmp_path, {"auth": "tokens", "tokens_file": path}) as server, server.client(headers=keys[0]) as anne:
-        events = parse(anne.post("/v1/chat", json=ASK).text)
-        whole = json.loads(events[-1]["data"])
-    # Restarted:
-    with serve(tmp_path, {"auth": "tokens", "tokens_file": path}) as server, server.client(headers=keys[0]) as anne, server.client(headers=keys[1]) as bob:
-        run = events[0]["id"].partition(":")[0]
-        where = f"/v1/chat/runs/{run}/events"
-        assert parse(anne.get(where).text) == events
-        assert parse(anne.get(where, headers={"Last-Event-ID": events[0]["id"]}).text) == events[1:]
-        assert bob.get(where).status_code == 404
-        assert bob.delete(f"/v1/chat/runs/{run}").status_code == 404
-        assert anne.delete(f"/v1/threads/{whole['thread_id']}").status_code == 204
