@@ -12,6 +12,8 @@ import trustme
 
 from src.errors import ConfigurationError, UnsupportedFeatureError
 from src.infra import telemetry
+from src.infra.network import NetworkPolicy
+from src.infra.search.opensearch.wire.transport import Transport
 from src.infra.telemetry import (
     flush_telemetry,
     get_metrics,
@@ -23,9 +25,11 @@ from src.infra.telemetry import (
     trace_function,
 )
 from src.telemetry.logger import get_logger
+from src.telemetry.otel import set_correlation_id
 from src.telemetry.stages import record_stage, stage
 from tests.emulators.collector import Collector, attributes_of
 from tests.emulators.proxy import Proxy
+from tests.emulators.service import Service
 from tests.integration.telemetry_parts import authority, collector, fresh_sdk, settings_for
 
 __all__ = ["authority", "collector", "fresh_sdk"]
@@ -322,4 +326,47 @@ def test_what_other_libraries_tell_of_content_and_exceptions_is_left_out(collect
     (span,) = collector.spans
     assert attributes_of(span.attributes) == {"gen_ai.request.model": "gpt-4", "http.response.status_code": 200}
     assert (span.status.code, [attributes_of(event.attributes)["exception.type"] for event in span.events]) == (2, ["ValueError"])
+    assert all(b"CANARY" not in body for body in collector.bodies)
+
+
+class Searched(Service):
+    """Remembers the heads of its requests."""
+
+    heads: list[bytes]
+
+    def _body(self, head: bytes, body: bytes) -> bytes:
+        self.heads.append(head)
+        return super()._body(head, body)
+
+
+async def test_a_search_is_one_client_span_and_its_trace_goes_on_to_the_cluster(collector: Collector, authority: trustme.CA, tmp_path: Path) -> None:
+    with Searched(authority).running() as cluster:
+        assert isinstance(cluster, Searched)
+        cluster.heads = []
+        settings = settings_for(authority, tmp_path, search__host=cluster.url)
+        transport = Transport(settings.search, NetworkPolicy(settings.network))
+        await transport.perform("POST", "/docs/_search", body={"query": {"match": {"text": "CANARY"}}}, index="docs")
+        setup_telemetry(endpoint=collector.url, settings=settings)
+        set_correlation_id("call-9")
+        await transport.perform("POST", "/docs/_search", body={"query": {"match": {"text": "CANARY"}}}, index="docs")
+        await transport.aclose()
+        set_correlation_id("")
+        await asyncio.to_thread(shutdown_telemetry)
+        before, traced = (head.decode().lower() for head in cluster.heads)
+    (span,) = collector.spans
+    assert (span.name, span.kind) == ("search docs", 3)
+    assert attributes_of(span.attributes) == {
+        "db.system.name": "opensearch",
+        "db.operation.name": "search",
+        "db.collection.name": "docs",
+        "db.response.status_code": "200",
+        "http.request.method": "POST",
+        "server.address": "localhost",
+        "server.port": cluster.port,
+    }
+    assert f"traceparent: 00-{span.trace_id.hex()}-{span.span_id.hex()}-03" in traced, "sampled, by a random id"
+    assert "x-request-id: call-9" in traced
+    assert "traceparent" not in before
+    assert "x-request-id" not in before
+    assert "db.client.operation.duration" in collector.metrics
     assert all(b"CANARY" not in body for body in collector.bodies)
