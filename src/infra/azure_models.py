@@ -47,7 +47,7 @@ def azure_chat(resources: ResourceManager, cfg: ChatCfg, make: Callable[[ChatCfg
         return make(main, tokens)
     from .providers.key_fallback import ChatWithKeyFallback
 
-    return ChatWithKeyFallback(make(main, tokens), make(cfg, None), tokens)
+    return ChatWithKeyFallback(make(main, tokens), make(cfg, None), tokens, cfg.timeout_s)
 
 
 def azure_embedder(resources: ResourceManager, cfg: EmbedCfg, make: Callable[[EmbedCfg, AzureTokens | None], Embedder]) -> Embedder:
@@ -57,7 +57,7 @@ def azure_embedder(resources: ResourceManager, cfg: EmbedCfg, make: Callable[[Em
         return make(main, tokens)
     from .providers.key_fallback import EmbedderWithKeyFallback
 
-    return EmbedderWithKeyFallback(make(main, tokens), make(cfg, None), tokens)
+    return EmbedderWithKeyFallback(make(main, tokens), make(cfg, None), tokens, cfg.timeout_s)
 
 
 def register_identity(checker: HealthChecker, resources: ResourceManager) -> None:

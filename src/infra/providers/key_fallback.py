@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ...core.chat import Message, ToolSpec
-from ...errors import ModelCredentialsError, RagError, ResourceClosedError
+from ...errors import DeadlineExceededError, ModelCredentialsError, RagError, ResourceClosedError
 from ...telemetry.logger import get_logger
 from .protocol import ChatDelta, ChatModel, ChatResult, Embedder, TokenSource, tool_calling
 
@@ -18,20 +20,68 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+SHARE = 0.25
+SHORT_S = 0.05
+SHORT_FOR_S = 30.0
+"""After a wait in vain the next ones are short for so long."""
+TIMEOUT_S = 60.0
+
 
 def reason(error: RagError) -> str:
     """What ``degraded`` says."""
     return f"the API key stood in for the Azure identity ({error.code})"
 
 
-async def _failure(tokens: TokenSource) -> RagError | None:
+class Patience:
+    """How long a call waits for a token before the key stands in.
+
+    An identity that hangs would otherwise take `[azure] timeout_s` of every call, and leave the model nothing of its own time. A token that
+    is there comes within microseconds, so a short wait misses none; what was begun goes on behind, so that the identity is used again
+    as soon as it gives one.
+
+    Args:
+        timeout_s: of the model; a quarter of it is waited for the identity.
+        clock: seconds, of any origin.
+    """
+
+    def __init__(self, timeout_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._wait_s = timeout_s * SHARE
+        self._clock = clock
+        self._short_until: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """What to wait now."""
+        short = self._short_until is not None and self._clock() < self._short_until
+        return min(SHORT_S, self._wait_s) if short else self._wait_s
+
+    def spent(self, waited_s: float) -> None:
+        """So much was waited for nothing. A wait that was short already makes it last no longer: after it the identity gets its time again."""
+        if waited_s >= self._wait_s:
+            self._short_until = self._clock() + SHORT_FOR_S
+
+    def rewarded(self) -> None:
+        """A token came."""
+        self._short_until = None
+
+
+async def _failure(tokens: TokenSource, patience: Patience) -> RagError | None:
     """Why the identity gives no token; None if it does."""
+    wait_s = patience.seconds
     try:
-        await tokens.token()
+        async with asyncio.timeout(wait_s):
+            await tokens.token()
     except ResourceClosedError:
         raise
     except RagError as error:
         return error
+    except TimeoutError:
+        patience.spent(wait_s)
+        text = f"The identity gave no token within {wait_s:g} s."
+        late = DeadlineExceededError(text, hop=str(getattr(tokens, "hop", "")), setting="azure.timeout_s", hint="Check the way there.")
+        last: object = getattr(tokens, "last_error", None)
+        return last if isinstance(last, RagError) else late
+    patience.rewarded()
     return None
 
 
@@ -47,12 +97,14 @@ class ChatWithKeyFallback:
         chat: under the identity.
         by_key: the same model under the key.
         tokens: the identity.
+        timeout_s: of the model; see `Patience`.
     """
 
-    def __init__(self, chat: ChatModel, by_key: ChatModel, tokens: TokenSource) -> None:
+    def __init__(self, chat: ChatModel, by_key: ChatModel, tokens: TokenSource, timeout_s: float = TIMEOUT_S) -> None:
         self._chat = chat
         self._by_key = by_key
         self._tokens = tokens
+        self._patience = Patience(timeout_s)
 
     @property
     def model(self) -> str:
@@ -68,7 +120,7 @@ class ChatWithKeyFallback:
 
     async def generate(self, messages: Sequence[Message] | str) -> ChatResult:
         """As the models do; ``degraded`` says when the key was used."""
-        error = await _failure(self._tokens)
+        error = await _failure(self._tokens, self._patience)
         if error is None:
             try:
                 return await self._chat.generate(messages)
@@ -80,7 +132,7 @@ class ChatWithKeyFallback:
 
     async def stream(self, messages: Sequence[Message] | str, tools: Sequence[ToolSpec] = ()) -> AsyncIterator[ChatDelta]:
         """As the models do; the first piece says when the key was used. A credential is refused before the first piece, never after."""
-        error = await _failure(self._tokens)
+        error = await _failure(self._tokens, self._patience)
         if error is None:
             try:
                 async with aclosing(_streamed(self._chat, messages, tools)) as pieces:
@@ -107,10 +159,11 @@ def _streamed(chat: ChatModel, messages: Sequence[Message] | str, tools: Sequenc
 class EmbedderWithKeyFallback:
     """An `Embedder` likewise. ``degraded`` tells of the last call: vectors have no place for it."""
 
-    def __init__(self, embedder: Embedder, by_key: Embedder, tokens: TokenSource) -> None:
+    def __init__(self, embedder: Embedder, by_key: Embedder, tokens: TokenSource, timeout_s: float = TIMEOUT_S) -> None:
         self._embedder = embedder
         self._by_key = by_key
         self._tokens = tokens
+        self._patience = Patience(timeout_s)
         self.degraded: tuple[str, ...] = ()
 
     @property
@@ -123,7 +176,7 @@ class EmbedderWithKeyFallback:
 
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """As the embedders do."""
-        error = await _failure(self._tokens)
+        error = await _failure(self._tokens, self._patience)
         if error is None:
             try:
                 vectors = await self._embedder.embed(texts)
