@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
@@ -56,42 +56,41 @@ class Parts:
 
 
 def build_graph(parts: Parts, checkpointer: BaseCheckpointSaver[Any] | None) -> CompiledStateGraph[AgentState, None, AgentState, AgentState]:
-    """recall → condense → retrieve → assess → fit → generate → verify → respond.
+    """condense (recall first) → retrieve → assess → generate (fit first) → verify → respond. A step of its own costs a checkpoint, about 1 ms.
 
-    Condense goes straight to respond with a question asked back, assess with a refusal; tools lead back to fit. A model that only
+    Condense goes straight to respond with a question asked back, assess with a refusal; tools lead back to generate. A model that only
     quotes is sent what it can read: nothing has to be made to fit.
     """
     toolbox = parts.toolbox if tool_calling(parts.chat) is not None else None
     tools = toolbox.specs if toolbox is not None else ()
-
     counter, prompts = LazyCounter(parts.model), Prompts(parts.agent.prompts)
+    fit_first = _timed(fit, counter=counter, chat=parts.model, prompts=prompts, tools=tools, extractive=parts.chat.extractive)
 
     async def generate_node(state: AgentState, writer: StreamWriter) -> AgentState:
-        return await generate(state, chat=parts.chat, verify=parts.verify, emit=writer, prompts=prompts, tools=tools, limits=parts.limits)
+        fitted = await fit_first(state)
+        state = _joined(state, fitted)
+        said = await generate(state, chat=parts.chat, verify=parts.verify, emit=writer, prompts=prompts, tools=tools, limits=parts.limits)
+        return _joined(fitted, said)
 
     async def respond_node(state: AgentState, writer: StreamWriter) -> AgentState:
         return await respond(state, emit=writer, prompts=prompts, versions={"chat": parts.chat.model, "embed": parts.embedder.model})
 
     graph = StateGraph(AgentState)
-    graph.add_node("recall", _timed(recall, chat=parts.chat, counter=counter, cfg=parts.agent, prompts=prompts))
-    graph.add_node("condense", _timed(condense, chat=parts.chat, cfg=parts.agent, prompts=prompts))
+    graph.add_node("condense", _condensing(parts, counter, prompts))
     graph.add_node("retrieve", _timed(retrieve, retriever=parts.retriever, tokenizer=parts.tokenizer, cfg=parts.retrieval))
     graph.add_node("assess", _timed(assess, embedder=parts.embedder, threshold=parts.threshold, tools=bool(tools)))
-    graph.add_node("fit", _timed(fit, counter=counter, chat=parts.model, prompts=prompts, tools=tools, extractive=parts.chat.extractive))
     graph.add_node("generate", generate_node)
     graph.add_node("verify", partial(verify, mode=parts.verify))
     graph.add_node("respond", respond_node)
-    graph.add_edge(START, "recall")
-    graph.add_edge("recall", "condense")
+    graph.add_edge(START, "condense")
     graph.add_conditional_edges("condense", _by(lambda state: "respond" if state.get("clarify") else "retrieve"), ["respond", "retrieve"])
     graph.add_edge("retrieve", "assess")
-    graph.add_conditional_edges("assess", _by(lambda state: "respond" if state["refused"] else "fit"), ["respond", "fit"])
-    graph.add_edge("fit", "generate")
+    graph.add_conditional_edges("assess", _by(lambda state: "respond" if state["refused"] else "generate"), ["respond", "generate"])
     names = frozenset(parts.agent.approve)
     given = {"toolbox": toolbox, "tokenizer": parts.tokenizer, "max_steps": parts.limits.steps, "approve": names}
     running = _timed(run_tools, **given) if toolbox is not None else None
     waits = names if checkpointer is not None else frozenset[str]()
-    add_tool_steps(graph, running, back="fit", max_steps=parts.limits.steps, names=waits, search=parts.search)
+    add_tool_steps(graph, running, back="generate", max_steps=parts.limits.steps, names=waits, search=parts.search)
     graph.add_edge("verify", "respond")
     graph.add_edge("respond", END)
     return graph.compile(checkpointer=checkpointer)
@@ -104,6 +103,24 @@ def _by(choose: Callable[[AgentState], str]) -> Callable[[AgentState], Awaitable
         return choose(state)
 
     return chosen
+
+
+def _condensing(parts: Parts, counter: LazyCounter, prompts: Prompts) -> partial[Coroutine[Any, Any, AgentState]]:
+    """What of the conversation is shown, then the question."""
+    recalling = _timed(recall, chat=parts.chat, counter=counter, cfg=parts.agent, prompts=prompts)
+    return partial(_one_after_the_other, recalling, _timed(condense, chat=parts.chat, cfg=parts.agent, prompts=prompts))
+
+
+async def _one_after_the_other(
+    first: Callable[[AgentState], Awaitable[AgentState]], second: Callable[[AgentState], Awaitable[AgentState]], state: AgentState
+) -> AgentState:
+    done = await first(state)
+    return _joined(done, await second(_joined(state, done)))
+
+
+def _joined(state: AgentState, update: AgentState) -> AgentState:
+    """A state as the next function sees it, or what two of them return together. None of them returns turns, which would add up."""
+    return cast("AgentState", {**state, **update})
 
 
 def _timed(node: Callable[..., Awaitable[AgentState]], **given: Any) -> partial[Coroutine[Any, Any, AgentState]]:

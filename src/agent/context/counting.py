@@ -8,6 +8,7 @@ On nine open collections that is 3.5 to 5.4 times what ``cl100k_base`` and ``o20
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -124,6 +125,11 @@ class LazyCounter:
             if self._made is None:
                 self._made = self._make()
             return self._made
+
+    async def ready(self) -> TokenCounter:
+        """The counter, read by a thread if it has to be. Raises what `get` does."""
+        made = self._made
+        return made if made is not None else await asyncio.to_thread(self.get)
 
 
 def message_tokens(messages: Sequence[Message], counter: TokenCounter) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -33,7 +32,7 @@ async def fit(
     if extractive:  # it reads as many sentences as it may, of any passages
         return {}
     with stage("fit"):
-        counts = await asyncio.to_thread(counter.get)
+        counts = await counter.ready()
         room = input_room(chat.context_window, chat.model, chat.max_output_tokens, exact=counts.exact)
         history = state.get("history", History())
         fence = state.get("fence") or new_fence()

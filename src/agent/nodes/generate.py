@@ -28,14 +28,7 @@ CUT = "the answer was cut off at [chat] max_output_tokens"
 
 
 async def generate(
-    state: AgentState,
-    *,
-    chat: ChatModel,
-    verify: Verify,
-    emit: Emit,
-    prompts: Prompts,
-    tools: Sequence[ToolSpec] = (),
-    limits: Limits | None = None,
+    state: AgentState, *, chat: ChatModel, verify: Verify, emit: Emit, prompts: Prompts, tools: Sequence[ToolSpec] = (), limits: Limits | None = None
 ) -> AgentState:
     """One reply of the model, passed on as it writes; where it calls tools, they are answered and it is asked again.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,7 +34,7 @@ async def recall(state: AgentState, *, chat: ChatModel, counter: LazyCounter, cf
     if chat.extractive:
         return {"history": History(tuple(turns[-cfg.history_turns :] if cfg.history_turns else ()))}
     with stage("recall"):
-        counts = await asyncio.to_thread(counter.get)
+        counts = await counter.ready()
         if cfg.history_strategy == "summarise" and state["request"].history is None:
             return await _Summarising(chat, counts, cfg, prompts).recall(state, turns)
         # A caller that tells the history keeps no summary for us, and would pay for one with every request.

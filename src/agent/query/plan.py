@@ -13,6 +13,9 @@ _TRIMMED = " \t\"'“”„«»`*<>"
 MOST_LONGER = 400
 """Characters that a rewritten question may have beyond twice the original: a model that answers instead writes at length."""
 
+MOST_UNCLEAR = 60
+"""Characters of what may be called unclear."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -40,7 +43,7 @@ def read_plan(reply: str, asked: str, *, most: int) -> Plan:
         return Plan(_usable(reply, asked))
     question = _usable(next(iter(found["QUESTION"]), ""), asked)
     parts = tuple(dict.fromkeys(part for text in found["PART"] if (part := _usable(text, asked))))[:most]
-    unclear = next((word for word in found["ASK"] if word and re.search(rf"(?<!\w){re.escape(word)}(?!\w)", asked, re.IGNORECASE)), "")
+    unclear = next((word for word in found["ASK"] if 0 < len(word) <= MOST_UNCLEAR and re.search(rf"(?<!\w){re.escape(word)}(?!\w)", asked, re.IGNORECASE)), "")
     if unclear and not question and not parts:
         return Plan("", unclear=unclear)
     return Plan(question or " ".join(parts), parts if len(parts) > 1 and most > 1 else ())
