@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 TokenProvider = Callable[[], Any]
-"""Returns a bearer token, or an awaitable of one; called for every attempt."""
+"""Returns a bearer token, or an awaitable of one; called for every attempt, and in a thread of its own. Clients are cached by it: keep one
+and pass it each time, for a new lambda with each call is a new client, with connections of its own, with each call."""
 
 OPENAI_API = "https://api.openai.com/v1"
 DEFAULT_CACHE_FOLDER = Path("~/.cache/founders-rag")
@@ -45,7 +46,8 @@ def make_chat_client(
     Connects to nothing. Pass ``model=cfg.deployed`` with each call: on Azure that is the deployment.
 
     Args:
-        token_provider: gives bearer tokens, such as `ResourceManager.tokens`; it is used even where ``cfg`` has a key.
+        token_provider: gives bearer tokens, such as `ResourceManager.tokens`; it is used even where ``cfg`` has a key. The same one gives the
+            same client: a lambda that is written into the call is another one each time.
         network: the outbound policy; left out, that of the process's resources (`get_resources`), and before there are any one
             without proxy and with the system's authorities.
 
@@ -139,7 +141,7 @@ def _openai_client(
     policy = network or _default_network()
     api_key = cfg.api_key if tokens is None else None  # who brings an identity means it; a key beside it is a fallback at most
     cache = _chat_clients if section == "chat" else _embed_clients
-    key = (cfg.provider, base, cfg.api_version, api_key, tokens, cfg.max_retries, cfg.timeout_s, cfg.user_header, cfg.user, policy)
+    key = (cfg.provider, base, cfg.api_version, api_key, _by_hash(tokens), cfg.max_retries, cfg.timeout_s, cfg.user_header, cfg.user, policy)
 
     def make() -> openai.AsyncAzureOpenAI | openai.AsyncOpenAI:
         from .providers.openai_client import open_azure, open_openai
@@ -150,6 +152,27 @@ def _openai_client(
         return open_openai(base, own, tokens, policy)
 
     return cache.get(key, make)
+
+
+class _Itself:
+    """In place of what has no hash, such as an instance of a dataclass: equal to that of the same object."""
+
+    def __init__(self, held: object) -> None:
+        self._held = held
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Itself) and self._held is other._held
+
+    def __hash__(self) -> int:
+        return id(self._held)
+
+
+def _by_hash(tokens: TokenProvider | None) -> object:
+    try:
+        hash(tokens)
+    except TypeError:
+        return _Itself(tokens)
+    return tokens
 
 
 def _checked_address(section: str, cfg: ChatCfg | EmbedCfg, tokens: TokenProvider | None) -> str:

@@ -161,7 +161,8 @@ def _token_source(tokens: Callable[[], Any]) -> Callable[[], Awaitable[str]]:
             ) from error
         if isinstance(token, str) and fits_headers(token):
             return token
-        what = ("a token that headers cannot hold" if token else "an empty token") if isinstance(token, str) else f"{type(token).__name__} in place of a token"
+        what = "a token that headers cannot hold" if token and isinstance(token, str) else f"{type(token).__name__} in place of a token"
+        what = "no token" if token in (None, "") else what
         del token  # some show the local variables of an error's frames
         raise _unusable(what, tokens)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import openai
@@ -146,3 +147,29 @@ def test_search_sessions_are_shared_and_read_no_environment() -> None:
     assert session is make_search_session(cfg)
     assert not session.trust_env
     assert session is not make_search_session(cfg.model_copy(update={"username": "v"}))
+
+
+@dataclass
+class Provider:
+    """Equal by its values, and so without a hash."""
+
+    name: str
+
+    def __call__(self) -> str:
+        return "token"
+
+
+def test_a_token_provider_without_a_hash_has_a_client_of_its_own() -> None:
+    with pytest.raises(TypeError):
+        hash(Provider("a"))
+    one, other = Provider("a"), Provider("a")
+    client = make_chat_client(AZURE, one)
+    assert make_chat_client(AZURE, one) is client
+    assert make_chat_client(AZURE, other) is not client
+
+
+def test_the_same_provider_gives_the_same_client_and_a_new_one_another() -> None:
+    provider = Provider("a")
+    method = provider.__call__
+    assert make_chat_client(AZURE, method) is make_chat_client(AZURE, provider.__call__)
+    assert make_chat_client(AZURE, lambda: "token") is not make_chat_client(AZURE, lambda: "token")
