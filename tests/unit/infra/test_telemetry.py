@@ -74,3 +74,14 @@ def test_a_collector_that_refuses_our_key_is_told_with_the_key_to_look_at() -> N
     error = refusal(401, hop_of("https://otel.bank.test:4318/v1/traces"), 4318)
     assert error.hop == "https://otel.bank.test:4318"
     assert "telemetry.headers" in error.hint
+
+
+def test_without_the_extra_it_is_told_how_to_install_it() -> None:
+    code = (
+        "import sys; sys.modules['opentelemetry.sdk'] = None\n"
+        "from src.errors import MissingExtraError; from src.infra.settings import load_settings; from src.infra.telemetry import setup_telemetry\n"
+        "try: setup_telemetry(endpoint='http://localhost:9', settings=load_settings(environ={}))\n"
+        "except MissingExtraError as error: sys.exit(0 if 'founders-rag[otel]' in error.hint else 1)\n"
+        "sys.exit(2)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
