@@ -174,6 +174,7 @@ def _extension(call: Call, answer: Answer) -> dict[str, Any]:
     return {
         "citations": [CitationOut.model_validate(item).model_dump(exclude_none=True) for item in answer.citations],
         "refused": answer.refused,
+        "clarifying": answer.clarifying,
         "degraded": list(answer.degraded),
         "not_applied": list(call.ignored),
         "timings_ms": dict(answer.timings_ms),
