@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ...core.chat import Message, ToolSpec, Usage
 from ...errors import ModelError, ResourceClosedError
 from ...telemetry.calls import chat_call, chat_stream
-from .openai_shapes import ShapeError, count, list_part, part, text_part
+from .openai_shapes import ShapeError, count, list_part, parsed, part, text_part
 from .openai_tools import WITHOUT_TOOLS, CallPieces, message_payload, tools_payload
 from .protocol import ChatDelta, ChatResult, FinishReason
 
@@ -246,7 +246,7 @@ def _payload(messages: Sequence[Message] | str) -> list[dict[str, Any]]:
 
 def _result(completion: Any) -> ChatResult | None:
     """What a whole answer says; None where it says nothing."""
-    choices = list_part(completion, "choices")
+    choices = list_part(parsed(completion), "choices")
     message = part(choices[0], "message") if choices else None
     if message is None:
         return None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ...errors import ConfigurationError, InputError, ModelError, ResourceClosedError
 from ...telemetry.calls import embeddings_call
-from .openai_shapes import ShapeError, part, whole
+from .openai_shapes import ShapeError, parsed, part, whole
 from .tokenizer import encodable
 
 if TYPE_CHECKING:
@@ -102,8 +102,8 @@ class OpenAIEmbedder:
             async with asyncio.timeout(self._cfg.timeout_s):
                 with errors.noted():
                     response = await client.embeddings.create(model=self._cfg.deployed, input=texts, **options)
-            if not isinstance(data := part(response, "data"), list):
-                raise ShapeError("data")
+            if not isinstance(data := part(parsed(response), "data"), list):
+                raise ShapeError
             rows = {whole(part(item, "index")): _vector(part(item, "embedding")) for item in data}
         except errors.failures as error:
             raise errors.translate(error) from None

@@ -135,7 +135,7 @@ class ErrorMap:
             fault = fault_of(error)
             return self.deadline() if fault.kind == "read-timeout" else error_of(fault, self._way)
         if isinstance(error, (ShapeError, *_UNREADABLE)):
-            return foreign(self._way, "JSON of another shape, or none")
+            return foreign(self._way, str(error) if isinstance(error, ShapeError) else "JSON beyond measure")
         if isinstance(error, UnicodeEncodeError):
             return InputError("The text cannot be written as UTF-8.")
         if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):  # an answer without a length that broke off looks so too

@@ -9,13 +9,27 @@ _PLAIN = (str, int, float, list, dict)
 
 
 class ShapeError(ValueError):
-    """JSON of another shape than the protocol's: what answered is not the service."""
+    """JSON of another shape than the protocol's: what answered is not the service.
+
+    Args:
+        what: answered, in words.
+    """
+
+    def __init__(self, what: str = "JSON of another shape") -> None:
+        super().__init__(what)
+
+
+def parsed(answer: Any) -> Any:
+    """A whole answer; where it was no JSON, as a web page is not, the package hands on its text."""
+    if isinstance(answer, str):
+        raise ShapeError("no JSON")
+    return answer
 
 
 def part(thing: Any, name: str) -> Any:
     """A part of an object; None where it is missing."""
     if thing is None or isinstance(thing, _PLAIN):
-        raise ShapeError(name)
+        raise ShapeError
     return getattr(thing, name, None)
 
 
@@ -24,7 +38,7 @@ def text_part(thing: Any, name: str) -> str:
     value = part(thing, name)
     if value is None or isinstance(value, str):
         return value or ""
-    raise ShapeError(name)
+    raise ShapeError
 
 
 def list_part(thing: Any, name: str) -> list[Any]:
@@ -32,7 +46,7 @@ def list_part(thing: Any, name: str) -> list[Any]:
     value = part(thing, name)
     if value is None or isinstance(value, list):
         return value or []
-    raise ShapeError(name)
+    raise ShapeError
 
 
 def whole(value: Any) -> int | None:
