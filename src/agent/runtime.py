@@ -183,12 +183,15 @@ class Agent:
         return outcome
 
     def _started(self, state: AgentState, identity: Identity, thread_id: str, decision: Decision | None) -> AsyncGenerator[Any, None]:
-        """What the nodes emit; the state is kept step by step, unless the caller told the history."""
+        """What the nodes emit; the state is kept at the end, unless the caller told the history."""
         history = state["request"].history
         if history is None:
             config = create_langgraph_config({"user_id": identity.user, "tenant": identity.tenant}, thread_id)
             begin = state if decision is None else decision.command(state)
-            stream = self._graph.astream(begin, config, stream_mode="custom", durability="sync")
+            # Kept once, before the caller hears that the turn is done: what a step leaves is no use to a process that comes after
+            # (all but turns and summary is untracked), and cost an answer 7 of its 8 writes: 16 ms instead of 27 on PostgreSQL.
+            # A decision about a tool has to be on the disk before the tool runs: only then it runs once at most.
+            stream = self._graph.astream(begin, config, stream_mode="custom", durability="sync" if self._waiting.possible else "exit")
         else:
             state["turns"] = [turn_to_dict(turn) for turn in history]
             stream = self._unkept.astream(state, stream_mode="custom")
