@@ -30,6 +30,9 @@ from .runs import RUN_HEADER
 
 log = get_logger(__name__)
 
+MCP_HEADERS = ("Mcp-Protocol-Version", "Mcp-Method", "Mcp-Name", "Mcp-Session-Id")
+"""What clients of the Model Context Protocol send, in browsers too."""
+
 DESCRIPTION = "Cited answers over a company's own documents. Every error is an RFC 9457 problem document."
 
 
@@ -87,7 +90,7 @@ def _add_middlewares(app: FastAPI, settings: Settings) -> None:
             CORSMiddleware,
             allow_origins=cfg.cors_origins,
             allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", HEADER, "Last-Event-ID", REQUEST_ID_HEADER],
+            allow_headers=["Authorization", "Content-Type", HEADER, "Last-Event-ID", REQUEST_ID_HEADER, *MCP_HEADERS],
             expose_headers=[REQUEST_ID_HEADER, RUN_HEADER],
         )
     if cfg.auth == "none":

@@ -146,7 +146,6 @@ class TestConfiguration:
         assert load("a") != load("b")
         assert load("a") != load("a", "other")
 
-
     @pytest.mark.parametrize(
         ("text", "hop"),
         [
