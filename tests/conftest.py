@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 hypothesis.settings.register_profile("rag", deadline=None)
 hypothesis.settings.load_profile("rag")
 
-SERVERS = frozenset({"opensearch", "opensearch_knn_only", "opensearch_plain", "opensearch_secured", "postgres", "postgres_15", "pgbouncer"})
+SERVERS = frozenset({"handbook_server", "opensearch", "opensearch_knn_only", "opensearch_plain", "opensearch_secured", "postgres", "postgres_15", "pgbouncer"})
 """Fixtures that start a server for a whole session."""
 KINDS = ("acceptance", "integration", "contract", "unit")
 """Folders of tests, those of the slowest first."""
@@ -49,7 +49,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         # By fixture, or by the parameter that has a fixture asked for it while the test runs.
         servers = SERVERS.intersection(getattr(item, "fixturenames", ())) | SERVERS.intersection(re.split(r"[\[\]-]", item.name))
         place = item.path.relative_to(ROOT)
-        server = min(servers, default="")
+        server = min(servers - {"handbook_server"} or servers, default="")
         # The secured one takes longest to start and few ask for it: once.
         group = server if server == "opensearch_secured" else f"{server} {place.parts[1] == 'integration'}" if server else str(place)
         item.add_marker(pytest.mark.xdist_group(group))

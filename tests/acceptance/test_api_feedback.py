@@ -10,7 +10,7 @@ from .conftest import rag
 
 def test_a_word_on_an_answer_is_kept_shown_taken_out_as_a_collection_and_taken_back(handbook_server: Any) -> None:
     with handbook_server.client() as client:
-        answer = client.post("/v1/chat", json={"message": "Which form records a gas reading?"}).json()
+        answer = client.post("/v1/chat", json={"message": "Which form is a gas reading written on?"}).json()
         thread, message = answer["thread_id"], answer["message_id"]
         cited = {citation["document_id"] for citation in answer["citations"]}
         place = f"/v1/threads/{thread}/messages/{message}/feedback"
@@ -23,7 +23,7 @@ def test_a_word_on_an_answer_is_kept_shown_taken_out_as_a_collection_and_taken_b
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["judgements"] >= len(cited) >= 1
         queries = [json.loads(line) for line in (out / "queries.jsonl").read_text().splitlines()]
-        assert {"_id": message, "text": "Which form records a gas reading?"} in queries
+        assert {"_id": message, "text": "Which form is a gas reading written on?"} in queries
         rows = [line.split("\t") for line in (out / "qrels" / "feedback.tsv").read_text().splitlines()]
         assert rows[0] == ["query-id", "corpus-id", "score"]
         assert {name for query, name, score in rows[1:] if query == message and score == "1"} == cited
@@ -31,7 +31,7 @@ def test_a_word_on_an_answer_is_kept_shown_taken_out_as_a_collection_and_taken_b
         assert set(kept["cited"]) <= set(kept["retrieved"])
         assert set(kept["versions"]) == {"chat", "embed"}
         listed = rag("feedback", "list", "--config", handbook_server.folder / "config.ini", cwd=handbook_server.folder)
-        assert "up    Which form records a gas reading?  - exactly" in listed.stdout
+        assert "up    Which form is a gas reading written on?  - exactly" in listed.stdout
 
         assert client.delete(place).status_code == 204
         assert client.get(f"/v1/threads/{thread}/feedback").json() == {"feedback": []}
@@ -39,7 +39,7 @@ def test_a_word_on_an_answer_is_kept_shown_taken_out_as_a_collection_and_taken_b
 
 def test_what_is_no_feedback_is_the_callers_mistake(handbook_server: Any) -> None:
     with handbook_server.client() as client:
-        answer = client.post("/v1/chat", json={"message": "Which form records a gas reading?"}).json()
+        answer = client.post("/v1/chat", json={"message": "Which form is a gas reading written on?"}).json()
         place = f"/v1/threads/{answer['thread_id']}/messages/{answer['message_id']}/feedback"
         for body in ({"rating": "good"}, {}, {"rating": "up", "stars": 5}, {"rating": "up", "comment": "x" * 4001}, {"rating": "up", "comment": "a\0"}):
             assert client.put(place, json=body).status_code in (400, 422), body

@@ -366,7 +366,7 @@ def test_settings_show_none_however_they_are_looked_at(world: World, variant: st
     assert_none(catch)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", ["keys", "vaults", pytest.param("tokens", marks=pytest.mark.long), pytest.param("aws", marks=pytest.mark.long)])
 def test_no_command_prints_one(world: World, variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path = world.write(variant)
     monkeypatch.setenv("RAG_SECRETS_DIR", str(world.folder / "mounted"))

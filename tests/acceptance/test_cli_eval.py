@@ -96,7 +96,7 @@ LONG = [pytest.mark.long, pytest.mark.timeout(900)]
 
 @pytest.mark.parametrize(
     ("name", "split"),
-    [("cranfield", "dev"), pytest.param("mtrag-un-pooled", "dev", marks=LONG), pytest.param("scifact", "train", marks=LONG)],
+    [pytest.param("cranfield", "dev", marks=LONG), pytest.param("mtrag-un-pooled", "dev", marks=LONG), pytest.param("scifact", "train", marks=LONG)],
 )
 def test_hybrid_search_reaches_the_goal_on_open_data(shared_data: Path, model_cache: Path, tmp_path: Path, name: str, split: str) -> None:
     config = tmp_path / "config.ini"

@@ -158,7 +158,7 @@ def test_on_a_terminal_there_is_a_bar_with_rate_and_failures_stay_readable(place
     assert "3 added" in summary
 
 
-@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+@pytest.mark.parametrize("told", [pytest.param(signal.SIGINT, id="ctrl-c", marks=pytest.mark.long), pytest.param(signal.SIGTERM, id="sigterm")])
 def test_ctrl_c_and_sigterm_end_cleanly_with_what_is_acknowledged(place: Path, told: signal.Signals) -> None:
     for n in range(300):
         body = " ".join(f"Step {k} of note {n} names the valve and the pump that it needs." for k in range(30))

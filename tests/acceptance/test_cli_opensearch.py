@@ -93,6 +93,7 @@ def test_a_host_is_all_that_it_takes_to_ingest_search_and_ask(cli: Rag, hr: Path
     assert info["views"] == {"lexical": info["chunks"], "vector": info["chunks"]}
 
 
+@pytest.mark.long  # docs/opensearch.md's walk, which always runs, has most of it
 def test_versions_are_listed_reindexed_switched_and_deleted(cli: Rag, hr: Path) -> None:
     cli.json("ingest", hr)
     done = cli.json("index", "reindex")
@@ -140,7 +141,7 @@ def test_a_rebuild_serves_the_old_index_until_it_is_done(cli: Rag, hr: Path, tmp
     assert cli.json("index", "info")["documents"] == 5
 
 
-@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+@pytest.mark.parametrize("told", [pytest.param(signal.SIGINT, id="ctrl-c", marks=pytest.mark.long), pytest.param(signal.SIGTERM, id="sigterm")])
 def test_a_rebuild_that_is_interrupted_says_that_the_index_in_use_is_unchanged(cli: Rag, hr: Path, root: Path, told: signal.Signals) -> None:
     cli.json("ingest", hr)
     command = [sys.executable, "-c", HEEDING, RAG, "ingest", "--rebuild", str(root / "examples" / "handbook"), "--config", str(cli.config)]
@@ -157,7 +158,7 @@ def test_a_rebuild_that_is_interrupted_says_that_the_index_in_use_is_unchanged(c
     assert cli.json("index", "info")["documents"] == 5
 
 
-@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+@pytest.mark.parametrize("told", [pytest.param(signal.SIGINT, id="ctrl-c", marks=pytest.mark.long), pytest.param(signal.SIGTERM, id="sigterm")])
 def test_a_reindex_that_is_interrupted_ends_at_once_and_goes_on_when_run_again(cli: Rag, hr: Path, opensearch: Cluster, told: signal.Signals) -> None:
     cli.json("ingest", hr)
     with FaultProxy(opensearch.url).running() as proxy, proxy.fault(HalfOpen(path="_bulk")):

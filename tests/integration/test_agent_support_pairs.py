@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
+import pytest
+
 from benchmarks.support_pairs import load_pairs
 from src.agent.support import check_support
 
 
+@pytest.mark.long
 def test_swapped_facts_of_every_kind_are_caught_and_true_sentences_pass(shared_data: Path) -> None:
     pairs = load_pairs(shared_data, seed=23, per_kind=30)
     true = [check_support(pair.claim, pair.passage, pair.heading).supported for pair in pairs if pair.true]

@@ -124,7 +124,13 @@ async def copied(tmp_path: Path) -> AsyncIterator[SearchClient]:
         yield made
 
 
-@pytest.mark.parametrize(("change", "replaced"), CASES, ids=[f"{change}, {len(replaced)} of {CHUNKS}" for change, replaced in CASES])
+@pytest.mark.parametrize(
+    ("change", "replaced"),
+    [
+        pytest.param(change, replaced, id=f"{change}, {len(replaced)} of {CHUNKS}", marks=[] if replaced is SOME else pytest.mark.long)
+        for change, replaced in CASES
+    ],
+)
 async def test_each_chunk_is_judged_by_its_own_access_list_wherever_it_is_moved(
     client: OpenSearchClient, copied: SearchClient, monkeypatch: pytest.MonkeyPatch, change: str, replaced: Collection[int]
 ) -> None:

@@ -287,7 +287,7 @@ async def round_of_kills(opensearch: Cluster, indices: Indices, seed: int) -> No
     print(f"seed {seed}: {traffic.writes} writes meanwhile; {last}")
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
 async def test_nothing_is_lost_when_reindexes_are_killed_while_others_write_and_delete(opensearch: Cluster, indices: Indices, seed: int) -> None:
     await round_of_kills(opensearch, indices, seed)
 

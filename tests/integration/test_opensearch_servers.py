@@ -113,6 +113,7 @@ def test_document_level_security_filters_searches_and_refuses_hybrid(opensearch_
     assert "hybrid query must be a top level query" in refused.text
 
 
+@pytest.mark.long  # test_opensearch_node_kills.py asks more of it, always
 def test_killed_node_comes_back_with_what_it_acknowledged(opensearch_node: Callable[..., OpenSearchNode]) -> None:
     node = opensearch_node("knn", "384m")
     fill(node.cluster, "docs")

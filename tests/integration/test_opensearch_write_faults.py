@@ -108,7 +108,7 @@ OUTAGES: list[tuple[str, Fault]] = [
 ]
 
 
-@pytest.mark.parametrize("fault", [fault for _, fault in OUTAGES], ids=[name for name, _ in OUTAGES])
+@pytest.mark.parametrize("fault", [pytest.param(fault, id=name, marks=[] if name in ("503", "refused") else pytest.mark.long) for name, fault in OUTAGES])
 async def test_writing_waits_for_an_outage_of_some_seconds_and_the_breaker_that_it_opens(store: Store, proxy: FaultProxy, fault: Fault) -> None:
     await store.writer.write(CORPUS[:1])
     store.indices.forget()
