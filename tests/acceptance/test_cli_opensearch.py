@@ -124,6 +124,7 @@ def test_create_makes_the_first_index_and_puts_it_to_use(cli: Rag) -> None:
     assert cli.json("search", "anything")["hits"] == []
 
 
+@pytest.mark.long
 def test_a_rebuild_serves_the_old_index_until_it_is_done(cli: Rag, hr: Path, tmp_path: Path) -> None:
     cli.json("ingest", hr)
     empty = tmp_path / "empty"
@@ -141,7 +142,8 @@ def test_a_rebuild_serves_the_old_index_until_it_is_done(cli: Rag, hr: Path, tmp
     assert cli.json("index", "info")["documents"] == 5
 
 
-@pytest.mark.parametrize("told", [pytest.param(signal.SIGINT, id="ctrl-c", marks=pytest.mark.long), pytest.param(signal.SIGTERM, id="sigterm")])
+@pytest.mark.long  # `reindex`, below, ends by the same code
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
 def test_a_rebuild_that_is_interrupted_says_that_the_index_in_use_is_unchanged(cli: Rag, hr: Path, root: Path, told: signal.Signals) -> None:
     cli.json("ingest", hr)
     command = [sys.executable, "-c", HEEDING, RAG, "ingest", "--rebuild", str(root / "examples" / "handbook"), "--config", str(cli.config)]

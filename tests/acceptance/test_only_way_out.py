@@ -144,7 +144,8 @@ def test_a_host_of_no_proxy_is_tried_directly_and_seen(site: Callable[..., Site]
     assert inside.company.proxy.asked == [f"{LOGIN}:443"]
 
 
-@pytest.mark.parametrize("watched", [pytest.param(False, id="namespace"), pytest.param(True, id="watch", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("watched", [False, True], ids=["namespace", "watch"])
 def test_variables_that_all_programs_share_count_with_trust_env_alone(site: Callable[..., Site], watched: bool, root: Path) -> None:
     inside = site(watched=watched)
     one = root / "examples" / "handbook" / "hr" / "speaking-up.txt"

@@ -157,7 +157,7 @@ def test_reloading_keeps_the_thread_and_going_back_leaves_it(open_page: Callable
 
 def test_conversations_are_listed_opened_and_deleted(open_page: Callable[..., Watched]) -> None:
     page = open_page().page
-    name = "Which form records a gas reading?"
+    name = "Which form records the gas readings of each single room?"
     ask(page, name)
     item = page.locator(".threads li").filter(has_text=name)
     expect(item).to_have_count(1)

@@ -54,7 +54,7 @@ def run(settings: Settings, wait_in: str | None) -> None:
     print(compiled.invoke(None if begun else {}, config())["turns"], flush=True)
 
 
-@pytest.mark.parametrize("backend", ["sqlite", "postgres"])
+@pytest.mark.parametrize("backend", ["sqlite", pytest.param("postgres", marks=pytest.mark.long)])
 def test_a_killed_run_repeats_no_step_but_the_one_it_was_in(backend: str, tmp_path: Path, root: Path, request: pytest.FixtureRequest) -> None:
     server = request.getfixturevalue("postgres") if backend == "postgres" else None
     place = server.dsn(server.database()) if server else str(tmp_path)

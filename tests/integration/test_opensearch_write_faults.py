@@ -87,7 +87,7 @@ PASSING: list[tuple[str, tuple[Fault, ...]]] = [
 ]
 
 
-@pytest.mark.parametrize("faults", [faults for _, faults in PASSING], ids=[name for name, _ in PASSING])
+@pytest.mark.parametrize("faults", [pytest.param(faults, id=name, marks=pytest.mark.long if "items" in name else []) for name, faults in PASSING])
 async def test_writing_gets_through_faults_that_pass(store: Store, proxy: FaultProxy, faults: tuple[Fault, ...]) -> None:
     with proxy.fault(*faults):
         await store.writer.write(CORPUS)
@@ -108,7 +108,7 @@ OUTAGES: list[tuple[str, Fault]] = [
 ]
 
 
-@pytest.mark.parametrize("fault", [pytest.param(fault, id=name, marks=[] if name in ("503", "refused") else pytest.mark.long) for name, fault in OUTAGES])
+@pytest.mark.parametrize("fault", [pytest.param(fault, id=name, marks=[] if name == "refused" else pytest.mark.long) for name, fault in OUTAGES])
 async def test_writing_waits_for_an_outage_of_some_seconds_and_the_breaker_that_it_opens(store: Store, proxy: FaultProxy, fault: Fault) -> None:
     await store.writer.write(CORPUS[:1])
     store.indices.forget()

@@ -22,7 +22,7 @@ Runner = Callable[[Callable[[SearchClient], Awaitable[None]]], None]
 WORDS = ("meter", "tariff", "ladder", "outage", "storm", "bill")
 PRINCIPALS = ("user:1", "group:x", EVERYONE)
 VALUES: st.SearchStrategy[Any] = st.sampled_from([1, 2, 10, 1.5, "1", "2", "b", "true", True, False])
-relaxed = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+relaxed = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 texts = st.lists(st.sampled_from(WORDS), min_size=1, max_size=5).map(" ".join)
 
