@@ -34,8 +34,20 @@ ROOT = Path(__file__).resolve().parent.parent
 hypothesis.settings.register_profile("rag", deadline=None)
 hypothesis.settings.load_profile("rag")
 
-SERVERS = frozenset({"handbook_server", "opensearch", "opensearch_knn_only", "opensearch_plain", "opensearch_secured", "postgres", "postgres_15", "pgbouncer"})
-"""Fixtures that start a server for a whole session."""
+SERVERS = frozenset(
+    {
+        "handbook_server",
+        "opensearch",
+        "opensearch_node",
+        "opensearch_knn_only",
+        "opensearch_plain",
+        "opensearch_secured",
+        "postgres",
+        "postgres_15",
+        "pgbouncer",
+    }
+)
+"""Fixtures that start a server."""
 KINDS = ("acceptance", "integration", "contract", "unit")
 """Folders of tests, those of the slowest first."""
 
