@@ -177,6 +177,7 @@ def test_a_reindex_that_is_interrupted_ends_at_once_and_goes_on_when_run_again(c
     assert (done["target"], done["resumed"], done["checks"]["documents"]) == (f"{cli.alias}-000002", True, 5)
 
 
+@pytest.mark.long
 def test_a_rebuild_that_is_killed_leaves_the_old_index_in_use(cli: Rag, hr: Path, root: Path) -> None:
     cli.json("ingest", hr)
     command = [RAG, "ingest", "--rebuild", str(root / "examples" / "handbook"), "--json", "--config", str(cli.config)]
@@ -251,6 +252,7 @@ def evaluations(opensearch: Cluster) -> Iterator[Callable[[], set[str]]]:
         opensearch.request("DELETE", name)
 
 
+@pytest.mark.long
 def test_an_evaluation_leaves_the_index_in_use_alone(cli: Rag, hr: Path, tmp_path: Path, evaluations: Callable[[], set[str]]) -> None:
     cli.json("ingest", hr)
     data = tmp_path / "tiny"
