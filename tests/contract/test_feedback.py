@@ -8,20 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
 from src.core.chat import Citation, Turn
 from src.core.identity import Identity
 from src.errors import InputError, NotFoundError, StorageCorruptError
-from src.infra.config import PersistenceCfg, Settings, StorageCfg
+from src.infra.config import Settings
 from src.infra.persistence import get_checkpointer_and_store
 from src.infra.persistence.feedback import COMMENT_CHARS, PAGE, FeedbackRecords, FeedbackService
 from src.infra.persistence.retention import Retention
 from src.infra.persistence.sealing import SealedSerializer
 from src.infra.persistence.threads import ThreadService
 from src.infra.persistence.turns import save_turns, turn_to_dict
+from tests.contract.persisted import BACKENDS, own_settings
 
-KEYS = "one:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 ANNE, BOB, ELSEWHERE = Identity("anne.smith@acme.example", "acme"), Identity("bob", "acme"), Identity("anne.smith@acme.example", "other")
 COMMENT = "canary-comment-about-salaries"
 
@@ -52,14 +51,9 @@ def a_turn(number: int) -> Turn:
     )
 
 
-@pytest.fixture(params=["memory", "sqlite", "sqlite-sealed", "postgres", "postgres-sealed"])
+@pytest.fixture(params=BACKENDS)
 async def parts(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Parts]:
-    backend, _, sealed = request.param.partition("-")
-    options: dict[str, Any] = {"encryption_keys": SecretStr(KEYS)} if sealed else {}
-    if backend == "postgres":
-        server = request.getfixturevalue("postgres")
-        options["dsn"] = SecretStr(server.dsn(server.database()))
-    settings = Settings(storage=StorageCfg(path=tmp_path), persistence=PersistenceCfg(backend=backend, **options))  # type: ignore[arg-type] - from the list above
+    settings = own_settings(request, tmp_path)
     checkpointer, store = get_checkpointer_and_store(settings)
     records = FeedbackRecords(store, checkpointer.serde)
     threads = ThreadService(settings, checkpointer, [records])

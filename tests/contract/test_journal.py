@@ -5,34 +5,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
 from src.core.identity import Identity
 from src.errors import StorageCorruptError
-from src.infra.config import PersistenceCfg, Settings, StorageCfg
+from src.infra.config import Settings, StorageCfg
 from src.infra.persistence import get_checkpointer_and_store
 from src.infra.persistence.journal import MAX_ENTRIES, Entry, Journal, Key, journal_of
 from src.infra.persistence.journal.sealed import SealedJournal
 from src.infra.persistence.retention import Retention
 from src.infra.persistence.threads import ThreadService
+from tests.contract.persisted import BACKENDS, own_settings
 
-KEYS = "one:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 ANNE = Identity("anne", "acme")
 KEY = Key("acme", "anne", "run:1")
 LONG = 600.0
 
 
-@pytest.fixture(params=["memory", "sqlite", "sqlite-sealed", "postgres", "postgres-sealed"])
+@pytest.fixture(params=BACKENDS)
 async def journal(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Journal]:
-    backend, _, sealed = request.param.partition("-")
-    options: dict[str, Any] = {"encryption_keys": SecretStr(KEYS)} if sealed else {}
-    if backend == "postgres":
-        server = request.getfixturevalue("postgres")
-        options["dsn"] = SecretStr(server.dsn(server.database()))
-    settings = Settings(storage=StorageCfg(path=tmp_path), persistence=PersistenceCfg(backend=backend, **options))  # type: ignore[arg-type] - from the list above
+    settings = own_settings(request, tmp_path)
     checkpointer, _ = get_checkpointer_and_store(settings)
     yield journal_of(settings, checkpointer)
     if hasattr(checkpointer, "aclose"):

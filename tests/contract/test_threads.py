@@ -13,20 +13,19 @@ from typing import Annotated, Any, TypedDict
 
 import pytest
 from langgraph.graph import END, START, StateGraph
-from pydantic import SecretStr
 
 from src.core.chat import Citation, Turn
 from src.core.identity import Identity
 from src.errors import InputError, NotFoundError
-from src.infra.config import PersistenceCfg, Settings, StorageCfg
+from src.infra.config import Settings
 from src.infra.persistence import THREADS_FILE, create_langgraph_config, get_checkpointer_and_store
 from src.infra.persistence.retention import Retention
 from src.infra.persistence.threads import ThreadService
 from src.infra.persistence.turns import REPLACES, joined, turn_to_dict
 from src.infra.persistence.user_context import user_namespace
+from tests.contract.persisted import BACKENDS, settings_for
 
 ANNE, BOB, ANNE_ELSEWHERE = Identity("anne", "acme"), Identity("bob", "acme"), Identity("anne", "other")
-KEYS = "one:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 SECRET = "canary-question-about-salaries"
 
 
@@ -72,15 +71,14 @@ def a_turn(n: int, question: str) -> Turn:
     return Turn(f"m{n}", question, "answer [1].", (citation,), False, (), "2026-01-01T00:00:00.000Z")
 
 
-@pytest.fixture(params=["memory", "sqlite", "sqlite-sealed", "postgres", "postgres-sealed"])
+@pytest.fixture(params=BACKENDS)
 async def parts(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Parts]:
-    backend, _, sealed = request.param.partition("-")
-    options: dict[str, Any] = {"encryption_keys": SecretStr(KEYS)} if sealed else {}
+    backend, dsn = request.param.partition("-")[0], None
     raw: Any = lambda: ""  # noqa: E731 - memory has no tables
     if backend == "postgres":
         server = request.getfixturevalue("postgres")
         name = server.database()
-        options["dsn"] = SecretStr(server.dsn(name))
+        dsn = server.dsn(name)
 
         def raw() -> str:
             tables = [table for (table,) in server.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'", name)]
@@ -93,7 +91,7 @@ async def parts(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
                 tables = [table for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
                 return repr([connection.execute(f"SELECT * FROM {table}").fetchall() for table in tables])
 
-    settings = Settings(storage=StorageCfg(path=tmp_path), persistence=PersistenceCfg(backend=backend, **options))  # type: ignore[arg-type] - from the list above
+    settings = settings_for(request.param, tmp_path, dsn)
     checkpointer, store = get_checkpointer_and_store(settings)
     yield Parts(settings, checkpointer, store, ThreadService(settings, checkpointer), raw)
     for part in (checkpointer, store):

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ...errors import ConfigurationError, DeadlineExceededError, RagError, ServicePermissionError
 from ...telemetry.logger import get_logger
+from ...util.threads import start_daemon
 from .references import Reference
 
 log = get_logger(__name__)
@@ -304,9 +305,9 @@ class VaultSecret:
     def _start(self) -> Future[str]:
         flight: Future[str] = Future()
         flight.set_running_or_notify_cancel()
+        # Not of an executor: nothing at exit waits for a vault that hangs.
+        start_daemon("rag-secrets", self._fly, flight)
         self._flight, self._begun_at = flight, self._clock()
-        # Daemon, and not of an executor: nothing at exit waits for a vault that hangs.
-        threading.Thread(target=self._fly, args=(flight,), name="rag-secrets", daemon=True).start()
         return flight
 
     def _fly(self, flight: Future[str]) -> None:

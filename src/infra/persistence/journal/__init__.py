@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ..backends import database_of, file_of, sealer_of
+
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
 
@@ -72,28 +74,23 @@ class Journal(Protocol):
 def journal_of(settings: Settings, checkpointer: BaseCheckpointSaver[Any]) -> Journal:
     """The journal that lies where the checkpointer's checkpoints do, sealed as they are."""
     journal = _plain_journal_of(settings, checkpointer)
-    if settings.persistence.encryption_keys is None or settings.persistence.backend == "memory":
+    serializer = sealer_of(settings, checkpointer)
+    if serializer is None:
         return journal
-    from ..sealing import SealedSerializer
     from .sealed import SealedJournal
 
-    serializer = checkpointer.serde
-    return SealedJournal(journal, serializer) if isinstance(serializer, SealedSerializer) else journal
+    return SealedJournal(journal, serializer)
 
 
 def _plain_journal_of(settings: Settings, checkpointer: BaseCheckpointSaver[Any]) -> Journal:
-    if settings.persistence.backend == "sqlite":
-        from ..sqlite import LazySqliteSaver
+    if (file := file_of(settings, checkpointer)) is not None:
         from .sqlite import SqliteJournal
 
-        if isinstance(checkpointer, LazySqliteSaver):
-            return SqliteJournal(checkpointer.file)
-    if settings.persistence.backend == "postgres":
-        from ..postgres.langgraph import PooledPostgresSaver
+        return SqliteJournal(file)
+    if (database := database_of(settings, checkpointer)) is not None:
         from .postgres import PostgresJournal
 
-        if isinstance(checkpointer, PooledPostgresSaver):
-            return PostgresJournal(checkpointer.database)
+        return PostgresJournal(database)
     from .memory import MemoryJournal, memory_journal
 
     return memory_journal(checkpointer) if settings.persistence.backend == "memory" else MemoryJournal()

@@ -53,7 +53,7 @@ OWN_MIGRATIONS = (
 )
 
 
-_TABLES = ("checkpoints", "checkpoint_blobs", "checkpoint_writes", "store", "rag_threads", "rag_thread_leases", "rag_journal", "rag_journal_parts")
+_TABLES = ("checkpoints", "checkpoint_blobs", "checkpoint_writes", "store", "rag_threads", "rag_thread_leases", "rag_jobs", "rag_journal", "rag_journal_parts")
 _MAKES = "SELECT 'CREATE on schema ' || current_schema() AS lacking WHERE NOT has_schema_privilege(current_schema(), 'CREATE')"
 _USED = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _RIGHTS = """
@@ -112,13 +112,8 @@ def with_rights(connection: Connection, state: State) -> State:
     Raises:
         psycopg.Error: as reading does.
     """
-    if state.migrated:
-        rows = connection.execute(_RIGHTS, (list(_TABLES), list(_USED))).fetchall()
-    else:
-        rows = connection.execute(
-            "SELECT 'CREATE on schema ' || current_schema() AS lacking WHERE NOT has_schema_privilege(current_schema(), 'CREATE')"
-        ).fetchall()
-    return replace(state, denied=tuple(str(row["lacking"]) for row in rows))
+    asked = connection.execute(_RIGHTS, (list(_TABLES), list(_USED))) if state.migrated else connection.execute(_MAKES)
+    return replace(state, denied=tuple(str(row["lacking"]) for row in asked.fetchall()))
 
 
 def _applied(connection: Connection, table: str) -> int:
