@@ -116,7 +116,8 @@ async def test_a_cluster_that_does_not_answer_is_given_up_at_the_budget(silent: 
 
 async def test_the_whole_budget_ends_a_search_whatever_its_stage(silent: str, embedder: LocalEmbedder) -> None:
     search = OpenSearchClient(SearchCfg(host=silent, timeout_s=600), embedder=embedder.model, dims=384)
-    with pytest.raises(DeadlineExceededError, match=r"within 0\.2 s") as caught:
+    # The time named is what the stages before left of the budget: on a busy machine less than all of it.
+    with pytest.raises(DeadlineExceededError, match=r"within 0\.\d+ s") as caught:
         await Retriever(search, embedder, RetrievalCfg(budget_s=SOON)).search("gas meter", SCOPE, mode="bm25")
     await search.aclose()
     assert caught.value.setting == "retrieval.budget_s"
