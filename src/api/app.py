@@ -19,7 +19,7 @@ from ..infra.resource_manager import ResourceManager
 from ..integrations.mcp.http import McpEndpoint
 from ..telemetry.logger import get_logger
 from ..telemetry.serving import NO_TELEMETRY, TraceRequests
-from . import approvals, chat, documents, feedback, health, page, problems, search, threads
+from . import admin, approvals, chat, documents, feedback, health, page, problems, search, threads
 from .auth import LocalOnly, RequireIdentity, caller, make_authenticator
 from .deps import Parts
 from .idempotency import HEADER, Idempotency
@@ -67,6 +67,7 @@ def create_app(resources: ResourceManager) -> FastAPI:
         search.router,
         documents.make_router(upload=features.upload),
         health.router,
+        admin.router,
     ):
         app.include_router(router)
     if features.mcp:

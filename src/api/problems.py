@@ -62,6 +62,7 @@ HTTP_CODES: Mapping[int, str] = {
     416: "bad-range",
     421: "misdirected",
     422: "invalid",
+    429: "too-many-requests",
 }
 RETRY_AFTER_S = 5
 """What 503 answers tell a client to wait."""

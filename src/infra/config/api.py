@@ -18,6 +18,9 @@ class ApiCfg(Section):
     auth: Literal["none", "tokens"] = Field("none", description="`none`: one local user; `tokens`: bearer tokens from `tokens_file`.")
     token: SecretStr | None = Field(None, description="One bearer token of the user `api`, beside those of `tokens_file`.")
     tokens_file: Path | None = Field(None, description="JSON file of hashed bearer tokens and their identities.")
+    admin_group: str | None = Field(
+        None, min_length=1, description="Group whose members see /admin and /v1/admin, of every tenant; unset: nobody, or with `auth = none` the local user."
+    )
     cors_origins: tuple[str, ...] = Field((), description="Origins that browsers may call from, comma separated.")
     max_request_bytes: int = Field(1_000_000, ge=1_000, description="Largest request body, uploads apart.")
     max_upload_bytes: int = Field(50_000_000, ge=1_000, description="Largest uploaded file.")
