@@ -15,7 +15,7 @@ from langgraph.graph import END, START, StateGraph
 from pydantic import SecretStr
 
 from src.infra.config import PersistenceCfg, Settings, StorageCfg
-from src.infra.persistence import get_checkpointer_and_store
+from src.infra.persistence import create_langgraph_config, get_checkpointer_and_store
 from src.infra.persistence.user_context import CONFIG_KEY_DURABILITY
 from tests.integration.postgres_parts import Said, config
 
@@ -89,3 +89,22 @@ def test_a_step_is_saved_before_the_next_begins_unless_the_caller_says_otherwise
     graph.add_edge("two", END)
     graph.compile(checkpointer=saver).invoke({}, config(), **({"durability": durability} if durability else {}))  # type: ignore[arg-type] - one of LangGraph's words
     assert seen[0] >= saved if saved else seen[0] == 0
+
+
+async def test_the_config_serves_graphs_without_a_checkpointer_where_it_asks_for_nothing_durable() -> None:
+    """`create_langgraph_config` says so; the last lines tell when LangGraph mends it and the sentence can go."""
+    builder = StateGraph(Said)
+    builder.add_node("one", lambda _: {"count": 1})
+    builder.add_edge(START, "one")
+    durable = create_langgraph_config({"user_id": "anne"}, "t1")
+    for checkpointer in (None, False, InMemorySaver()):
+        graph = builder.compile(checkpointer=checkpointer)
+        plain = create_langgraph_config({"user_id": "anne"}, "t1", durability=None)
+        assert graph.invoke({}, plain)["count"] == (await graph.ainvoke({}, plain))["count"] == 1
+        if checkpointer:
+            assert graph.invoke({}, durable)["count"] == (await graph.ainvoke({}, durable))["count"] == 1
+            continue
+        with pytest.raises(AttributeError, match="_put_checkpoint_fut"):
+            graph.invoke({}, durable)
+        with pytest.raises(AttributeError, match="_put_checkpoint_fut"):
+            graph.invoke({}, {"configurable": {"thread_id": "t1"}}, durability="sync")

@@ -12,6 +12,7 @@ from ...core.identity import Identity, current_identity
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
+    from langgraph.types import Durability
 
     from ..resource_manager import ResourceManager
 
@@ -55,10 +56,18 @@ def generate_thread_id(user_id: str) -> str:
     return str(uuid.UUID(int=value))
 
 
-def create_langgraph_config(ctx: Mapping[str, Any], thread_id: str) -> RunnableConfig:
+def create_langgraph_config(ctx: Mapping[str, Any], thread_id: str, *, durability: Durability | None = "sync") -> RunnableConfig:
     """What LangGraph's ``config`` argument takes, for one user's thread.
 
     Runs are durable after each step, unless ``durability=`` says otherwise where the graph is called: of LangGraph's three ways
     only ``sync`` resumed exactly where a killed process had been.
+
+    Args:
+        durability: None for a graph that is compiled without a checkpointer, or with ``checkpointer=False``: asked to be durable, such a
+            graph fails in LangGraph (1.2.22: ``AttributeError: … '_put_checkpoint_fut'``), for it waits for a checkpoint that
+            nobody writes; and this config cannot know which graph it will be given to.
     """
-    return {"configurable": {"thread_id": thread_id, "user_id": ctx["user_id"], "tenant": ctx.get("tenant", ""), CONFIG_KEY_DURABILITY: "sync"}}
+    config: RunnableConfig = {"configurable": {"thread_id": thread_id, "user_id": ctx["user_id"], "tenant": ctx.get("tenant", "")}}
+    if durability is not None:
+        config["configurable"][CONFIG_KEY_DURABILITY] = durability
+    return config

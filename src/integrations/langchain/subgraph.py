@@ -56,8 +56,8 @@ def rag_graph(
         resources: the process's own by default.
         identity: who asks in every run; None: whoever the running request or the graph's config names (see `integrations.callers`).
         mode, filters: narrow retrieval, as in `POST /v1/chat`.
-        checkpointer: keeps the conversation where the graph runs alone; as a node it has that of the graph around it. (Without one LangGraph 1.2
-            fails, with an AttributeError, on every config that asks for durable runs, as those of `create_langgraph_config` do.)
+        checkpointer: keeps the conversation where the graph runs alone; as a node it has that of the graph around it. Alone and without
+            one, run it with ``create_langgraph_config(…, durability=None)``, which says why.
     """
     found = resources or get_resources()
     conditions = parse_filters(filters)
