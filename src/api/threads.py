@@ -14,10 +14,14 @@ router = APIRouter(prefix="/v1/threads", tags=["threads"])
 
 @router.get("", response_model_exclude_none=True)
 async def list_threads(
-    parts: PartsDep, identity: CallerDep, limit: Annotated[int, Query(ge=1, le=200)] = 50, cursor: Annotated[str | None, Query(max_length=4000)] = None
+    parts: PartsDep,
+    identity: CallerDep,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[str | None, Query(max_length=4000)] = None,
+    q: Annotated[str, Query(max_length=200, description="Words that titles have to hold, whatever their case and accents.")] = "",
 ) -> ThreadsOut:
-    """The caller's threads, latest first."""
-    found = await (await parts.threads()).list(identity, limit, cursor)
+    """The caller's threads, latest first. With `q` a page may have fewer than `limit`, or none, though `next_cursor` goes on."""
+    found = await (await parts.threads()).list(identity, limit, cursor, q)
     return ThreadsOut(threads=tuple(ThreadOut.of(thread) for thread in found.threads), next_cursor=found.next_cursor)
 
 

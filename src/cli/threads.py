@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -27,18 +28,20 @@ def command() -> None:
 @command.command("list")
 @click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True, help="Conversations of one page.")
 @click.option("--cursor", metavar="CURSOR", help="The page after the one that printed this cursor.")
+@click.option("--title", metavar="WORDS", default="", help="Only those whose titles have all these words.")
 @identity_options
 @common_options
-def list_(ctx: CommandContext, limit: int, cursor: str | None, tenant: str, user: str | None, groups: tuple[str, ...]) -> None:
+def list_(ctx: CommandContext, limit: int, cursor: str | None, title: str, tenant: str, user: str | None, groups: tuple[str, ...]) -> None:
     """Your conversations, the latest first."""
-    page = ctx.run(_list(ctx, identity_of(ctx, tenant, user, groups), limit, cursor))
+    page = ctx.run(_list(ctx, identity_of(ctx, tenant, user, groups), limit, cursor, title))
     if ctx.json:
         ctx.emit(page)
         return
     for thread in page.threads:
         click.echo(f"{thread.thread_id}  {thread.updated_at[:16].replace('T', ' ')}  {thread.turns:3}  {printable(thread.title)}")
     if page.next_cursor:
-        click.echo(f"more: rag threads list --cursor {page.next_cursor}", err=True)
+        narrowed = f" --title {shlex.quote(title)}" if title else ""
+        click.echo(f"more: rag threads list{narrowed} --cursor {page.next_cursor}", err=True)
 
 
 @command.command()
@@ -169,9 +172,9 @@ def _retention(resources: ResourceManager) -> Retention:
     return Retention(resources.get("threads"), resources.store, resources.settings.persistence)
 
 
-async def _list(ctx: CommandContext, identity: Identity, limit: int, cursor: str | None) -> ThreadPage:
+async def _list(ctx: CommandContext, identity: Identity, limit: int, cursor: str | None, title: str) -> ThreadPage:
     async with ctx.resources() as resources:
-        page: ThreadPage = await resources.get("threads").list(identity, limit, cursor)
+        page: ThreadPage = await resources.get("threads").list(identity, limit, cursor, title)
         return page
 
 

@@ -89,6 +89,9 @@ def test_a_thread_is_renamed_forked_exported_and_its_turns_asked_anew(client: ht
     thread = first["thread_id"]
     second = ask(client, "And how quickly a controlled one?", thread_id=thread)
     assert client.patch(f"/v1/threads/{thread}", json={"title": "Gas escapes"}).json()["title"] == "Gas escapes"
+    assert thread in [found["thread_id"] for found in client.get("/v1/threads", params={"q": "ESCAPES gas"}).json()["threads"]]
+    assert client.get("/v1/threads", params={"q": "no title has this"}).json() == {"threads": []}
+    assert client.get("/v1/threads", params={"q": "x" * 201}).status_code == 422
     forked = client.post(f"/v1/threads/{thread}/fork", json={"message_id": first["message_id"]})
     assert forked.status_code == 201
     fork = forked.json()

@@ -163,6 +163,20 @@ async def test_a_renamed_thread_keeps_its_place_in_the_list(parts: Parts) -> Non
     assert [thread.thread_id for thread in (await parts.service.list(ANNE)).threads] == order
 
 
+async def test_threads_are_found_by_words_of_their_titles_page_by_page_and_by_their_owner_alone(parts: Parts) -> None:
+    for number, title in enumerate(("Gas escapes", "Annual leave", "Reading a gas meter", "100% of a gas bill")):
+        await parts.service.rename(await parts.ask(None, ANNE, number), ANNE, title)
+    await parts.service.rename(await parts.ask(None, BOB, 9), BOB, "Gas of somebody else")
+    titles, cursor = [], None
+    while cursor or not titles:
+        found = await parts.service.list(ANNE, 1, cursor, "GAS")
+        titles += [thread.title for thread in found.threads]
+        cursor = found.next_cursor
+    assert titles == ["100% of a gas bill", "Reading a gas meter", "Gas escapes"]
+    assert [thread.title for thread in (await parts.service.list(ANNE, title="0% g")).threads] == ["100% of a gas bill"]
+    assert (await parts.service.list(ANNE, title="gas leave")).threads == ()
+
+
 # -- fork, edit, export
 
 

@@ -156,7 +156,8 @@ def test_threads_are_listed_shown_and_deleted_by_their_owner_alone(rag: Any) -> 
 def test_threads_are_renamed_forked_and_exported(rag: Any) -> None:
     thread = thread_of(rag)
     assert json.loads(rag("threads", "rename", thread, "Days off", "--json").stdout)["title"] == "Days off"
-    assert "Days off" in rag("threads", "list").stdout
+    assert "Days off" in rag("threads", "list", "--title", "OFF days").stdout
+    assert "Days off" not in rag("threads", "list", "--title", "on").stdout
     fork = json.loads(rag("threads", "fork", thread, "--json").stdout)
     assert (fork["turns"], fork["title"]) == (1, "Days off")
     assert fork["thread_id"] != thread

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ...core.chat import ThreadSummary, Turn
@@ -18,6 +19,7 @@ from .backends import LOCKS_FOLDER, Locks, locks_of, rows_of
 from .journal import journal_of
 from .pruning import Keep, Prunes
 from .rows import ThreadRow, ThreadRows, storable
+from .titles import find, words_of
 from .turns import TURNS, save_turns, turn_from_dict, turn_to_dict, turns_until
 from .user_context import generate_thread_id
 
@@ -68,17 +70,26 @@ class ThreadService:
         self.journal = journal_of(settings, checkpointer)
         self._locks = locks_of(settings, checkpointer)
 
-    async def list(self, identity: Identity, limit: int = 50, cursor: str | None = None) -> ThreadPage:
+    async def list(self, identity: Identity, limit: int = 50, cursor: str | None = None, title: str = "") -> ThreadPage:
         """The caller's threads, the latest first.
+
+        Args:
+            title: words that titles have to hold, whatever their case and accents. Then a page may have fewer threads than ``limit``, or
+                none, though ``next_cursor`` goes on.
 
         Raises:
             QueryError: the limit is out of range, or the cursor is not one of ours.
         """
         if not 1 <= limit <= MAX_PAGE:
             raise QueryError(f"A page has 1 to {MAX_PAGE} threads, not {limit}.")
-        rows = await self._rows.page(identity.tenant, identity.user, limit + 1, _decode(cursor) if cursor else None)
-        more = _encode(rows[limit - 1]) if len(rows) > limit else None
-        return ThreadPage(tuple(_summary(row) for row in rows[:limit]), more)
+        before = _decode(cursor) if cursor else None
+        page = partial(self._rows.page, identity.tenant, identity.user)
+        if words := words_of(title):
+            found, last = await find(page, words, limit, before)
+        else:
+            found = await page(limit + 1, before)
+            last = found[limit - 1] if len(found) > limit else None
+        return ThreadPage(tuple(_summary(row) for row in found[:limit]), _encode(last) if last else None)
 
     async def get(self, thread_id: str, identity: Identity) -> ThreadSummary:
         """One thread of the caller.
