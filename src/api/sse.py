@@ -15,6 +15,7 @@ T = TypeVar("T")
 
 KEEP_ALIVE_S = 15.0
 """Proxies commonly close a connection that is silent for 60 s; a model may think longer."""
+STILL_HERE = b": still here\n\n"
 
 
 def event(name: str, data: Any, identifier: str = "") -> bytes:
@@ -49,7 +50,8 @@ class EventStream(Response):
         self._events = events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        tasks = {asyncio.create_task(work) for work in (self._pump(send), _gone(receive), _keep_alive(send))}
+        body = _Body(send)
+        tasks = {asyncio.create_task(work) for work in (self._pump(body), _gone(receive), body.keep_alive())}
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -60,21 +62,52 @@ class EventStream(Response):
             if isinstance(outcome, Exception):
                 raise outcome
 
-    async def _pump(self, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+    async def _pump(self, body: _Body) -> None:
+        await body.begin(self.status_code, self.raw_headers)
         async with aclosing(self._events) as events:
             async for chunk in events:
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+                await body.write(chunk)
+        await body.end()
+
+
+class _Body:
+    """One response, one message at a time: its pieces, a sign of life when none has come for `KEEP_ALIVE_S`, and nothing outside of its two ends."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._turn = asyncio.Lock()
+        self._open = False
+        self._written_at = asyncio.get_running_loop().time()
+
+    async def begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        async with self._turn:
+            await self._send({"type": "http.response.start", "status": status, "headers": headers})
+            self._open = True
+
+    async def write(self, piece: bytes) -> None:
+        async with self._turn:
+            await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+            self._written_at = asyncio.get_running_loop().time()
+
+    async def end(self) -> None:
+        async with self._turn:
+            self._open = False
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def keep_alive(self) -> None:
+        """Until cancelled. A client that is gone is for others to notice."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._written_at + KEEP_ALIVE_S - loop.time())
+            async with self._turn:
+                if loop.time() < self._written_at + KEEP_ALIVE_S:
+                    continue
+                if self._open:
+                    with suppress(OSError):
+                        await self._send({"type": "http.response.body", "body": STILL_HERE, "more_body": True})
+                self._written_at = loop.time()
 
 
 async def _gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-async def _keep_alive(send: Send) -> None:
-    while True:
-        await asyncio.sleep(KEEP_ALIVE_S)
-        with suppress(OSError):
-            await send({"type": "http.response.body", "body": b": still here\n\n", "more_body": True})

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from src.api.sse import EventStream, event
+from src.api import sse
+from src.api.sse import STILL_HERE, EventStream, event
 from src.core.chat import Answer, ChatEvent, ChatRequest, Citation, CitationsEvent, DoneEvent, TokenEvent
 from src.core.identity import Identity
 from src.errors import ServiceUnavailableError
@@ -142,6 +143,61 @@ async def test_the_source_is_closed_when_sending_fails() -> None:
     with pytest.raises(OSError, match="gone"):
         await EventStream(words())({"type": "http"}, receive, send)
     assert closed.is_set()
+
+
+class Wire:
+    """Takes a response as a server does: slowly, and nothing outside of its beginning and end."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.state = "new"
+        self.sending = 0
+
+    async def send(self, message: dict[str, Any]) -> None:
+        start = message["type"] == "http.response.start"
+        assert self.state == ("new" if start else "open"), f"{message['type']} while {self.state}"
+        self.state = "open" if start or message["more_body"] else "ended"
+        self.pieces.append(message.get("body", b""))
+        self.sending += 1
+        assert self.sending == 1, "two messages at once"
+        for _ in range(3):
+            await asyncio.sleep(0)
+        self.sending -= 1
+
+    async def receive(self) -> dict[str, Any]:
+        await asyncio.sleep(60)
+        return {}
+
+
+async def test_no_sign_of_life_comes_before_a_stream_begins_or_after_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "KEEP_ALIVE_S", 0.0)
+
+    async def words() -> AsyncGenerator[bytes, None]:
+        for number in range(20):
+            for _ in range(number):
+                await asyncio.sleep(0)
+            yield event("token", {"text": str(number)})
+
+    for _ in range(20):
+        wire = Wire()
+        await asyncio.wait_for(EventStream(words())({"type": "http"}, wire.receive, wire.send), 10)
+        assert wire.state == "ended"
+        assert [piece for piece in wire.pieces if piece not in (STILL_HERE, b"")] == [event("token", {"text": str(n)}) for n in range(20)]
+        assert STILL_HERE in wire.pieces
+
+
+async def test_a_stream_that_is_silent_tells_again_and_again_that_it_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "KEEP_ALIVE_S", 0.02)
+    wire = Wire()
+
+    async def words() -> AsyncGenerator[bytes, None]:
+        yield b"x"
+        while wire.pieces.count(STILL_HERE) < 2:
+            await asyncio.sleep(0.01)
+        yield b"y"
+
+    await asyncio.wait_for(EventStream(words())({"type": "http"}, wire.receive, wire.send), 10)
+    assert [piece for piece in wire.pieces if piece != STILL_HERE] == [b"", b"x", b"y", b""]
 
 
 @pytest.mark.parametrize("text", ["a\nb", "a\r\nb", "\u2028", "data: x\n\nevent: done", "\ud800"])
