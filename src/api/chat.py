@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request
 from fastapi.responses import Response
@@ -24,9 +24,6 @@ from .runs import KEEP_S, RUN_HEADER, Problem, parse_event_id
 from .schemas import AnswerOut, ChatBody, CitationOut
 from .sse import EventStream, next_before
 
-if TYPE_CHECKING:
-    from ..agent.runtime import Agent
-
 router = APIRouter(prefix="/v1", tags=["chat"])
 
 LastEventId = Annotated[str | None, Header(max_length=200)]
@@ -41,19 +38,15 @@ async def chat(body: ChatBody, request: Request, parts: PartsDep, identity: Call
     problem answer in both cases. A client that lost the connection sends the same again with `Last-Event-ID`, and gets what follows.
     """
     head = hashlib.sha256(body.model_dump_json().encode()).digest()
-    state = request.scope.get("state", {})
-    if body.stream and (last_event_id is not None or "resume_run" in state):
-        run_id, after = parse_event_id(last_event_id) if last_event_id is not None else (state["resume_run"], 0)
-        return await _resumed(parts, request.scope, run_id, identity, after, head)
+    if body.stream and (begun := begun_before(request.scope, last_event_id)):
+        return await resumed(parts, request.scope, *begun, identity, head)
     asked = ChatRequest(body.message, body.thread_id, body.mode, parse_filters(body.filters), body.replaces)
     if body.thread_id is not None:
         await (await parts.threads()).get(body.thread_id, identity)
     agent = await parts.agent()
     if not body.stream:
         return AnswerOut.of(await while_there(request, agent.ask(asked, identity)))
-    source = events_of(agent, asked, identity, parts.settings.api.request_timeout_s, request.scope)
-    run = await parts.runs.start(identity, source, head, problems_of(request.scope), keep_s=state.get("keep_run_s", KEEP_S))
-    return EventStream(parts.runs.listen(run), {RUN_HEADER: run.id})
+    return await streamed(parts, request.scope, agent.stream(asked, identity), identity, head)
 
 
 @router.get("/chat/runs/{run_id}/events", response_model=None, responses={200: {"content": {"text/event-stream": {}}}, 204: {}})
@@ -62,7 +55,7 @@ async def run_events(run_id: str, request: Request, parts: PartsDep, identity: C
     named, after = parse_event_id(last_event_id) if last_event_id is not None else (run_id, 0)
     if named != run_id:
         raise InputError("Last-Event-ID is an event of another run.", hint="Ask for that run's events, or leave the header out.")
-    return await _resumed(parts, request.scope, run_id, identity, after)
+    return await resumed(parts, request.scope, run_id, after, identity)
 
 
 @router.delete("/chat/runs/{run_id}", status_code=204)
@@ -72,7 +65,26 @@ async def stop_run(run_id: str, parts: PartsDep, identity: CallerDep) -> Respons
     return Response(status_code=204)
 
 
-async def _resumed(parts: Parts, scope: Scope, run_id: str, identity: Identity, after: int, head: bytes | None = None) -> Response:
+def begun_before(scope: Scope, last_event_id: str | None) -> tuple[str, int] | None:
+    """The run that a request for a stream is about, and the number of the last event that came: by `Last-Event-ID`, else by its idempotency key."""
+    if last_event_id is not None:
+        return parse_event_id(last_event_id)
+    state = scope.get("state", {})
+    return (state["resume_run"], 0) if "resume_run" in state else None
+
+
+async def streamed(
+    parts: Parts, scope: Scope, events: AsyncGenerator[ChatEvent, None], identity: Identity, head: bytes, *, to_the_end: bool = False
+) -> Response:
+    """Begin a run that tells the agent's events, and listen to it. ``to_the_end``: it goes on when nobody listens any more."""
+    source = events_of(events, parts.settings.api.request_timeout_s, scope)
+    keep_s = scope.get("state", {}).get("keep_run_s", KEEP_S)
+    run = await parts.runs.start(identity, source, head, problems_of(scope), keep_s=keep_s, to_the_end=to_the_end)
+    return EventStream(parts.runs.listen(run), {RUN_HEADER: run.id})
+
+
+async def resumed(parts: Parts, scope: Scope, run_id: str, after: int, identity: Identity, head: bytes | None = None) -> Response:
+    """Listen to a run that began before; 204 where no event follows."""
     frames = await parts.runs.follow(run_id, identity, after, problems_of(scope), head)
     return Response(status_code=204) if frames is None else EventStream(frames, {RUN_HEADER: run_id})
 
@@ -88,12 +100,12 @@ def problems_of(scope: Scope) -> Problem:
     return problem
 
 
-async def events_of(agent: Agent, asked: ChatRequest, identity: Identity, timeout_s: float, scope: Scope) -> AsyncGenerator[tuple[str, Any], None]:
+async def events_of(events: AsyncGenerator[ChatEvent, None], timeout_s: float, scope: Scope) -> AsyncGenerator[tuple[str, Any], None]:
     """Names and data of the events of one answer; whatever goes wrong, time included, ends it with an ``error`` event."""
     due = asyncio.get_running_loop().time() + timeout_s
     try:
         # The agent's stream is an asynchronous generator; closing it is what stops the run.
-        async with aclosing(agent.stream(asked, identity)) as stream:
+        async with aclosing(events) as stream:
             while (found := await next_before(stream, due)) is not None:
                 yield encode(found)
     except TimeoutError:

@@ -63,9 +63,10 @@ def ended_with(frame: bytes) -> str:
 class Run:
     """One answer. Made by `Runs.start`."""
 
-    def __init__(self, identity: Identity, head: bytes, problem: Problem) -> None:
+    def __init__(self, identity: Identity, head: bytes, problem: Problem, *, to_the_end: bool = False) -> None:
         self.id = uuid.uuid4().hex
         self.head = head
+        self.to_the_end = to_the_end
         self.owner = (identity.tenant, identity.user)
         self.frames: list[bytes] = []
         self.ended = asyncio.Event()
@@ -155,18 +156,28 @@ class Runs:
         self._resume_s = resume_s
         self._live: dict[str, Run] = {}
 
-    async def start(self, identity: Identity, source: AsyncGenerator[tuple[str, Any], None], head: bytes, problem: Problem, *, keep_s: float = KEEP_S) -> Run:
+    async def start(
+        self,
+        identity: Identity,
+        source: AsyncGenerator[tuple[str, Any], None],
+        head: bytes,
+        problem: Problem,
+        *,
+        keep_s: float = KEEP_S,
+        to_the_end: bool = False,
+    ) -> Run:
         """Begin a run. ``source`` gives names and data of events; it is closed at the end, and when the run is stopped.
 
         Args:
             head: what tells the request from others.
             keep_s: how long the events can be had after the end.
+            to_the_end: it goes on when nobody listens any more.
 
         Raises:
             StorageError, ServiceUnavailableError: kinds of it; the journal cannot be written.
         """
         journal = await self._journal()
-        run = Run(identity, head, problem)
+        run = Run(identity, head, problem, to_the_end=to_the_end)
         await journal.begin(run.key, head, LEASE_S)
         self._live[run.id] = run
         run.task = asyncio.create_task(self._serve(run, source, journal, keep_s))
@@ -256,14 +267,16 @@ class Runs:
         try:
             if due and await journal.read(_beside(run.key, "stop")) is not None:
                 run.stop(_stopped())
-            alone = not run.listeners and asyncio.get_running_loop().time() - run.left_at >= self._resume_s
+            alone = not run.to_the_end and not run.listeners and asyncio.get_running_loop().time() - run.left_at >= self._resume_s
             if alone and await journal.read(_beside(run.key, "listener")) is None and not run.listeners:
                 run.stop(_abandoned())
         except RagError as error:
             log.warning("who listens to an answer elsewhere cannot be read; it goes on", run=run.id, error=error.code)
 
     def _left(self, run: Run) -> None:
-        unattended = [other for other in self._live.values() if not other.listeners and not other.ended.is_set()]
+        if run.to_the_end:
+            return
+        unattended = [other for other in self._live.values() if not (other.listeners or other.to_the_end or other.ended.is_set())]
         if self._resume_s == 0:
             run.stop(_abandoned())
         elif len(unattended) > MAX_UNATTENDED:

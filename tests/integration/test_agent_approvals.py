@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -84,6 +86,30 @@ async def test_a_turn_waits_through_a_restart_and_goes_on_once_it_is_decided(
     assert "0800 555 014" in told(azure)[1]
 
 
+@pytest.mark.parametrize("strategy", ["recent", "summarise"])
+async def test_after_a_decision_the_model_is_sent_what_it_would_have_been_sent_without_the_wait(
+    tmp_path: Path, model_cache: Path, azure: AzureOpenAIEmulator, chat_cfg: Any, spy: SpyTool, strategy: str
+) -> None:
+    """Earlier turns or their summary, passages, calls and their results; the restart between must not be seen."""
+    allowed = {**APPROVE, "history_turns": 6, "history_strategy": strategy, "history_tokens": 400, "summary_tokens": 200, "rewrite": "rules"}
+    seen: list[Any] = []
+    for approve in ((), ("spy",)):
+        options: dict[str, Any] = {**allowed, "approve": approve}
+        place = tmp_path / str(bool(approve))
+        azure.script += [ANSWER, *[Reply(pieces=["She asked about leave."])] * (strategy == "summarise"), CALL, ANSWER]
+        async with tool_agent(place, model_cache, azure, chat_cfg, **options) as (agent, _):
+            first = await agent.ask(ChatRequest(LEAVE), ME)
+            answer = await agent.ask(ChatRequest("And who carries unused days over?", first.thread_id), ME)
+        async with tool_agent(place, model_cache, azure, chat_cfg, **options) as (agent, resources):
+            if answer.approval is not None:
+                answer = await decide(agent, answer.approval, True)
+            turn = (await resources.get("threads").history(answer.thread_id, ME))[-1]
+        messages = re.sub("[0-9a-f]{16}", "FENCE", json.dumps(azure.requests[-1].body["messages"]))
+        seen.append((messages, answer.answer, answer.citations, answer.context, answer.usage, turn.retrieved))
+    assert seen[0] == seen[1]
+    assert ("She asked about leave." if strategy == "summarise" else LEAVE) in seen[1][0]
+
+
 async def test_only_its_owner_may_decide_and_only_once_however_many_try(
     tmp_path: Path, model_cache: Path, azure: AzureOpenAIEmulator, chat_cfg: Any, spy: SpyTool
 ) -> None:
@@ -163,4 +189,32 @@ async def test_the_api_lists_what_waits_and_takes_one_decision(
             assert (await client.post(place, json={"approve": True})).status_code == 409
             assert (await client.get("/v1/approvals")).json() == {"approvals": []}
             assert (await client.get("/v1/threads/unknown/approvals")).status_code == 404
+    assert len(spy.ran) == 1
+
+
+async def test_a_decision_is_answered_as_a_stream_that_can_be_taken_up_again(
+    tmp_path: Path, model_cache: Path, azure: AzureOpenAIEmulator, chat_cfg: Any, spy: SpyTool
+) -> None:
+    import httpx2
+
+    from src.api.app import create_app
+
+    azure.script += [CALL, ANSWER]
+    async with tool_agent(tmp_path, model_cache, azure, chat_cfg, **APPROVE) as (_, resources):
+        transport = httpx2.ASGITransport(app=create_app(resources), raise_app_exceptions=False)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as client:
+            waiting = (await client.post("/v1/chat", json={"message": LEAVE})).json()["approval"]
+            path = f"/v1/threads/{waiting['thread_id']}/approvals"
+            unknown = await client.post(f"{path}/{'0' * 32}", json={"approve": True, "stream": True})
+            assert (unknown.status_code, unknown.headers["content-type"]) == (404, "application/problem+json")
+            place, decision, key = f"{path}/{waiting['approval_id']}", {"approve": True, "stream": True}, {"Idempotency-Key": "k"}
+            first = await client.post(place, json=decision, headers=key)
+            assert "event: done" in first.text
+            assert "25 days" in first.text
+            again = await client.post(place, json=decision, headers=key)
+            assert (again.text, again.headers["x-run-id"]) == (first.text, first.headers["x-run-id"])
+            last = first.text.split("id: ")[-1].split("\n")[0]
+            assert (await client.post(place, json=decision, headers={"Last-Event-ID": last})).status_code == 204
+            assert (await client.post(place, json={**decision, "approve": False}, headers={"Last-Event-ID": last})).status_code == 400
+            assert (await client.post(place, json=decision)).status_code == 409
     assert len(spy.ran) == 1

@@ -137,6 +137,21 @@ async def test_an_answer_that_nobody_takes_up_again_is_stopped(resume_s: float) 
     assert here._live == {}
 
 
+@pytest.mark.parametrize("resume_s", [0.0, 0.05])
+async def test_what_was_begun_to_the_end_goes_on_without_a_listener(resume_s: float) -> None:
+    here, there = replicas(MemoryJournal(), resume_s)
+    source = Source()
+    run = await here.start(ANNE, source.events(), b"question", problem, to_the_end=True)
+    source.say("One")
+    await take(here.listen(run), 1)
+    await asyncio.sleep(0.2)
+    assert not source.closed.is_set()
+    source.finish()
+    assert run.task is not None
+    await run.task
+    assert numbers(run, await take(await there.follow(run.id, ANNE, 1, problem))) == [2]
+
+
 async def test_a_listener_on_another_replica_keeps_an_answer_going() -> None:
     here, there = replicas(MemoryJournal(), 0.05)
     source = Source()
