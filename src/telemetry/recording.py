@@ -1,0 +1,173 @@
+"""What the stages of a request took, handed on when it ends: for the hotspots, which need neither an SDK nor a collector.
+
+A request is the outermost `operation` of `stages.py`. Of each stage in it are told its duration and its own time: what
+no stage within it covers, counted once where several run side by side. Figures and names alone, never content.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from ..core.identity import DEFAULT_TENANT, current_identity
+from . import otel
+from .attributes import short
+from .spans import CANCELLED, error_type
+
+if TYPE_CHECKING:
+    from .spans import RunningSpan
+
+MOST_CALLS = 512
+"""Stages of a request that are held until it ends; of longer ones, such as an ingestion, they are handed on before."""
+MOST_SPANS = 64
+"""Stretches of a stage that are remembered as covered; older ones become a sum."""
+MOST_REASONS = 8
+CANCELLED_WORD = "cancelled"
+"""What `Finished.failed` says where a caller went away."""
+
+Call = tuple[str, float, float]
+"""A stage, its seconds, and those of them that are its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A request that ended. ``own`` are the seconds of its stages; ``failed`` a code, empty where it went well."""
+
+    kind: str
+    tenant: str
+    ended: float
+    seconds: float
+    own: dict[str, float]
+    failed: str = ""
+    degraded: tuple[str, ...] = ()
+    counts: dict[str, int] = field(default_factory=dict)
+    correlation_id: str = ""
+    trace_id: str = ""
+
+
+class Sink(Protocol):
+    """Takes what requests took. Called on the request's own thread: it has to be quick, and must not fail."""
+
+    def calls(self, tenant: str, calls: Sequence[Call]) -> None: ...
+
+    def finished(self, request: Finished) -> None: ...
+
+
+sink: Sink | None = None
+"""Where requests are told to; without one nothing is recorded. Set by `listen`."""
+_inside: ContextVar[Frame | None] = ContextVar("rag_frame", default=None)
+
+
+def listen(listener: Sink | None) -> None:
+    """Tell requests to ``listener`` from now on, or to nobody."""
+    global sink  # noqa: PLW0603 - one a process, as the SDK of OTel
+    sink = listener
+
+
+def begin(*, root: bool) -> Frame | None:
+    """A stage begins; None outside of a request, unless ``root`` begins one."""
+    outer = _inside.get()
+    if outer is None and not root:
+        return None
+    frame = Frame(outer)
+    _inside.set(frame)
+    return frame
+
+
+def add(name: str, seconds: float, *, own: bool) -> None:
+    """A figure of the running request that was measured by other means; with ``own`` a stage that has just ended."""
+    if sink is None or (frame := _inside.get()) is None:
+        return
+    frame.recording.add(name, seconds, seconds if own else 0.0)
+    if own:
+        now = time.perf_counter()
+        frame.cover(now - seconds, now)
+
+
+def note(*, tenant: str = "", degraded: Sequence[str] = (), counts: dict[str, int] | None = None) -> None:
+    """Say something of the request that is running: names, numbers and reasons of ours; not what anybody asked or wrote."""
+    if sink is None or (frame := _inside.get()) is None:
+        return
+    recording = frame.recording
+    recording.tenant = tenant or recording.tenant
+    recording.degraded.update(dict.fromkeys(degraded))
+    recording.counts.update(counts or {})
+
+
+class Recording:
+    """One request."""
+
+    __slots__ = ("counts", "degraded", "held", "own", "tenant")
+
+    def __init__(self) -> None:
+        identity = current_identity.get()
+        self.tenant = identity.tenant if identity is not None else DEFAULT_TENANT
+        self.held: list[Call] = []
+        self.own: dict[str, float] = {}
+        self.degraded: dict[str, None] = {}
+        self.counts: dict[str, int] = {}
+
+    def add(self, name: str, seconds: float, own: float) -> None:
+        self.held.append((name, seconds, own))
+        self.own[name] = self.own.get(name, 0.0) + own
+        if len(self.held) >= MOST_CALLS:
+            self.hand_on()
+
+    def hand_on(self) -> None:
+        held, self.held = self.held, []
+        if sink is not None:
+            sink.calls(self.tenant, held)
+
+    def finished(self, kind: str, seconds: float, failed: str, trace_id: str) -> Finished:
+        """The whole, at its end."""
+        degraded = tuple(short(reason) for reason in list(self.degraded)[:MOST_REASONS])
+        # Copies: what outlives the request may still add to these.
+        own, counts = dict(self.own), dict(self.counts)
+        return Finished(kind, self.tenant, time.time(), seconds, own, failed, degraded, counts, otel.correlation_id(), trace_id)
+
+
+class Frame:
+    """A stage that runs, and what of it others cover that run within."""
+
+    __slots__ = ("_outer", "_spans", "_sum", "recording")
+
+    def __init__(self, outer: Frame | None) -> None:
+        self._outer = outer
+        self.recording: Recording = Recording() if outer is None else outer.recording
+        self._spans: list[tuple[float, float]] = []
+        self._sum = 0.0
+
+    def cover(self, begun: float, ended: float) -> None:
+        """A stage within ran from one reading of the clock to another. They come in the order in which they end."""
+        spans = self._spans
+        while spans and spans[-1][1] >= begun:
+            first, last = spans.pop()
+            begun, ended = min(first, begun), max(last, ended)
+        spans.append((begun, ended))
+        if len(spans) > MOST_SPANS:
+            self._sum += sum(end - start for start, end in spans[: MOST_SPANS // 2])
+            del spans[: MOST_SPANS // 2]
+
+    def covered(self) -> float:
+        """Seconds that others cover, each once."""
+        return self._sum + sum(end - start for start, end in self._spans)
+
+    def end(self, name: str, begun: float, ended: float, raised: type[BaseException] | None, error: BaseException | None, span: RunningSpan | None) -> None:
+        """The stage ends. Where it is a request's outermost, the request is told."""
+        # Laid over and not reset to: a generator may be closed in another context than it began in.
+        _inside.set(self._outer)
+        seconds = ended - begun
+        self.recording.add(name, seconds, max(0.0, seconds - self.covered()))
+        if self._outer is not None:
+            self._outer.cover(begun, ended)
+        elif sink is not None:
+            self.recording.hand_on()
+            failed = "" if raised is None else CANCELLED_WORD if issubclass(raised, CANCELLED) else error_type(raised, error)
+            sink.finished(self.recording.finished(name, seconds, failed, _trace_id(span)))
+
+
+def _trace_id(span: RunningSpan | None) -> str:
+    return "" if span is None else format(span.native.get_span_context().trace_id, "032x")
