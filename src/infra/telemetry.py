@@ -13,8 +13,9 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
 from ..errors import MissingExtraError
-from ..telemetry import otel
+from ..telemetry import metrics, otel
 from ..telemetry.logger import get_logger
+from ..telemetry.metrics_catalogue import SECONDS
 
 if TYPE_CHECKING:
     from .config import Settings
@@ -29,7 +30,7 @@ log = get_logger(__name__)
 _lock = threading.Lock()
 _providers: Providers | None = None
 _foreign = False
-MILLISECONDS = tuple(1000 * bound for bound in otel.SECONDS)
+MILLISECONDS = tuple(1000 * bound for bound in SECONDS)
 
 
 def setup_telemetry(
@@ -124,15 +125,15 @@ class Metrics:
 
     def record_latency(self, name: str, duration_ms: float, **attributes: str | int | bool) -> None:
         """Record a duration in milliseconds, such as ``search.duration``."""
-        otel.record(f"rag.{name}", duration_ms, attributes, unit="ms", bounds=MILLISECONDS)
+        metrics.record(f"rag.{name}", duration_ms, attributes, unit="ms", bounds=MILLISECONDS)
 
     def count(self, name: str, amount: float = 1, **attributes: str | int | bool) -> None:
         """Add to a counter, such as ``search.degraded``."""
-        otel.count(f"rag.{name}", amount, attributes)
+        metrics.count(f"rag.{name}", amount, attributes)
 
     def gauge(self, name: str, value: float, **attributes: str | int | bool) -> None:
         """Say what a figure is now, such as ``index.chunks``."""
-        otel.gauge(f"rag.{name}", value, attributes)
+        metrics.gauge(f"rag.{name}", value, attributes)
 
 
 _METRICS = Metrics()
@@ -145,19 +146,19 @@ def get_metrics() -> Metrics:
 
 def record_query(mode: str = "hybrid", **attributes: str | int | bool) -> None:
     """Count a question; never the question itself."""
-    otel.count("rag.queries", 1, {"mode": mode, **attributes})
+    metrics.count("rag.queries", 1, {"mode": mode, **attributes})
 
 
 def record_query_duration(duration_ms: float, mode: str = "hybrid", **attributes: str | int | bool) -> None:
     """Record how long a question took, in milliseconds."""
-    otel.record("rag.query.duration", duration_ms, {"mode": mode, **attributes}, unit="ms", bounds=MILLISECONDS)
+    metrics.record("rag.query.duration", duration_ms, {"mode": mode, **attributes}, unit="ms", bounds=MILLISECONDS)
 
 
 def record_embedding(texts: int, duration_ms: float, model: str = "", **attributes: str | int | bool) -> None:
     """Record that texts were embedded: how many, and how long it took, in milliseconds."""
     labels = {"model": model or None, **attributes}
-    otel.count("rag.embedded_texts", texts, labels)
-    otel.record("rag.embedding.duration", duration_ms, labels, unit="ms", bounds=MILLISECONDS)
+    metrics.count("rag.embedded_texts", texts, labels)
+    metrics.record("rag.embedding.duration", duration_ms, labels, unit="ms", bounds=MILLISECONDS)
 
 
 @overload

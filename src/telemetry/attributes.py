@@ -33,10 +33,16 @@ def bounded(attributes: Mapping[str, object]) -> dict[str, Value]:
 
 
 class Labels:
-    """Keeps the number of values of each metric's attributes bounded, for as long as the process runs. Safe to use from several threads."""
+    """Keeps the number of values of each metric's attributes bounded, for as long as the process runs. Safe to use from several threads.
 
-    def __init__(self, most: int = MAX_VALUES) -> None:
+    Args:
+        most: values of an attribute.
+        own: the same of single attributes, by their name.
+    """
+
+    def __init__(self, most: int = MAX_VALUES, own: Mapping[str, int] | None = None) -> None:
         self._most = most
+        self._own = own or {}
         self._lock = threading.Lock()
         self._seen: dict[tuple[str, str], set[Value]] = {}
 
@@ -51,7 +57,7 @@ class Labels:
             seen = self._seen.setdefault((metric, name), set())
             if value in seen:
                 return value
-            if len(seen) >= self._most:
+            if len(seen) >= self._own.get(name, self._most):
                 return OTHER
             seen.add(value)
             return value

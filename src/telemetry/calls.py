@@ -12,15 +12,12 @@ from functools import wraps
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
-from . import otel
-from .spans import CANCELLED, RunningSpan, error_type
+from . import metrics, otel
+from .spans import NO_SPAN, NoSpan, RunningSpan, failure
 
 F = TypeVar("F", bound=Callable[..., Any])
 R = TypeVar("R")
 
-GEN_AI_SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
-TOKENS = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0, 4194304.0, 16777216.0, 67108864.0)
-"""Bounds that the conventions name."""
 PROVIDERS = {"azure": "azure.ai.openai", "openai": "openai", "anthropic": "anthropic", "google": "gcp.gemini", "bedrock": "aws.bedrock"}
 """The conventions' names of ours; any other keeps its own."""
 
@@ -41,9 +38,8 @@ class _ModelCall:
         if address.hostname:
             self.shared |= {"server.address": address.hostname, "server.port": address.port or (443 if address.scheme == "https" else 80)}
         self._started = time.perf_counter()
-        self.span = RunningSpan(
-            f"{operation} {name}".strip(), {**self.shared, **(more or {})}, kind="CLIENT" if address.hostname else "INTERNAL", current=current
-        )
+        kind = "CLIENT" if address.hostname else "INTERNAL"
+        self.span = _begun(f"{operation} {name}".strip(), {**self.shared, **(more or {})}, kind, current=current)
         self._first = False
 
     def piece(self, piece: Any) -> None:
@@ -53,24 +49,30 @@ class _ModelCall:
             self._first = True
             seconds = time.perf_counter() - self._started
             self.span.add({"gen_ai.response.time_to_first_chunk": seconds})
-            otel.record("gen_ai.client.operation.time_to_first_chunk", seconds, self.shared, bounds=GEN_AI_SECONDS)
+            metrics.record("gen_ai.client.operation.time_to_first_chunk", seconds, self.shared)
         self.answered(piece)
 
     def answered(self, answer: Any) -> None:
         """Finish reason and tokens, where an answer tells them."""
         if isinstance(reason := getattr(answer, "finish_reason", None), str):
             self.span.add({"gen_ai.response.finish_reasons": reason})
-        usage = getattr(answer, "usage", None)
+        self.used(getattr(answer, "usage", None))
+
+    def used(self, usage: Any) -> None:
+        """What the service counted, where it did."""
         for kind in ("input", "output"):
             tokens = getattr(usage, f"{kind}_tokens", None)
             if isinstance(tokens, int) and tokens > 0:
                 self.span.add({f"gen_ai.usage.{kind}_tokens": tokens})
-                otel.record("gen_ai.client.token.usage", tokens, {**self.shared, "gen_ai.token.type": kind}, unit="{token}", bounds=TOKENS)
+                metrics.record("gen_ai.client.token.usage", tokens, {**self.shared, "gen_ai.token.type": kind})
+        if usage is not None:
+            metrics.count_cost(str(self.shared["gen_ai.request.model"]), usage)
 
     def end(self, kind: type[BaseException] | None = None, error: BaseException | None = None) -> None:
-        failed = self.span.end(kind, error)
+        failed = failure(kind, error)
         more = {"error.type": failed} if failed else {}
-        otel.record("gen_ai.client.operation.duration", time.perf_counter() - self._started, {**self.shared, **more}, bounds=GEN_AI_SECONDS)
+        metrics.record("gen_ai.client.operation.duration", time.perf_counter() - self._started, {**self.shared, **more})
+        self.span.end(kind, error)
 
 
 def chat_call(method: F) -> F:
@@ -78,7 +80,7 @@ def chat_call(method: F) -> F:
 
     @wraps(method)
     async def traced(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if not otel.on():
+        if not metrics.recording():
             return await method(self, *args, **kwargs)
         call = _ModelCall(self, "chat")
         try:
@@ -99,7 +101,7 @@ def chat_stream(method: F) -> F:
     @wraps(method)
     def traced(self: Any, *args: Any, **kwargs: Any) -> Any:
         pieces = method(self, *args, **kwargs)
-        return _streamed(self, pieces) if otel.on() else pieces
+        return _streamed(self, pieces) if metrics.recording() else pieces
 
     return cast("F", traced)
 
@@ -132,7 +134,7 @@ def embeddings_call(method: F) -> F:
 
     @wraps(method)
     async def traced(self: Any, texts: Sequence[str], *args: Any, **kwargs: Any) -> Any:
-        if not otel.on():
+        if not metrics.recording():
             return await method(self, texts, *args, **kwargs)
         call = _ModelCall(self, "embeddings", {"rag.texts": len(texts), "gen_ai.embeddings.dimension.count": getattr(self, "dims", None)})
         try:
@@ -151,7 +153,7 @@ def search_call(method: F) -> F:
 
     @wraps(method)
     async def traced(self: Any, verb: str, path: str, *args: Any) -> Any:
-        if not otel.on():
+        if not metrics.recording():
             return await method(self, verb, path, *args)
         started = time.perf_counter()
         operation, collection = operation_of(verb, path), str(args[-1] if args else "")
@@ -163,7 +165,8 @@ def search_call(method: F) -> F:
             "server.address": address.hostname,
             "server.port": address.port or (443 if address.scheme == "https" else 80),
         }
-        span = RunningSpan(f"{operation} {collection}".strip(), {**shared, "http.request.method": verb}, kind="CLIENT")
+        span = _begun(f"{operation} {collection}".strip(), {**shared, "http.request.method": verb}, "CLIENT")
+        ended: tuple[type[BaseException], BaseException] | tuple[()] = ()
         failed = ""
         try:
             outcome = await method(self, verb, path, *args)
@@ -173,16 +176,19 @@ def search_call(method: F) -> F:
                 failed = str(status)
                 span.fail(failed)
         except BaseException as error:
-            failed = "" if isinstance(error, CANCELLED) else error_type(type(error), error)
-            span.end(type(error), error)
+            ended = (type(error), error)
+            failed = failure(*ended)
             raise
-        else:
-            span.end()
         finally:
-            otel.record("db.client.operation.duration", time.perf_counter() - started, {**shared, "error.type": failed or None})
+            metrics.record("db.client.operation.duration", time.perf_counter() - started, {**shared, "error.type": failed or None})
+            span.end(*ended)
         return outcome
 
     return cast("F", traced)
+
+
+def _begun(name: str, attributes: Mapping[str, object], kind: str, *, current: bool = True) -> RunningSpan | NoSpan:
+    return RunningSpan(name, attributes, kind=kind, current=current) if otel.on() else NO_SPAN
 
 
 def operation_of(verb: str, path: str) -> str:

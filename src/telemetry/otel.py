@@ -1,7 +1,7 @@
-"""The one door to the OpenTelemetry API: open once an SDK is loaded, by `setup_telemetry`, ``opentelemetry-instrument`` or the process's own code.
+"""The door to the OpenTelemetry API for traces: open once an SDK is loaded, by `setup_telemetry`, ``opentelemetry-instrument`` or the process's own code.
 
-While none is, the API is neither imported nor called. What this package says itself is said under one prefix, `rag.`;
-what OTel's conventions for HTTP, databases and generative AI name is said in their names.
+While none is, the API is neither imported nor called. Figures have a door of their own: `metrics`. What this package says
+itself is said under one prefix, `rag.`; what OTel's conventions for HTTP, databases and generative AI name is said in their names.
 """
 
 from __future__ import annotations
@@ -11,20 +11,14 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from .attributes import Labels
+from . import metrics
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
-    from opentelemetry.metrics import Meter
     from opentelemetry.trace import Tracer
 
-SDK = "opentelemetry.sdk.trace"
-"""The module that only a process with an SDK has loaded."""
-SCOPE = "founders-rag"
+SDK = metrics.SDK
 CORRELATION_HEADER = "X-Request-ID"
-
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-"""Bounds of the histograms of durations."""
 
 _correlation: ContextVar[str] = ContextVar("rag_correlation", default="")
 
@@ -40,73 +34,33 @@ def set_correlation_id(identifier: str) -> None:
 
 
 def on() -> bool:
-    """Whether spans and metrics may go anywhere."""
+    """Whether spans may go anywhere."""
     return SDK in sys.modules
 
 
-class _Instruments:
-    """A provider's tracer or instruments, made once: making a tracer takes the SDK longer than a span."""
+class _Tracer:
+    """A provider's tracer, made once: making one takes the SDK longer than a span."""
 
     def __init__(self) -> None:
-        self.labels = Labels()
-        self._traced_by: Any = None
-        self._tracer: Any = None
-        self._metered_by: Any = None
-        self._meter: Any = None
-        self._made: dict[str, Any] = {}
+        self._made_by: Any = None
+        self._made: Any = None
 
-    def tracer(self) -> Tracer:
+    def get(self) -> Tracer:
         from opentelemetry import trace
 
         provider = trace.get_tracer_provider()
-        if provider is not self._traced_by:
-            self._tracer, self._traced_by = provider.get_tracer(SCOPE), provider
-        tracer: Tracer = self._tracer
+        if provider is not self._made_by:
+            self._made, self._made_by = provider.get_tracer(metrics.SCOPE), provider
+        tracer: Tracer = self._made
         return tracer
 
-    def meter(self) -> Meter:
-        from opentelemetry import metrics
 
-        provider = metrics.get_meter_provider()
-        if provider is not self._metered_by:
-            self._made = {}
-            self._meter, self._metered_by = provider.get_meter(SCOPE), provider
-        meter: Meter = self._meter
-        return meter
-
-    def instrument(self, kind: str, name: str, unit: str, bounds: tuple[float, ...] | None = None) -> Any:
-        meter = self.meter()
-        made = self._made.get(name)
-        if made is None:
-            more = {"explicit_bucket_boundaries_advisory": list(bounds)} if bounds else {}
-            made = self._made[name] = getattr(meter, f"create_{kind}")(name, unit=unit, **more)
-        return made
-
-
-_instruments = _Instruments()
+_tracer = _Tracer()
 
 
 def tracer() -> Tracer:
     """This package's tracer, of the process's provider. Only where `on`."""
-    return _instruments.tracer()
-
-
-def record(name: str, value: float, attributes: Mapping[str, object], *, unit: str = "s", bounds: tuple[float, ...] = SECONDS) -> None:
-    """Add a value to a histogram, where `on`."""
-    if on():
-        _instruments.instrument("histogram", name, unit, bounds).record(value, _instruments.labels.of(name, attributes))
-
-
-def count(name: str, amount: float, attributes: Mapping[str, object], *, unit: str = "1") -> None:
-    """Add to a counter, where `on`."""
-    if on():
-        _instruments.instrument("counter", name, unit).add(amount, _instruments.labels.of(name, attributes))
-
-
-def gauge(name: str, value: float, attributes: Mapping[str, object], *, unit: str = "1") -> None:
-    """Set a gauge, where `on`."""
-    if on():
-        _instruments.instrument("gauge", name, unit).set(value, _instruments.labels.of(name, attributes))
+    return _tracer.get()
 
 
 def outgoing() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""HTTP requests as server spans: pure ASGI, no framework. The caller's trace goes on in them; without an SDK nothing is done."""
+"""HTTP requests as server spans: pure ASGI, no framework. The caller's trace goes on in them; without an SDK and without `/metrics` nothing is done."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from . import otel
-from .spans import RunningSpan
+from . import metrics, otel
+from .spans import NO_SPAN, NoSpan, RunningSpan
 
 Scope = MutableMapping[str, Any]
 App = Callable[..., Awaitable[None]]
@@ -22,16 +22,21 @@ class TraceRequests:
 
     def __init__(self, app: App) -> None:
         self.app = app
+        self.active = 0
+        metrics.watch("http.server.active_requests", self, lambda served: [(served.active, {})])
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
-        if scope["type"] != "http" or not otel.on():
+        if scope["type"] != "http" or not metrics.recording():
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
         verb = scope["method"] if scope["method"] in METHODS else "_OTHER"
         shared: dict[str, object] = {"http.request.method": verb, "url.scheme": scope.get("scheme", "http")}
-        span = RunningSpan(verb, shared, kind="SERVER", parent=otel.incoming(_trace_headers(scope)))
+        span: RunningSpan | NoSpan = NO_SPAN
+        if otel.on():
+            span = RunningSpan(verb, shared, kind="SERVER", parent=otel.incoming(_trace_headers(scope)))
         status = 0
+        self.active += 1
 
         async def noted(message: MutableMapping[str, Any]) -> None:
             nonlocal status
@@ -46,14 +51,15 @@ class TraceRequests:
             kind = type(error)
             raise
         finally:
+            self.active -= 1
             if route := str(getattr(scope.get("route"), "path", "")):
                 span.rename(f"{verb} {route}")
             shared |= {"http.route": route or None, "http.response.status_code": status or None, "error.type": str(status) if status >= 500 else None}
             span.add({**shared, "rag.correlation_id": scope.get("state", {}).get("request_id")})
             if status >= 500:
                 span.fail(str(status))
+            metrics.record("http.server.request.duration", time.perf_counter() - started, shared)
             span.end(kind)
-            otel.record("http.server.request.duration", time.perf_counter() - started, shared)
 
 
 def _trace_headers(scope: Scope) -> dict[str, str]:

@@ -22,6 +22,30 @@ def error_type(kind: type[BaseException], error: BaseException | None) -> str:
     return code if isinstance(code, str) and kind.__module__.startswith("src.") else kind.__qualname__
 
 
+def failure(kind: type[BaseException] | None, error: BaseException | None) -> str:
+    """What ended something, as `error_type` names it; empty for a good end, and for one that is nobody's failure."""
+    return "" if kind is None or issubclass(kind, CANCELLED) else error_type(kind, error)
+
+
+class NoSpan:
+    """In place of a span where there is nobody to take one, while figures are recorded."""
+
+    __slots__ = ()
+    native: Any = None
+
+    def enter(self) -> None: ...
+    def leave(self) -> None: ...
+    def set(self, **attributes: object) -> None: ...
+    def add(self, attributes: Mapping[str, object]) -> None: ...
+    def rename(self, name: str) -> None: ...
+    def fail(self, kind: str) -> None: ...
+    def end(self, kind: type[BaseException] | None = None, error: BaseException | None = None, *, end_ns: int | None = None) -> str:
+        return failure(kind, error)
+
+
+NO_SPAN = NoSpan()
+
+
 class RunningSpan:
     """A span that has begun. Only where `otel.on`.
 
@@ -83,12 +107,11 @@ class RunningSpan:
     def end(self, kind: type[BaseException] | None = None, error: BaseException | None = None, *, end_ns: int | None = None) -> str:
         """End it; what it failed with, empty where it did not."""
         self.leave()
-        failed = ""
-        if kind is not None and issubclass(kind, CANCELLED):
-            self._span.set_attributes({"rag.cancelled": True})
-        elif kind is not None:
-            failed = error_type(kind, error)
+        failed = failure(kind, error)
+        if failed:
             self.fail(failed)
+        elif kind is not None:
+            self._span.set_attributes({"rag.cancelled": True})
         self._span.end(end_ns) if end_ns is not None else self._span.end()
         return failed
 

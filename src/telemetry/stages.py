@@ -2,7 +2,7 @@
 
 Each stage is a span ``rag.NAME``, a value in the histogram ``rag.stage.duration`` (attribute ``rag.stage``), and a figure
 in the timings of the request that runs it. Without an SDK in the process the OpenTelemetry API is not even imported, and
-a stage costs what two readings of the clock do.
+where nobody takes figures either, a stage costs what two readings of the clock do.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from . import otel
+from . import metrics, otel
 
 if TYPE_CHECKING:
     from .spans import RunningSpan
@@ -42,7 +42,7 @@ def record_timing(name: str, milliseconds: float) -> None:
     timings = _timings.get()
     if timings is not None:
         timings[name] = timings.get(name, 0.0) + milliseconds
-    otel.record(HISTOGRAM, milliseconds / 1000, {"rag.stage": name})
+    metrics.record(HISTOGRAM, milliseconds / 1000, {"rag.stage": name})
 
 
 def record_stage(name: str, milliseconds: float) -> None:
@@ -77,9 +77,15 @@ class stage:  # noqa: N801 - reads as a statement at the call site
         timings = _timings.get()
         if timings is not None and self._timed:
             timings[self._name] = timings.get(self._name, 0.0) + seconds * 1000
+        if self._span is not None or metrics.recording():
+            self._recorded(seconds, kind, error)
+
+    def _recorded(self, seconds: float, kind: type[BaseException] | None, error: BaseException | None) -> None:
+        """The figure first: while the span runs, the figure can name it as an example."""
+        failed = _failure(kind, error) if kind is not None else ""
+        metrics.record(HISTOGRAM, seconds, {"rag.stage": self._name, "error.type": failed} if failed else {"rag.stage": self._name})
         if self._span is not None:
-            failed = self._span.end(kind, error)
-            otel.record(HISTOGRAM, seconds, {"rag.stage": self._name, **({"error.type": failed} if failed else {})})
+            self._span.end(kind, error)
 
 
 class operation(stage):  # noqa: N801 - as `stage`
@@ -100,6 +106,12 @@ class operation(stage):  # noqa: N801 - as `stage`
                 return await function(*args, **kwargs)
 
         return cast("F", within)
+
+
+def _failure(kind: type[BaseException], error: BaseException | None) -> str:
+    from .spans import failure
+
+    return failure(kind, error)
 
 
 def _begun(name: str, attributes: Mapping[str, object]) -> RunningSpan:

@@ -13,7 +13,7 @@ from typing import Any
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import Status
 
-from ...telemetry.otel import SCOPE
+from ...telemetry.metrics import SCOPE
 
 _CONTENT = re.compile(
     r"gen_ai\.(input|output|system_instructions|prompt|completion|tool\.(call\.(arguments|result)|definitions)|retrieval\.(query\.text|documents)|evaluation\.explanation)\b.*"

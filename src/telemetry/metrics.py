@@ -1,0 +1,217 @@
+"""The one door for figures: a call here reaches OTel's SDK where one is loaded, and `/metrics` where it is served. Otherwise it costs a look at two names.
+
+What happens is recorded (`record`, `count`, `gauge`); what is so at any time is watched (`watch`) and read when somebody looks.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+
+from ..core.identity import current_identity
+from .attributes import Labels, Value
+from .metrics_catalogue import FIGURES, SECONDS, TENANT, Figure, Kind
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import Meter
+
+    from ..core.chat import Usage
+
+T = TypeVar("T")
+Point = tuple[float, Mapping[str, object]]
+Key = tuple[tuple[str, Value], ...]
+"""Attributes of a series, in one order."""
+
+SDK = "opentelemetry.sdk.trace"
+"""The module that only a process with an SDK has loaded."""
+SCOPE = "founders-rag"
+MILLION = 1_000_000
+MEMO = 5000
+"""Sets of attributes whose bounded form is remembered."""
+
+
+class Sink(Protocol):
+    """Takes each figure as it is recorded; attributes are bounded already."""
+
+    def add(self, figure: Figure, value: float, key: Key) -> None: ...
+
+
+class Price(Protocol):
+    """What a million tokens of a model cost, read and written."""
+
+    @property
+    def input(self) -> float: ...
+    @property
+    def output(self) -> float: ...
+
+
+class _Door:
+    """Where figures go, and what bounds their attributes."""
+
+    def __init__(self) -> None:
+        self.sink: Sink | None = None
+        self.prices: Mapping[str, Price] = {}
+        self.tenants = 0
+        self._labels = Labels()
+        self._memo: dict[object, Key] = {}
+        self._own: dict[tuple[str, str], Figure] = {}
+        self._metered_by: Any = None
+        self._instruments: dict[str, Any] = {}
+        self._observed: set[str] = set()
+
+    def begin(self, sink: Sink | None, prices: Mapping[str, Price], tenants: int) -> None:
+        self.sink, self.prices, self.tenants = sink, prices, tenants
+        self._labels = Labels(own={TENANT: tenants})
+        self._memo = {}
+
+    def figure(self, name: str, kind: Kind, unit: str, bounds: tuple[float, ...]) -> Figure:
+        """The catalogue's, or one that somebody else's code has made up."""
+        found = FIGURES.get(name) or self._own.get((name, kind))
+        if found is None or found.kind != kind:
+            found = self._own[name, kind] = Figure(name, kind, unit, "Recorded by code beside this package.", bounds=bounds)
+        return found
+
+    def key(self, figure: Figure, attributes: Mapping[str, object]) -> Key:
+        """Attributes as they are kept: few, short, of bounded values."""
+        tenant = _tenant() if figure.by_tenant and self.tenants else None
+        try:
+            given = (figure.name, *attributes.items(), *map(type, attributes.values()), tenant)
+            found = self._memo.get(given)
+        except TypeError:  # a value that cannot be a key
+            return self._made(figure, attributes, tenant)
+        if found is None:
+            found = self._made(figure, attributes, tenant)
+            if len(self._memo) >= MEMO:
+                self._memo.clear()
+            self._memo[given] = found
+        return found
+
+    def _made(self, figure: Figure, attributes: Mapping[str, object], tenant: str | None) -> Key:
+        named = attributes if tenant is None else {**attributes, TENANT: tenant}
+        return tuple(sorted(self._labels.of(figure.name, named).items()))
+
+    def take(self, figure: Figure, value: float, attributes: Mapping[str, object]) -> None:
+        key = self.key(figure, attributes)
+        if self.sink is not None:
+            self.sink.add(figure, value, key)
+        if SDK in sys.modules:
+            instrument = self._instrument(figure)
+            method = {"histogram": "record", "counter": "add", "gauge": "set"}[figure.kind]
+            getattr(instrument, method)(value, dict(key))
+
+    def _instrument(self, figure: Figure) -> Any:
+        """A provider's instrument, made once; and those of figures that are watched."""
+        from opentelemetry import metrics
+
+        provider = metrics.get_meter_provider()
+        if provider is not self._metered_by:
+            self._instruments, self._observed, self._metered_by = {}, set(), provider
+        if len(self._observed) != len(_watched):
+            for name in set(_watched) - self._observed:
+                self._observed.add(name)
+                _observe(provider.get_meter(SCOPE), FIGURES[name])
+        made = self._instruments.get(figure.name)
+        if made is None:
+            more = {"explicit_bucket_boundaries_advisory": list(figure.bounds)} if figure.kind == "histogram" else {}
+            create = getattr(provider.get_meter(SCOPE), f"create_{figure.kind}")
+            made = self._instruments[figure.name] = create(figure.name, unit=figure.unit, description=figure.help, **more)
+        return made
+
+
+_door = _Door()
+_watched: dict[str, list[tuple[weakref.ref[Any], Callable[[Any], Iterable[Point]]]]] = {}
+_watching = threading.Lock()
+
+
+def recording() -> bool:
+    """Whether a figure would go anywhere."""
+    return _door.sink is not None or SDK in sys.modules
+
+
+def begin(sink: Sink | None, prices: Mapping[str, Price] | None = None, tenants: int = 0) -> None:
+    """Say where figures go beside OTel (None: nowhere else), what models cost, and how many tenants are told apart (0: none).
+
+    One a process; a later call replaces it.
+    """
+    _door.begin(sink, prices or {}, tenants)
+
+
+def record(name: str, value: float, attributes: Mapping[str, object], *, unit: str = "s", bounds: tuple[float, ...] = SECONDS) -> None:
+    """Add a value to a histogram. Unit and bounds are the catalogue's where it has the name."""
+    if _door.sink is not None or SDK in sys.modules:
+        _door.take(_door.figure(name, "histogram", unit, bounds), value, attributes)
+
+
+def count(name: str, amount: float, attributes: Mapping[str, object], *, unit: str = "1") -> None:
+    """Add to a counter; never less than nothing."""
+    if _door.sink is not None or SDK in sys.modules:
+        _door.take(_door.figure(name, "counter", unit, SECONDS), max(0.0, amount), attributes)
+
+
+def gauge(name: str, value: float, attributes: Mapping[str, object], *, unit: str = "1") -> None:
+    """Say what a figure is now."""
+    if _door.sink is not None or SDK in sys.modules:
+        _door.take(_door.figure(name, "gauge", unit, SECONDS), value, attributes)
+
+
+def count_cost(model: str, usage: Usage) -> None:
+    """Add what a call cost to `rag.cost`, where the model has a price."""
+    if (price := _door.prices.get(model)) is not None:
+        for kind, tokens, rate in (("input", usage.input_tokens, price.input), ("output", usage.output_tokens, price.output)):
+            if tokens and rate:
+                count("rag.cost", tokens * rate / MILLION, {"gen_ai.request.model": model, "gen_ai.token.type": kind})
+
+
+def watch(name: str, owner: T, read: Callable[[T], Iterable[Point]]) -> None:
+    """Have a figure of the catalogue read whenever somebody looks, for as long as its owner lives.
+
+    Args:
+        read: gives the owner's values and their attributes at once: it asks nobody and waits for nothing. Called from any thread.
+    """
+    with _watching:
+        found = _watched.setdefault(name, [])
+        found[:] = [entry for entry in found if entry[0]() is not None]
+        found.append((weakref.ref(owner), cast("Callable[[Any], Iterable[Point]]", read)))
+
+
+def watched(name: str) -> Iterator[tuple[float, Key]]:
+    """What the owners of a watched figure say now; values of the same attributes are added up."""
+    sums: dict[Key, float] = {}
+    with _watching:
+        entries = list(_watched.get(name, ()))
+    for reference, read in entries:
+        owner = reference()
+        if owner is None:
+            continue
+        try:
+            points = list(read(owner))
+        except (RuntimeError, AttributeError):  # it changed while it was read, or is being closed
+            continue
+        for value, attributes in points:
+            key = _door.key(FIGURES[name], attributes)
+            sums[key] = sums.get(key, 0.0) + value
+    yield from ((value, key) for key, value in sums.items())
+
+
+def watched_names() -> list[str]:
+    """Figures that somebody owns."""
+    with _watching:
+        return sorted(_watched)
+
+
+def _observe(meter: Meter, figure: Figure) -> None:
+    from opentelemetry.metrics import Observation
+
+    def observe(_: Any) -> Iterator[Any]:
+        return (Observation(value, dict(key)) for value, key in watched(figure.name))
+
+    create = meter.create_observable_counter if figure.kind == "counter" else meter.create_observable_gauge
+    create(figure.name, [observe], unit=figure.unit, description=figure.help)
+
+
+def _tenant() -> str:
+    identity = current_identity.get()
+    return identity.tenant if identity is not None else ""
