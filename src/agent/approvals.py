@@ -1,24 +1,26 @@
 """A turn that waits for a person: what is kept of it until somebody decides, and how it is found again.
 
-Kept are the question, what the model wrote and wants to have run, and which passages it was shown, by their ids: their text is
-read anew when the turn goes on, in what its owner may see by then, so that none of it lies in the threads' database.
+Kept are the question, what the model wrote and wants to have run, and which passages and earlier turns it was shown, by their ids. The
+text of passages is read anew when the turn goes on, in what its owner may see by then, so that none of it lies in the threads'
+database; turns lie in the thread itself. The model is then sent what it would have been sent without the wait.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ..core.chat import Approval, ApprovalCall, ChatRequest, Citation, ToolCall, Usage
+from ..core.chat import Approval, ApprovalCall, ChatRequest, Citation, ContextUse, ToolCall, Usage
 from ..core.identity import AccessScope
 from ..core.retrieval import Context, Passage
 from ..core.search import AnyOf, Exists, Filter, Mode, Range
+from ..infra.persistence.turns import turn_from_dict
 from ..util.clock import iso_now
-from .state import AgentState
+from .context.history import History
+from .state import AgentState, earlier_turns, retrieved_of
 from .tools.fetch_document import hit_of
 from .tools.protocol import Round
 
@@ -61,6 +63,15 @@ class Held:
     usage: Usage
     passages: tuple[tuple[int, str, str], ...]
     """Number, document id and chunk id."""
+    scores: dict[str, float] = field(default_factory=dict)
+    """Of each passage, by its chunk id."""
+    tokens: int = 0
+    """Of all passages together."""
+    retrieved: tuple[str, ...] = ()
+    turns: tuple[str, ...] = ()
+    """Ids of the earlier turns that the model was shown."""
+    summary: str = ""
+    use: ContextUse | None = None
 
 
 @cache
@@ -72,7 +83,7 @@ def _adapter() -> TypeAdapter[Held]:
 
 def hold(state: AgentState) -> dict[str, Any]:
     """What is kept of a turn, as plain data for a checkpoint."""
-    request = state["request"]
+    request, context, history = state["request"], state["context"], state.get("history", History())
     held = Held(
         approval_id=uuid.uuid4().hex,
         created_at=iso_now(),
@@ -93,7 +104,13 @@ def hold(state: AgentState) -> dict[str, Any]:
         dropped=state.get("dropped", 0),
         degraded=state.get("degraded", ()),
         usage=state.get("usage", Usage()),
-        passages=tuple((passage.n, passage.hit.document_id, passage.hit.chunk_id) for passage in state["context"].passages),
+        passages=tuple((passage.n, passage.hit.document_id, passage.hit.chunk_id) for passage in context.passages),
+        scores={passage.hit.chunk_id: passage.hit.score for passage in context.passages},
+        tokens=context.tokens,
+        retrieved=retrieved_of(state),
+        turns=tuple(turn.message_id for turn in history.turns),
+        summary=history.summary,
+        use=history.use,
     )
     data: dict[str, Any] = _adapter().dump_python(held, mode="json")
     return data
@@ -120,15 +137,22 @@ def approval_of(held: Held, thread_id: str, names: frozenset[str]) -> Approval:
     return Approval(held.approval_id, thread_id, held.created_at, held.message, calls)
 
 
-async def restored(held: Held, search: SearchClient, scope: AccessScope) -> AgentState:
-    """The state of the turn as it goes on. Passages that are gone, or that its owner may not see any more, are left out."""
+async def restored(held: Held, state: AgentState, search: SearchClient, scope: AccessScope) -> AgentState:
+    """The state of the turn as it goes on. Passages that are gone, or that its owner may not see any more, are left out.
+
+    Args:
+        state: the thread's, with the question.
+    """
     passages: list[Passage] = []
     for document_id in dict.fromkeys(document_id for _, document_id, _ in held.passages):
-        passages += await _passages(held.passages, document_id, search, scope)
+        passages += await _passages(held, document_id, search, scope)
+    shown = [turn_from_dict(turn) for turn in earlier_turns(state) if turn["message_id"] in held.turns]
     return {
+        "history": History(tuple(shown), held.summary, held.use),
+        "retrieved": held.retrieved,
         "standalone": held.standalone,
         "fence": held.fence,
-        "context": Context(tuple(sorted(passages, key=lambda passage: passage.n)), 0),
+        "context": Context(tuple(sorted(passages, key=lambda passage: passage.n)), held.tokens),
         "calls": held.calls,
         "said": held.said,
         "rounds": held.rounds,
@@ -143,9 +167,13 @@ async def restored(held: Held, search: SearchClient, scope: AccessScope) -> Agen
     }
 
 
-async def _passages(numbered: Sequence[tuple[int, str, str]], document_id: str, search: SearchClient, scope: AccessScope) -> list[Passage]:
+async def _passages(held: Held, document_id: str, search: SearchClient, scope: AccessScope) -> list[Passage]:
     document = await search.get_document(document_id, scope)
     if document is None:
         return []
     chunks = {chunk.id: chunk for chunk in await search.get_chunks(document_id, scope)}
-    return [Passage(n, hit_of(document, chunks[chunk])) for n, of, chunk in numbered if of == document_id and chunk in chunks]
+    return [
+        Passage(n, dataclasses.replace(hit_of(document, chunks[chunk]), score=held.scores.get(chunk, 0.0)))
+        for n, of, chunk in held.passages
+        if of == document_id and chunk in chunks
+    ]

@@ -63,6 +63,8 @@ class AgentState(TypedDict, total=False):
     found: Annotated[tuple[tuple[Hit, ...], ...], UntrackedValue]
     """The hits of each of ``queries``."""
     hits: Annotated[tuple[Hit, ...], UntrackedValue]
+    retrieved: Annotated[tuple[str, ...], UntrackedValue]
+    """Ids of the documents of ``hits``, in a turn that goes on after it waited."""
     context: Annotated[Context, UntrackedValue]
     degraded: Annotated[tuple[str, ...], UntrackedValue]
     refused: Annotated[bool, UntrackedValue]
@@ -88,3 +90,8 @@ class AgentState(TypedDict, total=False):
 def earlier_turns(state: AgentState) -> list[dict[str, Any]]:
     """The turns that this one follows: all, or those before the one that it replaces."""
     return turns_before(state.get("turns", []), state["request"].replaces)
+
+
+def retrieved_of(state: AgentState) -> tuple[str, ...]:
+    """Ids of the documents that the search of this turn found, best first."""
+    return state.get("retrieved") or tuple(dict.fromkeys(hit.document_id for hit in state.get("hits", ())))

@@ -91,14 +91,15 @@ async def test_after_a_decision_the_model_is_sent_what_it_would_have_been_sent_w
     tmp_path: Path, model_cache: Path, azure: AzureOpenAIEmulator, chat_cfg: Any, spy: SpyTool, strategy: str
 ) -> None:
     """Earlier turns or their summary, passages, calls and their results; the restart between must not be seen."""
-    allowed = {**APPROVE, "history_turns": 6, "history_strategy": strategy, "history_tokens": 400, "summary_tokens": 200, "rewrite": "rules"}
+    budget = 400 if strategy == "summarise" else 4000
+    allowed = {**APPROVE, "history_turns": 6, "history_strategy": strategy, "history_tokens": budget, "summary_tokens": 200, "rewrite": "rules"}
     seen: list[Any] = []
     for approve in ((), ("spy",)):
         options: dict[str, Any] = {**allowed, "approve": approve}
         place = tmp_path / str(bool(approve))
         azure.script += [ANSWER, *[Reply(pieces=["She asked about leave."])] * (strategy == "summarise"), CALL, ANSWER]
         async with tool_agent(place, model_cache, azure, chat_cfg, **options) as (agent, _):
-            first = await agent.ask(ChatRequest(LEAVE), ME)
+            first = await agent.ask(ChatRequest(LEAVE + " I ask for all of us." * 200), ME)  # too long to be shown beside a summary
             answer = await agent.ask(ChatRequest("And who carries unused days over?", first.thread_id), ME)
         async with tool_agent(place, model_cache, azure, chat_cfg, **options) as (agent, resources):
             if answer.approval is not None:

@@ -20,5 +20,5 @@ async def approve(state: AgentState, *, search: SearchClient) -> AgentState:
     approved = interrupt(state["pending"]["approval_id"]) == APPROVED
     held = held_of(state["pending"])
     decided = [*state.get("decided", []), held.approval_id][-MOST_DECIDED:]
-    going_on = await restored(held, search, access_scope(state["identity"]))
+    going_on = await restored(held, state, search, access_scope(state["identity"]))
     return {**going_on, "pending": {}, "decided": decided, "denied": not approved}

@@ -9,7 +9,7 @@ from ...infra.persistence.turns import REPLACES, turn_to_dict
 from ...util.clock import iso_now
 from ..context.history import History
 from ..prompts import CLARIFY, REFUSAL, Prompts
-from ..state import AgentState, Emit, Outcome, earlier_turns
+from ..state import AgentState, Emit, Outcome, earlier_turns, retrieved_of
 
 
 async def respond(state: AgentState, *, emit: Emit, prompts: Prompts, versions: Mapping[str, str]) -> AgentState:
@@ -32,7 +32,7 @@ async def respond(state: AgentState, *, emit: Emit, prompts: Prompts, versions: 
         degraded=state.get("degraded", ()),
         created_at=iso_now(),
         clarifying=bool(unclear),
-        retrieved=tuple(dict.fromkeys(hit.document_id for hit in state.get("hits", ()))),
+        retrieved=retrieved_of(state),
         versions=versions,
     )
     use = state.get("history", History()).use
