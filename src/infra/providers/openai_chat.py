@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, cast
 
 from ...core.chat import Message, ToolSpec, Usage
 from ...errors import ModelError, ResourceClosedError
 from ...telemetry.calls import chat_call, chat_stream
-from .openai_shapes import ShapeError, count, list_part, parsed, part, text_part
-from .openai_tools import WITHOUT_TOOLS, CallPieces, message_payload, tools_payload
-from .protocol import ChatDelta, ChatResult, FinishReason
+from .openai_shapes import ShapeError, list_part, parsed, part, text_part
+from .openai_stream import FINISH, Reading, joined, texts_of, usage_of
+from .openai_tools import WITHOUT_TOOLS, message_payload, tools_payload
+from .protocol import ChatDelta, ChatResult
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -19,13 +21,6 @@ if TYPE_CHECKING:
     from ..config import ChatCfg
     from .openai_errors import ErrorMap
 
-_FINISH: dict[str, FinishReason] = {
-    "stop": "stop",
-    "length": "length",
-    "content_filter": "content_filter",
-    "tool_calls": "tool_calls",
-    "function_call": "tool_calls",
-}
 _OPTIONAL = frozenset({"max_tokens", "temperature", "stream_options", "tools"})
 
 
@@ -102,13 +97,11 @@ class OpenAIChatModel:
             raise errors.translate(error) from None
         if tools and "tools" in self._unknown:
             yield ChatDelta(degraded=(WITHOUT_TOOLS,))
-        read = _Read()
+        read = Reading(errors)
         try:
-            async for chunk in _until(stream, deadline, errors):
-                if text := read.feed(chunk):
+            async with aclosing(texts_of(stream.response, read, deadline, errors)) as texts:
+                async for text in texts:
                     yield ChatDelta(text)
-        except ShapeError as error:
-            raise errors.translate(error) from None
         finally:
             await stream.close()
         if read.finish is None:
@@ -169,75 +162,6 @@ def _import_openai() -> None:
     from . import openai_errors  # noqa: F401 - importing is the point
 
 
-async def _until(stream: Any, deadline: float, errors: ErrorMap) -> AsyncIterator[Any]:
-    """The stream's chunks. The deadline is set anew around each wait: a timeout must not span a ``yield``."""
-    chunks = aiter(stream)
-    while True:
-        try:
-            async with asyncio.timeout_at(deadline):
-                chunk = await anext(chunks)
-        except StopAsyncIteration:
-            return
-        except errors.failures as error:
-            raise errors.translate_stream(error) from None
-        yield chunk
-
-
-class _Read:
-    """What the chunks of one stream came to."""
-
-    def __init__(self) -> None:
-        self.finish: str | None = None
-        self.nothing = True
-        self._usage: Usage | None = None
-        self._halves = _Halves()
-        self._calls = CallPieces()
-
-    def feed(self, chunk: Any) -> str:
-        """The text that a chunk adds."""
-        self.nothing = False
-        self._usage = _usage(part(chunk, "usage")) or self._usage
-        choices = list_part(chunk, "choices")
-        if not choices:  # Azure's first chunk has none, the one with the usage neither
-            return ""
-        self.finish = text_part(choices[0], "finish_reason") or self.finish
-        delta = part(choices[0], "delta")
-        if delta is None:
-            return ""
-        self._calls.feed(list_part(delta, "tool_calls"))
-        content = text_part(delta, "content")
-        return self._halves.feed(content) if content else ""
-
-    def last(self) -> ChatDelta:
-        """The last piece. An answer that was cut off has no whole call; some services say "stop" where there are calls."""
-        finish = _FINISH.get(self.finish or "", "stop")
-        calls = self._calls.whole() if finish != "length" else ()
-        return ChatDelta(self._halves.flush(), "tool_calls" if calls else finish, self._usage, tool_calls=calls)
-
-
-class _Halves:
-    """Text in pieces, where a character outside the first plane (an emoji) may be cut into its two surrogates."""
-
-    def __init__(self) -> None:
-        self._half = ""
-
-    def feed(self, piece: str) -> str:
-        """What is whole now: a first half at the end waits for its second one."""
-        text = self._half + piece
-        self._half = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
-        return _joined(text[: len(text) - len(self._half)])
-
-    def flush(self) -> str:
-        """A half that has stayed alone."""
-        half, self._half = self._half, ""
-        return _joined(half)
-
-
-def _joined(text: str) -> str:
-    """``text`` with pairs of surrogates as the one character that they are, and each that stands alone, no character at all, as U+FFFD."""
-    return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
 def _payload(messages: Sequence[Message] | str) -> list[dict[str, Any]]:
     if isinstance(messages, str):
         messages = [Message("user", messages)]
@@ -250,9 +174,5 @@ def _result(completion: Any) -> ChatResult | None:
     message = part(choices[0], "message") if choices else None
     if message is None:
         return None
-    finish = _FINISH.get(text_part(choices[0], "finish_reason"), "stop")
-    return ChatResult(_joined(text_part(message, "content")), finish, _usage(part(completion, "usage")) or Usage())
-
-
-def _usage(usage: Any) -> Usage | None:
-    return Usage(count(usage, "prompt_tokens"), count(usage, "completion_tokens")) if usage else None
+    finish = FINISH.get(text_part(choices[0], "finish_reason"), "stop")
+    return ChatResult(joined(text_part(message, "content")), finish, usage_of(part(completion, "usage")) or Usage())

@@ -150,6 +150,15 @@ class ErrorMap:
             return self.filtered()
         return self.interrupted()
 
+    def translate_event(self, error: Exception) -> RagError:
+        """The error of one event that cannot be read."""
+        return self.translate(error) if isinstance(error, ShapeError) else self.translate_stream(error)
+
+    def within_stream(self, error: object) -> RagError:
+        """The error that the service told within an answer; its words are not repeated."""
+        told = isinstance(error, Mapping) and error.get("code") == "content_filter"
+        return self.filtered() if told else self.interrupted()
+
     def _status(self, error: openai.APIStatusError) -> RagError:
         status, way = error.status_code, self._way
         found = answer_error(status, way, retry_after=error.response.headers.get("retry-after", ""))

@@ -1,11 +1,12 @@
-"""Reading answers on OpenAI's wire: the `openai` package makes its objects of any JSON, unchecked, so each part is looked at before it is used."""
+"""Reading answers on OpenAI's wire, as JSON or as the `openai` package's objects, which it makes of any JSON, unchecked: each part is looked at before it
+is used."""
 
 from __future__ import annotations
 
 from typing import Any
 
-_PLAIN = (str, int, float, list, dict)
-"""What JSON is where the package made no object of it."""
+_PLAIN = (str, int, float, list)
+"""What has no parts with names."""
 
 
 class ShapeError(ValueError):
@@ -28,6 +29,8 @@ def parsed(answer: Any) -> Any:
 
 def part(thing: Any, name: str) -> Any:
     """A part of an object; None where it is missing."""
+    if isinstance(thing, dict):
+        return thing.get(name)
     if thing is None or isinstance(thing, _PLAIN):
         raise ShapeError
     return getattr(thing, name, None)
@@ -56,4 +59,4 @@ def whole(value: Any) -> int | None:
 
 def count(thing: Any, name: str) -> int:
     """A number of something in a part that may be missing or unusable: 0 then, for no answer is worth less without it."""
-    return max(0, whole(getattr(thing, name, None)) or 0)
+    return max(0, whole(thing.get(name) if isinstance(thing, dict) else getattr(thing, name, None)) or 0)
