@@ -31,7 +31,8 @@ RagError
 │   ├── OverloadedError           429: it has no room now; worth a later try
 │   │   └── ServerMemoryError     its memory circuit breaker refused the request
 │   ├── WriteBlockedError         it takes no writes: flood-stage disk, or an index blocked by its operator
-│   └── PartialResultError        some of its shards did not answer
+│   ├── PartialResultError        some of its shards did not answer
+│   └── AuditError                an event cannot be recorded, so what it is about is refused; or the trail cannot be read
 ├── RefusedItemsError             502: the service took a request, and refused some of its items for good
 ├── BulkItemError                 one of them; the rest goes on
 ├── ServiceCredentialsError       a search service refuses this server's own credential; never the caller's 401
@@ -254,6 +255,10 @@ class WriteBlockedError(ServiceUnavailableError):
 
 class PartialResultError(ServiceUnavailableError):
     code = "partial-result"
+
+
+class AuditError(ServiceUnavailableError):
+    code = "audit"
 
 
 class BulkItemError(RagError):

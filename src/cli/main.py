@@ -21,6 +21,7 @@ COMMANDS = {
     "index": "Show the index, and its versions on OpenSearch.",
     "eval": "Measure retrieval on a collection in BEIR layout.",
     "config": "Show, explain and validate the configuration.",
+    "audit": "Check and export the audit trail.",
     "doctor": "Check every hop of the configuration, and say what would mend it.",
     "model": "Prepare the local embedding model.",
     "token": "Create bearer tokens for the API.",

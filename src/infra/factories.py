@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
     from langgraph.store.base import BaseStore
 
+    from ..telemetry.audit import AuditTrail
     from .azure_auth import AzureTokens
     from .config import ChatCfg, EmbedCfg, SearchCfg, Settings
     from .health import HealthChecker
@@ -158,6 +159,13 @@ def build_store(resources: ResourceManager) -> BaseStore:
     return build(resources.settings, resources.get("database"))
 
 
+def build_audit(resources: ResourceManager) -> AuditTrail:
+    """The audit trail of `[audit]`; one that keeps nothing where it is off."""
+    from .audit.trail import make_audit
+
+    return make_audit(resources.settings)
+
+
 def build_health(resources: ResourceManager) -> HealthChecker:
     """Checks of what an answer needs: the index, and the model that embeds questions."""
     from .azure_models import register_identity
@@ -193,6 +201,7 @@ for _name, _factory in {
     "database": build_database,
     "checkpointer": build_checkpointer,
     "store": build_store,
+    "audit": build_audit,
     "health": build_health,
 }.items():
     REGISTRY.register(_name, _factory)

@@ -6,6 +6,7 @@ The description of each field is its documentation: `rag config explain` and `do
 from ...retrieval.config import IntentCfg, RetrievalCfg
 from .agent import AgentCfg
 from .api import ApiCfg
+from .audit import AuditCfg
 from .azure import AzureCfg
 from .azure_openai import AzureOpenAICfg
 from .cache import CacheCfg
@@ -27,6 +28,7 @@ __all__ = [
     "ADDRESS",
     "AgentCfg",
     "ApiCfg",
+    "AuditCfg",
     "AzureCfg",
     "AzureOpenAICfg",
     "CacheCfg",

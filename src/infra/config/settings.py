@@ -10,6 +10,7 @@ from ...retrieval.config import IntentCfg, RetrievalCfg
 from ..configuring.provenance import Provenance
 from .agent import AgentCfg
 from .api import ApiCfg
+from .audit import AuditCfg
 from .azure import AzureCfg
 from .azure_openai import AzureOpenAICfg
 from .cache import CacheCfg
@@ -46,6 +47,7 @@ class Settings(Section):
     agent: AgentCfg = Field(default_factory=AgentCfg)
     api: ApiCfg = Field(default_factory=ApiCfg)
     telemetry: TelemetryCfg = Field(default_factory=TelemetryCfg)
+    audit: AuditCfg = Field(default_factory=AuditCfg)
     features: FeaturesCfg = Field(default_factory=FeaturesCfg)
     intents: tuple[tuple[str, IntentCfg], ...] = Field((), description="The sections `[intent:NAME]`, with their names.")
 
