@@ -6,10 +6,14 @@ ResourceManager calls it when its name is first asked for.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from .agent.runtime import Agent
+    from .infra.config import Settings
+    from .infra.hotspots.recorder import HotspotRecorder
     from .infra.persistence.feedback import FeedbackRecords, FeedbackService
     from .infra.persistence.threads import ThreadService
     from .infra.providers.protocol import TokenSpans
@@ -75,3 +79,35 @@ def build_agent(resources: ResourceManager) -> Agent:
         search=resources.search,
         store=resources.store,
     )
+
+
+@asynccontextmanager
+async def hotspots_recorded(settings: Settings) -> AsyncIterator[HotspotRecorder | None]:
+    """Inside, what the stages of this process's requests take is recorded for `rag hotspots`; not where `[telemetry] hotspots` is off."""
+    if not settings.telemetry.hotspots:
+        yield None
+        return
+    from .infra.hotspots.recorder import HotspotRecorder
+    from .infra.hotspots.store import make_store
+
+    recorder = HotspotRecorder(make_store(settings), stage_budgets(settings))
+    recorder.start()
+    try:
+        yield recorder
+    finally:
+        await recorder.aclose()
+
+
+def stage_budgets(settings: Settings) -> dict[str, float]:
+    """Seconds that a call of a stage may take, where a setting says so; a chat without one may take `[telemetry] slow_ms`."""
+    from .retrieval.budgets import Budgets
+
+    budgets, agent = Budgets.of(settings.retrieval), settings.agent
+    found = {
+        "chat": agent.max_seconds or settings.telemetry.slow_ms / 1000,
+        "retrieve": budgets.whole.seconds,
+        "embed": budgets.embed.seconds,
+        "search": budgets.search.seconds,
+        "tool": agent.tool_timeout_s,
+    }
+    return {stage: seconds for stage, seconds in found.items() if seconds}

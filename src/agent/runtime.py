@@ -17,6 +17,7 @@ from ..errors import DeadlineExceededError, InputError, RagError
 from ..infra.persistence.turns import turn_to_dict
 from ..infra.persistence.user_context import create_langgraph_config
 from ..infra.resilience.deadline import deadline
+from ..telemetry.recording import note
 from ..telemetry.stages import collect_timings, operation, record_stage
 from .evidence import default_threshold
 from .limits import ANSWERING, MAX_SECONDS, Limits
@@ -134,6 +135,7 @@ class Agent:
     async def _turn(self, request: ChatRequest, identity: Identity, queue: asyncio.Queue[ChatEvent | None], decision: Decision | None = None) -> None:
         started = time.perf_counter()
         message_id = uuid.uuid4().hex
+        note(tenant=identity.tenant)
         with collect_timings() as timings:
             if request.history is not None:
                 thread_id, outcome = "", await self._run(request, identity, "", message_id, started, queue)
@@ -152,6 +154,7 @@ class Agent:
         else:
             answer = _answer(outcome, thread_id, message_id)
         answer = replace(answer, timings_ms={name: round(milliseconds, 2) for name, milliseconds in timings.items()})
+        note(degraded=answer.degraded)
         queue.put_nowait(CitationsEvent(answer.citations))
         queue.put_nowait(DoneEvent(answer))
 

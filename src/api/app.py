@@ -13,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 from starlette.types import Scope
 
+from ..assembly import hotspots_recorded
 from ..infra.config import ApiCfg, Settings
 from ..infra.persistence.schedule import keep_retained
 from ..infra.resource_manager import ResourceManager
@@ -116,7 +117,8 @@ def _lifespan(resources: ResourceManager) -> Callable[[FastAPI], AbstractAsyncCo
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(work(resources)) for work in (warm_up, keep_retained)]
         try:
-            yield
+            async with hotspots_recorded(resources.settings) as app.state.parts.hotspots:
+                yield
         finally:
             for task in tasks:
                 task.cancel()

@@ -16,6 +16,7 @@ from .runs import Runs
 
 if TYPE_CHECKING:
     from ..agent.runtime import Agent
+    from ..infra.hotspots.recorder import HotspotRecorder
     from ..infra.persistence.feedback import FeedbackService
     from ..infra.persistence.journal import Journal
     from ..infra.persistence.threads import ThreadService
@@ -31,6 +32,7 @@ class Parts:
         self.resources = resources
         self._known: dict[str, Any] = {}
         self.files = FileStore(resources.settings.storage.path / "files")
+        self.hotspots: HotspotRecorder | None = None
         self.runs = Runs(self.journal, resources.settings.api.resume_s)
 
     @property

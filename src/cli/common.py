@@ -100,12 +100,14 @@ class CommandContext:
     @asynccontextmanager
     async def resources(self) -> AsyncIterator[ResourceManager]:
         """A resource manager over the settings, closed at the end."""
+        from ..assembly import hotspots_recorded
         from ..infra.resource_manager import ResourceManager
 
         manager = ResourceManager(self.settings)
         export_telemetry(manager)
         try:
-            yield manager
+            async with hotspots_recorded(self.settings):
+                yield manager
         finally:
             await manager.aclose()
 

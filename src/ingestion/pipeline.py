@@ -19,7 +19,9 @@ from ..errors import DocumentError, IndexMissingError, InputError, RagError
 from ..infra.config import IngestionCfg
 from ..infra.providers.protocol import Embedder, TokenSpans
 from ..infra.search.protocol import DocumentWrite, SearchClient
+from ..telemetry import metrics
 from ..telemetry.logger import get_logger
+from ..telemetry.recording import note
 from ..telemetry.stages import operation, stage
 from .prepare import Prepared, Target, prepare
 from .report import Discovered, Embedded, Ended, Failed, IngestEvent, IngestReport, Noticed, OnEvent, Problem, Stored, Tally, Unchanged, Warned
@@ -140,7 +142,10 @@ class _Run:
             raise _innermost(problems) from None
         finally:
             report = self._tally.report(time.perf_counter() - started)
+            if metrics.recording():
+                _count(report, complete)
             self._emit(Ended(report, complete))
+            note(tenant=self._target.tenant, counts=report.counts)
         return report
 
     def _emit(self, event: IngestEvent) -> None:
@@ -283,6 +288,18 @@ class _Run:
                 warned = Warned(item.id, item.source, message)
                 self._tally.warnings.append(warned)
                 self._emit(Noticed(warned))
+
+
+def _count(report: IngestReport, complete: bool) -> None:
+    for outcome, documents in (("added", report.added), ("updated", report.updated), ("unchanged", report.unchanged)):
+        if documents:
+            metrics.count("rag.ingest.documents", documents, {"rag.outcome": outcome})
+    for problem in report.failed:
+        metrics.count("rag.ingest.documents", 1, {"rag.outcome": "failed", "rag.reason": problem.reason})
+    metrics.count("rag.ingest.chunks", report.chunks, {})
+    metrics.count("rag.ingest.runs", 1, {"rag.outcome": "complete" if complete else "stopped"})
+    if complete:
+        metrics.gauge("rag.ingest.ended.timestamp", time.time(), {})
 
 
 def _chunk_count(batch: list[tuple[Prepared, DocumentWrite]]) -> int:

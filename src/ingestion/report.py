@@ -49,6 +49,14 @@ class IngestReport:
     access_widened: int = 0
 
     @property
+    def counts(self) -> dict[str, int]:
+        """Documents by what became of them, those that failed by reason (``failed.REASON``), and chunks; no names."""
+        counts = {name: getattr(self, name) for name in ("added", "updated", "unchanged", "chunks")}
+        for problem in self.failed:
+            counts[f"failed.{problem.reason}"] = counts.get(f"failed.{problem.reason}", 0) + 1
+        return counts
+
+    @property
     def stored(self) -> int:
         return self.added + self.updated
 

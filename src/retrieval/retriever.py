@@ -14,6 +14,7 @@ from ..infra.resilience.deadline import check
 from ..infra.search import cursors
 from ..infra.search.protocol import SearchClient
 from ..telemetry.logger import get_logger
+from ..telemetry.recording import note
 from ..telemetry.stages import operation, stage
 from .boosting import block_size, fitting, page
 from .budgets import Budgets, within
@@ -82,7 +83,9 @@ class Retriever:
             result = await self._ask(request, scope, planned.boosts)
         if planned.intent is not None:
             result = replace(result, intent=replace(planned.intent, boosted=fitting(result.hits, planned.boosts)))
-        return _with_degraded(result, reasons)
+        result = _with_degraded(result, reasons)
+        note(tenant=scope.tenant, degraded=result.degraded)
+        return result
 
     async def _with_vector(self, request: SearchRequest) -> tuple[SearchRequest, tuple[str, ...]]:
         """The request with its vector, or by words alone and why."""

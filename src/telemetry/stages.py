@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from . import metrics, otel
+from . import metrics, otel, recording
 
 if TYPE_CHECKING:
     from .spans import RunningSpan
@@ -39,6 +39,11 @@ def collect_timings() -> Iterator[dict[str, float]]:
 
 def record_timing(name: str, milliseconds: float) -> None:
     """Add a figure to the timings of the request that is running, if one is, and to the histogram."""
+    recording.add(name, milliseconds / 1000, own=False)
+    _record(name, milliseconds)
+
+
+def _record(name: str, milliseconds: float) -> None:
     timings = _timings.get()
     if timings is not None:
         timings[name] = timings.get(name, 0.0) + milliseconds
@@ -47,7 +52,8 @@ def record_timing(name: str, milliseconds: float) -> None:
 
 def record_stage(name: str, milliseconds: float) -> None:
     """A stage that has just ended and was timed by other means: as `stage`, its span made in retrospect."""
-    record_timing(name, milliseconds)
+    recording.add(name, milliseconds / 1000, own=True)
+    _record(name, milliseconds)
     if otel.on():
         from .spans import RunningSpan
 
@@ -58,7 +64,7 @@ def record_stage(name: str, milliseconds: float) -> None:
 class stage:  # noqa: N801 - reads as a statement at the call site
     """Time a stage and make it a span; attributes are kept to numbers and short words, never content."""
 
-    __slots__ = ("_attributes", "_name", "_span", "_start")
+    __slots__ = ("_attributes", "_frame", "_name", "_span", "_start")
     _timed = True
 
     def __init__(self, name: str, **attributes: str | int | float | bool) -> None:
@@ -69,11 +75,15 @@ class stage:  # noqa: N801 - reads as a statement at the call site
     def __enter__(self) -> stage:
         if otel.SDK in sys.modules:
             self._span = _begun(self._name, self._attributes)
+        self._frame = recording.begin(root=not self._timed) if recording.sink is not None else None
         self._start = time.perf_counter()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        seconds = time.perf_counter() - self._start
+        ended = time.perf_counter()
+        seconds = ended - self._start
+        if self._frame is not None:
+            self._frame.end(self._name, self._start, ended, kind, error, self._span)
         timings = _timings.get()
         if timings is not None and self._timed:
             timings[self._name] = timings.get(self._name, 0.0) + seconds * 1000

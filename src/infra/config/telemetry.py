@@ -33,6 +33,9 @@ class TelemetryCfg(Section):
     timeout_s: float = Field(10.0, gt=0, le=300, description="Seconds that one export may take.")
     flush_timeout_s: float = Field(3.0, gt=0, le=60, description="Seconds that the end of the process waits for what is not yet exported.")
     capture_content: bool = Field(False, description="Let prompts, answers and document text into telemetry.")
+    hotspots: bool = Field(True, description="Keep what stages of requests took, without content, in a file of the data folder for `rag hotspots` and /admin.")
+    hotspots_days: int = Field(7, ge=1, le=90, description="Days that these figures are kept.")
+    hotspots_mb: int = Field(32, ge=1, le=10_000, description="Megabytes that their file may take; the oldest go first.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least severe message that is logged.")
     log_format: Literal["auto", "json", "text"] = Field("auto", description="`auto`: text on a terminal, JSON lines otherwise.")
 
