@@ -16,7 +16,8 @@ from ..telemetry.logger import get_logger
 from ..telemetry.otel import set_correlation_id
 from .problems import respond_to
 
-log = get_logger(__name__)
+access_log = get_logger("src.api.access")
+"""The access log; `[logging] folder` keeps it in a file of its own."""
 
 REQUEST_ID_HEADER = "X-Request-ID"
 _ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -36,7 +37,7 @@ _FIXED_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Content-Security-Policy": API_CSP,
 }
-QUIET_PATHS = ("/health", "/static/")
+QUIET_PATHS = ("/health", "/static/", "/metrics")
 """Asked for all the time; logged at DEBUG."""
 
 
@@ -71,7 +72,7 @@ class RequestContext:
             if status == 0:
                 await response(scope, receive, tagged)
         finally:
-            write = log.debug if scope["path"].startswith(QUIET_PATHS) else log.info
+            write = access_log.debug if scope["path"].startswith(QUIET_PATHS) else access_log.info
             took = round((time.perf_counter() - start) * 1000, 1)
             write("request", method=scope["method"], path=scope["path"], status=status, took_ms=took, correlation_id=identifier)
 

@@ -80,12 +80,11 @@ class CommandContext:
 
     @cached_property
     def settings(self) -> Settings:
+        from ..infra.logging_setup import set_up_logs
         from ..infra.settings import load_settings
-        from ..telemetry.logger import setup_logging
 
         settings = load_settings(list(self.config) or None)
-        formats = {"json": True, "text": False}
-        setup_logging(settings.telemetry.log_level, formats.get(settings.telemetry.log_format, "auto"))
+        set_up_logs(settings)
         return settings
 
     def placed(self, error: RagError) -> RagError:

@@ -1,16 +1,25 @@
-"""Structured logs on the standard library: `get_logger(name).info("stored", document=…, chunks=12)`."""
+"""Structured logs on the standard library: `get_logger(name).info("stored", document=…, chunks=12)`.
+
+`setup_logging` logs to standard error; files and what `[logging]` says beyond it come from `infra/logging_setup.py`.
+"""
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
-from collections.abc import MutableMapping
-from datetime import UTC, datetime
+from collections.abc import Mapping, MutableMapping
 from typing import Any, Literal
 
-_FIELDS = "rag_fields"
+from .log_formats import JsonFormatter, TextFormatter
+from .log_text import FIELDS, OWN
+
+Structured = bool | Literal["auto"]
+
 _RESERVED = frozenset({"exc_info", "stack_info", "stacklevel", "extra"})
+HANDLER = "rag"
+FOREIGN_LEVEL = "WARNING"
+"""From here on other libraries are shown, where nothing else is asked for."""
+ROOT = "root"
 
 
 class Logger(logging.LoggerAdapter[logging.Logger]):
@@ -18,7 +27,7 @@ class Logger(logging.LoggerAdapter[logging.Logger]):
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
         fields = {key: kwargs.pop(key) for key in list(kwargs) if key not in _RESERVED}
-        kwargs["extra"] = {**(kwargs.get("extra") or {}), _FIELDS: fields}
+        kwargs["extra"] = {**(kwargs.get("extra") or {}), FIELDS: fields}
         return msg, kwargs
 
 
@@ -27,51 +36,77 @@ def get_logger(name: str) -> Logger:
     return Logger(logging.getLogger(name), {})
 
 
-def _fields(record: logging.LogRecord) -> dict[str, object]:
-    found: dict[str, object] = getattr(record, _FIELDS, {})
-    return found
+class _ToStandardError(logging.StreamHandler[Any]):
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the standard library's name
+        """A closed or full standard error stops nothing; there is nowhere left to say so."""
 
 
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        entry: dict[str, object] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.getMessage(),
-            **_fields(record),
-        }
-        if record.exc_info:
-            entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry, ensure_ascii=False, default=str)
-
-
-class TextFormatter(logging.Formatter):
-    """For people: time, level, message, fields."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        time = datetime.fromtimestamp(record.created).strftime("%H:%M:%S")  # noqa: DTZ006 - a person reads their own clock
-        fields = " ".join(f"{key}={value}" for key, value in _fields(record).items())
-        text = f"{time} {record.levelname:<7} {record.getMessage()}" + (f"  {fields}" if fields else "")
-        return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
-
-
-def setup_logging(level: str = "INFO", structured: bool | Literal["auto"] = "auto") -> None:
+def setup_logging(level: str = "INFO", structured: Structured = "auto", levels: Mapping[str, str] | None = None) -> None:
     """Log to standard error; calling it again replaces what it set up before.
 
     Args:
         level: least severe level shown, of our own loggers; others show warnings and worse.
         structured: JSON lines; ``auto`` is text on a terminal and JSON elsewhere.
+        levels: of single loggers and those below them: ``{"src.infra.search": "DEBUG", "urllib3": "INFO"}``; ``root`` is all of others.
+
+    Raises:
+        ValueError: there is no such level.
     """
     as_json = not sys.stderr.isatty() if structured == "auto" else structured
-    handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter() if as_json else TextFormatter())
-    handler.set_name("rag")
+    handler = _ToStandardError()
+    handler.setFormatter(JsonFormatter() if as_json else TextFormatter(colours=sys.stderr.isatty()))
+    use_handlers(HANDLER, [handler])
+    set_levels(level, levels or {})
+    _take_in()
+
+
+def use_handlers(name: str, handlers: list[logging.Handler]) -> None:
+    """Let these handlers take all that is logged, in place of those that were set up under this name before."""
     root = logging.getLogger()
-    for old in [h for h in root.handlers if h.get_name() == "rag"]:
+    for old in [each for each in root.handlers if each.get_name() == name]:
         root.removeHandler(old)
-    root.addHandler(handler)
-    root.setLevel(logging.WARNING)
-    logging.getLogger("src").setLevel(level)
+        old.close()
+    for handler in handlers:
+        handler.set_name(name)
+        root.addHandler(handler)
+
+
+_set: set[str] = set()
+"""Loggers that have a level of their own from `set_levels`."""
+
+
+def set_levels(level: str, levels: Mapping[str, str]) -> None:
+    """Change the levels of a running process; loggers that were named before and are no longer follow those above them again.
+
+    Raises:
+        ValueError: there is no such level; nothing is changed.
+    """
+    wanted = {ROOT: FOREIGN_LEVEL, OWN: level, **levels}
+    numbers = {name: _number(value) for name, value in wanted.items()}
+    for name in _set - numbers.keys():
+        logging.getLogger(name).setLevel(logging.NOTSET)
+    _set.clear()
+    for name, number in numbers.items():
+        logging.getLogger(None if name == ROOT else name).setLevel(number)
+        _set.add(name)
+
+
+def _number(level: str) -> int:
+    found = logging.getLevelNamesMapping().get(level.upper())
+    if found is None:
+        raise ValueError(f"{level!r} is no level; there are DEBUG, INFO, WARNING, ERROR and CRITICAL.")
+    return found
+
+
+def _take_in() -> None:
+    """Let what other libraries say come here: Python's warnings, and loggers that write to the terminal by themselves."""
+    logging.captureWarnings(True)
+    # With it the standard library prints a record that could not be written, with its arguments, to standard error.
+    logging.raiseExceptions = False
+    for name, logger in list(logging.root.manager.loggerDict.items()):
+        if not isinstance(logger, logging.Logger) or name == OWN or name.startswith(f"{OWN}."):
+            continue
+        for handler in list(logger.handlers):
+            if isinstance(handler, logging.StreamHandler) and handler.stream in (sys.stderr, sys.stdout):
+                logger.removeHandler(handler)
+                logger.propagate = True

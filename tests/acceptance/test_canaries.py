@@ -73,8 +73,8 @@ path = {folder}/data
 path = {folder}/cache
 [api]
 auth = tokens
-[telemetry]
-log_level = DEBUG
+[logging]
+level = DEBUG
 """
 _TEMPLATES = {
     "keys": """
@@ -501,7 +501,7 @@ def test_the_server_answers_logs_and_writes_none(world: World, root: Path, monke
     token, catch = world.value("api-token"), world.catch
     monkeypatch.setenv("OPENAI_LOG", "debug")
     more = (
-        f"[telemetry]\nlog_level = DEBUG\n[network]\nproxy = http://u:{world.canaries['proxy-url-password'].in_url}@127.0.0.1:{world.echo.port}\n"
+        f"[logging]\nlevel = DEBUG\n[network]\nproxy = http://u:{world.canaries['proxy-url-password'].in_url}@127.0.0.1:{world.echo.port}\n"
         f"ca_bundle = {world.folder / 'ca.pem'}\n[azure_openai]\napi_key = {world.value('azure-openai-key')}\n[chat]\nprovider = azure\nmodel = gpt-4\n"
         "api_base = https://openai.company.test\napi_version = 2024-06-01\nmax_retries = 0\n"
     )

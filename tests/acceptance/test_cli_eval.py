@@ -40,7 +40,7 @@ def config(tmp_path: Path, model_cache: Path) -> Path:
     cache.mkdir()
     (cache / "models").symlink_to(model_cache / "models")
     path = tmp_path / "config.ini"
-    path.write_text(f"[cache]\npath = {cache}\n[storage]\npath = {tmp_path / 'data'}\n[telemetry]\nlog_level = WARNING\n")
+    path.write_text(f"[cache]\npath = {cache}\n[storage]\npath = {tmp_path / 'data'}\n[logging]\nlevel = WARNING\n")
     return path
 
 
@@ -100,7 +100,7 @@ LONG = [pytest.mark.long, pytest.mark.timeout(900)]
 )
 def test_hybrid_search_reaches_the_goal_on_open_data(shared_data: Path, model_cache: Path, tmp_path: Path, name: str, split: str) -> None:
     config = tmp_path / "config.ini"
-    config.write_text(f"[cache]\npath = {model_cache}\n[telemetry]\nlog_level = WARNING\n")
+    config.write_text(f"[cache]\npath = {model_cache}\n[logging]\nlevel = WARNING\n")
     done = rag("eval", "--data", shared_data / name, "--split", split, "--mode", "hybrid", "--json", "--config", config, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["ndcg@10"] >= GOALS[name]

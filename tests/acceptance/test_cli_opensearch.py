@@ -27,7 +27,7 @@ def write_config(folder: Path, cache: Path, host: str, alias: str) -> Path:
     folder.mkdir(exist_ok=True)
     path = folder / "config.ini"
     search = f"[search]\nhost = {host}\nindex_alias = {alias}\ntimeout_s = 30\n" if host else ""
-    path.write_text(f"{search}[storage]\npath = {folder / 'data'}\n[cache]\npath = {cache}\n[telemetry]\nlog_level = WARNING\n", encoding="utf-8")
+    path.write_text(f"{search}[storage]\npath = {folder / 'data'}\n[cache]\npath = {cache}\n[logging]\nlevel = WARNING\n", encoding="utf-8")
     return path
 
 

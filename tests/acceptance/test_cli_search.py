@@ -27,7 +27,7 @@ def rag(*arguments: str | Path, config: Path) -> subprocess.CompletedProcess[str
 
 def write_config(folder: Path, cache: Path) -> Path:
     path = folder / "config.ini"
-    path.write_text(f"[storage]\npath = {folder / 'data'}\n[cache]\npath = {cache}\n[telemetry]\nlog_level = WARNING\n")
+    path.write_text(f"[storage]\npath = {folder / 'data'}\n[cache]\npath = {cache}\n[logging]\nlevel = WARNING\n")
     return path
 
 

@@ -10,8 +10,8 @@ import pytest
 from tests.acceptance.conftest import rag, serving, write_config
 
 RULES = """\
-[telemetry]
-log_level = WARNING
+[logging]
+level = WARNING
 [intent:procedure]
 examples =
     how do I

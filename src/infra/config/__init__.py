@@ -15,6 +15,7 @@ from .embed import EmbedCfg
 from .environment import EnvironmentCfg
 from .features import FeaturesCfg
 from .ingestion import IngestionCfg
+from .logging import LoggingCfg
 from .network import ADDRESS, NetworkCfg
 from .persistence import PersistenceCfg
 from .search import SearchCfg
@@ -38,6 +39,7 @@ __all__ = [
     "FeaturesCfg",
     "IngestionCfg",
     "IntentCfg",
+    "LoggingCfg",
     "NetworkCfg",
     "PersistenceCfg",
     "RetrievalCfg",

@@ -19,6 +19,7 @@ from .embed import EmbedCfg
 from .environment import EnvironmentCfg
 from .features import FeaturesCfg
 from .ingestion import IngestionCfg
+from .logging import LoggingCfg
 from .network import NetworkCfg
 from .persistence import PersistenceCfg
 from .search import SearchCfg
@@ -47,6 +48,7 @@ class Settings(Section):
     agent: AgentCfg = Field(default_factory=AgentCfg)
     api: ApiCfg = Field(default_factory=ApiCfg)
     telemetry: TelemetryCfg = Field(default_factory=TelemetryCfg)
+    logging: LoggingCfg = Field(default_factory=LoggingCfg)
     audit: AuditCfg = Field(default_factory=AuditCfg)
     features: FeaturesCfg = Field(default_factory=FeaturesCfg)
     intents: tuple[tuple[str, IntentCfg], ...] = Field((), description="The sections `[intent:NAME]`, with their names.")

@@ -36,7 +36,5 @@ class TelemetryCfg(Section):
     hotspots: bool = Field(True, description="Keep what stages of requests took, without content, in a file of the data folder for `rag hotspots` and /admin.")
     hotspots_days: int = Field(7, ge=1, le=90, description="Days that these figures are kept.")
     hotspots_mb: int = Field(32, ge=1, le=10_000, description="Megabytes that their file may take; the oldest go first.")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least severe message that is logged.")
-    log_format: Literal["auto", "json", "text"] = Field("auto", description="`auto`: text on a terminal, JSON lines otherwise.")
 
     _address = field_validator("endpoint")(usable_address)

@@ -83,7 +83,7 @@ class Walk:
     def failed(self, error: RagError) -> Finding:
         """The finding of a step that ended in an error."""
         source = source_text(self.settings, error.setting)
-        hint = error.hint or (f"Check {error.setting}." if error.setting else "Look at the log, with [telemetry] log_level = DEBUG.")
+        hint = error.hint or (f"Check {error.setting}." if error.setting else "Look at the log, with [logging] level = DEBUG.")
         fixes = tuple(self._effective(fix) for fix in self.fixes or example(error, hint))
         return Finding(error.message, error.setting, source, hint, error.code, error.hop, fixes)
 

@@ -1,7 +1,4 @@
-"""Log records as OTel's: what this package logs, with its fields; of others' records their unfilled text, from WARNING on.
-
-The filled text of a foreign library may repeat a request or an answer, and so may an exception's; neither is exported.
-"""
+"""Log records as OTel's: what this package logs, and others' from WARNING on, each with what a line of the log would say of it and no more."""
 
 from __future__ import annotations
 
@@ -11,12 +8,12 @@ from typing import TYPE_CHECKING
 from opentelemetry._logs import LogRecord, SeverityNumber
 
 from ...telemetry.attributes import bounded, short
-from ...telemetry.otel import correlation_id
+from ...telemetry.log_context import running, with_hashed_users
+from ...telemetry.log_text import fields_of, is_own, said
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
 
-OWN = "src"
 _SEVERITY = {
     logging.DEBUG: SeverityNumber.DEBUG,
     logging.INFO: SeverityNumber.INFO,
@@ -39,8 +36,7 @@ class ExportingHandler(logging.Handler):
 
     def filter(self, record: logging.LogRecord) -> bool:
         name = record.name
-        own = name == OWN or name.startswith(f"{OWN}.")
-        if name.startswith("src.infra.exporting") or name.partition(".")[0] in _QUIET or not (own or record.levelno >= logging.WARNING):
+        if name.startswith("src.infra.exporting") or name.partition(".")[0] in _QUIET or not (is_own(record) or record.levelno >= logging.WARNING):
             return False
         return bool(super().filter(record))
 
@@ -52,20 +48,18 @@ class ExportingHandler(logging.Handler):
 
 
 def _as_otel(record: logging.LogRecord) -> LogRecord:
-    own = record.name == OWN or record.name.startswith(f"{OWN}.")
-    text = record.getMessage() if own else str(record.msg)
-    fields = getattr(record, "rag_fields", {}) if own else {}
+    # The trace is OTel's own to tell.
+    context = {name: value for name, value in running().items() if name not in ("trace_id", "span_id")}
+    fields = {**context, **with_hashed_users(fields_of(record))}
     attributes = bounded({f"rag.{name}": value for name, value in fields.items()})
     attributes |= {"code.function.name": record.funcName, "code.line.number": record.lineno}
     if record.exc_info and record.exc_info[0] is not None:
         attributes["exception.type"] = record.exc_info[0].__qualname__
-    if identifier := correlation_id():
-        attributes["rag.correlation_id"] = identifier
     level = max((number for number in _SEVERITY if number <= record.levelno), default=logging.DEBUG)
     return LogRecord(
         timestamp=int(record.created * 1e9),
         severity_text=record.levelname,
         severity_number=_SEVERITY[level],
-        body=short(text, MAX_TEXT),
+        body=short(said(record), MAX_TEXT),
         attributes=attributes,
     )

@@ -1,0 +1,85 @@
+"""Logs of the process as `[logging]` says: `set_up_logs` at its start, `change_levels` while it runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..telemetry.log_context import use_user_key
+from ..telemetry.log_files import DAY_S, LogFile, Rotation
+from ..telemetry.log_formats import JsonFormatter
+from ..telemetry.logger import Structured, get_logger, set_levels, setup_logging, use_handlers
+
+if TYPE_CHECKING:
+    from .config import Settings
+    from .config.logging import LoggingCfg
+
+log = get_logger(__name__)
+
+ACCESS = "src.api.access"
+"""The logger of the stream `api`: a line a request."""
+FILES = "rag-files"
+KEY_FILE = "log-user.key"
+_PERIODS = {"hourly": 3600, "daily": DAY_S, "never": 0}
+_STRUCTURED: dict[str, Structured] = {"auto": "auto", "true": True, "false": False}
+
+
+def set_up_logs(settings: Settings) -> None:
+    """Log as `[logging]` says; again replaces what was set up before. No file is opened before there is a line for it."""
+    cfg = settings.logging
+    setup_logging(cfg.level, _STRUCTURED[cfg.structured], cfg.by_logger())
+    use_user_key(lambda: _user_key(settings))
+    use_handlers(FILES, [_stream(cfg.folder, name, cfg) for name in cfg.streams] if cfg.folder is not None else [])
+
+
+def change_levels(cfg: LoggingCfg) -> None:
+    """Log at these levels from now on; nothing else changes."""
+    set_levels(cfg.level, cfg.by_logger())
+    log.info("the levels of the log are changed", level=cfg.level, levels=", ".join(cfg.levels))
+
+
+def rotation(cfg: LoggingCfg) -> Rotation:
+    """When log files are set aside, and how long they are kept."""
+    return Rotation(cfg.max_bytes, _PERIODS[cfg.rotate], cfg.keep_files, cfg.keep_days * DAY_S)
+
+
+def _stream(folder: Path, name: str, cfg: LoggingCfg) -> logging.Handler:
+    handler = LogFile(folder / f"{name}.log", rotation(cfg))
+    handler.setFormatter(JsonFormatter())
+    of_requests = name == "api"
+    handler.addFilter(lambda record: (record.name == ACCESS) is of_requests)
+    return handler
+
+
+def _user_key(settings: Settings) -> bytes:
+    """The configured key, or that of the data folder, which is made when it is first needed; where none can be kept, one of this process."""
+    if settings.logging.user_key is not None:
+        return settings.logging.user_key.get_secret_value().encode()
+    path = settings.storage.path / KEY_FILE
+    try:
+        if not path.exists():
+            _make_key(path)
+        return path.read_bytes()
+    except OSError as error:
+        log.warning("users are logged by hashes that end with this process", path=str(path), error=error.strerror)
+        return secrets.token_bytes(32)
+
+
+def _make_key(path: Path) -> None:
+    """Whole or not at all, and one for all processes that start together."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, secrets.token_bytes(32))
+    finally:
+        os.close(descriptor)
+    try:
+        with suppress(FileExistsError):
+            os.link(made, path)
+    finally:
+        made.unlink()
