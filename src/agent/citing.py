@@ -10,9 +10,10 @@ from ..core.chat import Citation
 from ..core.retrieval import Passage
 from ..infra.providers.passages import NO_ANSWER
 from ..util.terms import tokens
+from .compared import Source, Text
 from .inert import inert, joins
 from .sentences import marks_of
-from .support import Support, check_support
+from .support import Support, support_of
 
 _END = re.compile(r"[.!?…。！？]*[\"'”’)]*\s*$")
 
@@ -39,6 +40,7 @@ class CitationChecker:
 
     def __init__(self, passages: Sequence[Passage], *, strict: bool = True, earlier: Sequence[Citation] = ()) -> None:
         self._passages = {passage.n: passage for passage in passages}
+        self._sources = {passage.n: Source(passage.hit.text, heading_of(passage)) for passage in passages}
         self._strict = strict
         self._citations: dict[tuple[str, str], Citation] = {(citation.chunk_id, citation.quote): citation for citation in earlier}
         self._begun = False
@@ -77,15 +79,19 @@ class CitationChecker:
 
     def _backing(self, claim: str, marked: Sequence[Passage]) -> list[Backing]:
         """The passages that support a claim: those it names, those taken together, else the best of all others."""
-        named = [_back(claim, passage) for passage in marked]
+        said = Text(claim)
+        named = [self._back(said, passage) for passage in marked]
         good = [item for item in named if item.support.supported]
         if good or (not self._strict and named):
             return good or named
-        if len(named) > 1 and _together(claim, marked):
+        if len(named) > 1 and _together(said, marked):
             return named
-        others = [_back(claim, passage) for passage in self._passages.values() if passage not in marked]
+        others = [self._back(said, passage) for passage in self._passages.values() if passage not in marked]
         good = [item for item in others if item.support.supported]
         return sorted(good, key=lambda item: -item.support.coverage)[:1]
+
+    def _back(self, claim: Text, passage: Passage) -> Backing:
+        return Backing(passage, support_of(claim, self._sources[passage.n]))
 
     def _number(self, backing: Backing) -> int:
         hit, (start, end) = backing.passage.hit, backing.support.span
@@ -110,13 +116,9 @@ def heading_of(passage: Passage) -> str:
     return " — ".join(part for part in (passage.hit.title, passage.hit.section) if part)
 
 
-def _back(claim: str, passage: Passage) -> Backing:
-    return Backing(passage, check_support(claim, passage.hit.text, heading_of(passage)))
-
-
-def _together(claim: str, passages: Sequence[Passage]) -> bool:
+def _together(claim: Text, passages: Sequence[Passage]) -> bool:
     text = "\n\n".join(passage.hit.text for passage in passages)
-    return check_support(claim, text, " ".join(heading_of(passage) for passage in passages)).supported
+    return support_of(claim, Source(text, " ".join(heading_of(passage) for passage in passages))).supported
 
 
 def _says_nothing(body: str) -> bool:

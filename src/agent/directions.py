@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 
 from ..util.terms import tokens
+
+Poles = Mapping[str, AbstractSet[str]]
+"""Of each axis that a text points on, the poles that it names."""
 
 # Each axis and its two poles.
 _AXES = {
@@ -42,7 +46,17 @@ _ONLY = re.compile(r"\b(?:only|solely|exclusively)\b", re.IGNORECASE)
 
 def opposed(one: str, other: str) -> bool:
     """Whether two texts point opposite ways on any axis: each has one pole of it, and not the other's."""
-    return any((ours := _poles(pattern, one)) and (theirs := _poles(pattern, other)) and not ours & theirs for pattern in _PATTERNS.values())
+    return apart(poles_of(one), poles_of(other))
+
+
+def apart(ours: Poles, theirs: Poles) -> bool:
+    """`opposed`, of texts whose poles are known."""
+    return any(axis in theirs and not poles & theirs[axis] for axis, poles in ours.items())
+
+
+def poles_of(text: str) -> Poles:
+    """The poles that a text names, by axis."""
+    return {axis: poles for axis, pattern in _PATTERNS.items() if (poles := _poles(pattern, text))}
 
 
 def _poles(pattern: re.Pattern[str], text: str) -> set[str]:
@@ -50,11 +64,11 @@ def _poles(pattern: re.Pattern[str], text: str) -> set[str]:
     return {match.lastgroup or "" for match in pattern.finditer(text) if not _DENIED.search(text[max(0, match.start() - 40) : match.start()])}
 
 
-def restricted_to_others(claim: str, text: str, known: Iterable[str]) -> bool:
+def restricted_to_others(claim: str, text: str, known: Callable[[], AbstractSet[str]]) -> bool:
     """Whether both restrict something with "only", and the claim to what ``known`` (stems) does not hold: "students only"."""
-    if not _ONLY.search(text):
+    if not (_ONLY.search(claim) and _ONLY.search(text)):
         return False
-    stems, words = frozenset(known), tokens(claim)
+    stems, words = known(), tokens(claim)
     for match in _ONLY.finditer(claim):
         before = [token.stem for token in words if token.content and token.end <= match.start()][-1:]
         after = [token.stem for token in words if token.content and token.start >= match.end()][:1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..util.terms import Token, stem, tokens
@@ -57,10 +58,14 @@ class Term:
     start: int
 
 
-def terms(sentence: str) -> list[Term]:
-    """The content words of a sentence with their polarity, in order."""
+def terms(sentence: str, words: Sequence[Token] | None = None) -> list[Term]:
+    """The content words of a sentence with their polarity, in order.
+
+    Args:
+        words: its tokens, where they are known already.
+    """
     negative, same = _lexicon_cached()
-    words = tokens(sentence)
+    words = tokens(sentence) if words is None else words
     covered, targets = _scopes(sentence, words)
     found: list[Term] = []
     for index, token in enumerate(words):
@@ -71,9 +76,9 @@ def terms(sentence: str) -> list[Term]:
     return found
 
 
-def has_negation(sentence: str) -> bool:
-    """Whether any word of the sentence is denied, or denies."""
-    return bool(_cues(sentence, tokens(sentence))) or any(term.negated for term in terms(sentence))
+def has_negation(sentence: str, words: Sequence[Token], found: Iterable[Term]) -> bool:
+    """Whether any word of the sentence is denied, or denies; its tokens and `terms` are given."""
+    return bool(_cues(sentence, words)) or any(term.negated for term in found)
 
 
 _cache: list[tuple[dict[str, str], dict[str, str]]] = []
@@ -99,12 +104,12 @@ def _is_cue(token: Token) -> bool:
     return folded in _CUES or folded.endswith("n't")
 
 
-def _cues(sentence: str, words: list[Token]) -> list[int]:
+def _cues(sentence: str, words: Sequence[Token]) -> list[int]:
     masked = [(match.start(), match.end()) for match in _NOT_A_CUE.finditer(sentence)]
     return [index for index, token in enumerate(words) if _is_cue(token) and not any(start <= token.start < end for start, end in masked)]
 
 
-def _scopes(sentence: str, words: list[Token]) -> tuple[set[int], set[int]]:
+def _scopes(sentence: str, words: Sequence[Token]) -> tuple[set[int], set[int]]:
     """Indices of the words that negations cover, an odd number of times, and of those that each is aimed at."""
     covered: set[int] = set()
     targets: set[int] = set()
@@ -115,7 +120,7 @@ def _scopes(sentence: str, words: list[Token]) -> tuple[set[int], set[int]]:
     return covered, targets
 
 
-def _reach(sentence: str, words: list[Token], cue: int) -> list[int]:
+def _reach(sentence: str, words: Sequence[Token], cue: int) -> list[int]:
     """The content words after a cue up to the end of its clause; where there is none, the one before it ("may not, however")."""
     found: list[int] = []
     for index in range(cue + 1, len(words)):

@@ -60,6 +60,7 @@ _WORDS = re.compile(
 )
 _ARTICLE = re.compile(r"\b(?:an?|per|each|every)(?=\s)" + UNIT, re.IGNORECASE)
 _ORDINAL = re.compile(rf"\b(?:{'|'.join(_ORDINALS)})\b", re.IGNORECASE)
+_ANY_DIGIT = re.compile(r"\d")
 _MONTH = re.compile(rf"\b(?:{'|'.join(name.capitalize() for name in sorted(_MONTHS, key=len, reverse=True))})\b")
 
 
@@ -87,7 +88,7 @@ def quantities(text: str) -> list[Quantity]:
     """The numbers of ``text`` in order; a number inside a code such as "F-204" is part of the code and not listed."""
     taken: list[tuple[int, int]] = []
     found: list[Quantity] = []
-    for finder in (_dates, _times, _months, _digits, _number_words, _ordinal_words, _articles):
+    for finder in _FINDERS if _ANY_DIGIT.search(text) else _SPELLED_FINDERS:
         found += [quantity for quantity in finder(text) if all(quantity.end <= start or quantity.start >= end for start, end in taken)]
         taken = [(quantity.start, quantity.end) for quantity in found]
     return sorted(found, key=lambda quantity: quantity.start)
@@ -171,6 +172,11 @@ def _ordinal_words(text: str) -> list[Quantity]:
 def _articles(text: str) -> list[Quantity]:
     """ "a day", "per year": one of them, for a claim that says "one day"."""
     return [Quantity("1", unit_of(match["unit"]), match.start(), match.end(), weak=True) for match in _ARTICLE.finditer(text)]
+
+
+_FINDERS = (_dates, _times, _months, _digits, _number_words, _ordinal_words, _articles)
+_SPELLED_FINDERS = (_months, _number_words, _ordinal_words, _articles)
+"""Those that find anything where there is no digit."""
 
 
 def _kind(match: re.Match[str]) -> str:

@@ -9,17 +9,17 @@ has one, denies what the sentence states (or the other way round), points the ot
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Literal
 
-from ..util.sentences import sentence_spans
-from ..util.terms import STOP_WORDS, Token, tokens
-from .directions import opposed, restricted_to_others
-from .polarity import has_negation, terms
+from ..util.sentences import Span
+from ..util.terms import Token
+from .compared import Source, Text
+from .directions import apart, opposed, restricted_to_others
+from .names import is_known, looks_common, names_of
 from .quantities import Quantity, quantities
-from .units import unit_of
 
 Reason = Literal["number", "name", "negation", "direction", "coverage", "empty"]
 
@@ -29,9 +29,6 @@ _CLOSE = 0.8
 """From this coverage on, a claim counts as the sentence itself, perhaps reworded: what differs then was swapped."""
 _MAX_SENTENCES = 3
 """Sentences of a passage that one claim may draw together."""
-
-_NAME = re.compile(r"[^\W_]+(?:[-_/.'’&][^\W_]+)*")
-_OPENER = re.compile(r"(?:^|[.!?:•]|(?:^|\n)\s*[-–*]\s|\n)\s*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,29 +52,40 @@ class Support:
 class _Match:
     """The sentences of a passage that a claim is held against; ``best`` is the first of them."""
 
-    best: str
-    text: str
-    span: tuple[int, int]
+    best: Text
+    text: Text
+    span: Span
     coverage: float
     best_coverage: float
+
+    @property
+    def close(self) -> Text:
+        """The best sentence alone where the claim repeats it, else all."""
+        return self.best if self.best_coverage >= _CLOSE else self.text
 
 
 def check_support(claim: str, passage: str, heading: str = "") -> Support:
     """Whether ``claim`` follows from ``passage``; ``heading`` (title and section) may hold names and numbers too."""
+    return support_of(Text(claim), Source(passage, heading))
+
+
+def support_of(claim: Text, source: Source) -> Support:
+    """`check_support`, of texts that are held against others too."""
     wanted = _weights(claim)
-    match = _match(claim, wanted, passage, heading)
+    match = _match(claim, wanted, source)
     if not any(character.isalpha() for word in wanted for character in word):  # a row of figures says nothing without its head
         return Support(False, ("empty",), 0.0, match.span)
-    if _flat(claim) == _flat(match.best):
+    if _flat(claim.text) == _flat(match.best.text):
         return Support(True, (), 1.0, match.span)
+    replaced = _replacements(claim, match.best)
     reasons: list[Reason] = []
-    if _numbers_differ(claim, match, heading):
+    if _numbers_differ(claim, match, source, replaced):
         reasons.append("number")
-    if _names_differ(claim, passage, match, heading):
+    if _names_differ(claim, match, source, replaced):
         reasons.append("name")
     if _polarity_differs(claim, match):
         reasons.append("negation")
-    if _direction_differs(claim, match, heading):
+    if _direction_differs(claim, match, source, replaced):
         reasons.append("direction")
     if match.coverage < MIN_COVERAGE:
         reasons.append("coverage")
@@ -88,23 +96,22 @@ def _flat(text: str) -> str:
     return " ".join(text.split()).strip(" .;:")
 
 
-def _weights(text: str) -> dict[str, float]:
+def _weights(claim: Text) -> dict[str, float]:
     """Content stems; a word with a digit or a capital says more than another."""
     weights: dict[str, float] = {}
-    for token in tokens(text):
+    for token in claim.tokens:
         if token.content:
             heavy = any(character.isdigit() for character in token.text) or token.text[:1].isupper()
             weights[token.stem] = max(weights.get(token.stem, 0.0), 1.5 if heavy else 1.0)
     return weights
 
 
-def _match(claim: str, wanted: dict[str, float], passage: str, heading: str) -> _Match:
+def _match(claim: Text, wanted: dict[str, float], source: Source) -> _Match:
     """The best sentence, and further ones while they add words that are still missing."""
-    spans = sentence_spans(passage) or [(0, len(passage))]
-    sentences = [(span, {token.stem for token in tokens(passage[span[0] : span[1]])}) for span in spans]
+    sentences = source.sentences
     total = sum(wanted.values()) or 1.0
-    (first, stems), *_ = sorted(sentences, key=lambda item: (-_covered(wanted, item[1]), len(item[1])))
-    chosen, seen = [first], set(stems)
+    first, stems = min(sentences, key=lambda item: (-_covered(wanted, item[1]), len(item[1])))
+    chosen, seen = [first], stems
     best = _covered(wanted, stems) / total
     while len(chosen) < _MAX_SENTENCES and best < _CLOSE:
         gains = [(_covered(wanted, other - seen), span, other) for span, other in sentences if span not in chosen]
@@ -113,28 +120,29 @@ def _match(claim: str, wanted: dict[str, float], passage: str, heading: str) -> 
             break
         chosen.append(span)
         seen |= other
-    text = "\n".join(passage[a:b] for a, b in chosen)
-    seen |= {token.stem for token in tokens(heading)} | _known_numbers(claim, f"{text}\n{heading}")
-    return _Match(passage[first[0] : first[1]], text, first, _covered(wanted, seen) / total, best)
+    text = source.at(*chosen)
+    seen = seen | source.heading.stems | _known_numbers(claim, source.headed(text))
+    return _Match(source.at(first), text, first, _covered(wanted, seen) / total, best)
 
 
-def _known_numbers(claim: str, text: str) -> set[str]:
+def _known_numbers(claim: Text, text: Text) -> frozenset[str]:
     """Stems of the claim's numbers that the text has in any spelling."""
-    theirs = quantities(text)
-    known = [ours for ours in quantities(claim) if any(ours.same(other) for other in theirs)]
-    return {token.stem for ours in known for token in tokens(claim[ours.start : ours.end])}
+    known = [ours for ours in claim.quantities if any(ours.same(other) for other in text.quantities)]
+    return frozenset(token.stem for ours in known for token in Text(claim.text[ours.start : ours.end]).tokens)
 
 
-def _covered(wanted: dict[str, float], stems: set[str]) -> float:
+def _covered(wanted: dict[str, float], stems: frozenset[str]) -> float:
     return sum(weight for word, weight in wanted.items() if word in stems)
 
 
-def _numbers_differ(claim: str, match: _Match, heading: str) -> bool:
-    ours, theirs = quantities(claim), quantities(match.text)
-    known = [*theirs, *quantities(heading)]
-    if any(not quantity.weak and not _holds(known, quantity) for quantity in ours):
+_Replaced = Sequence[tuple[str, str]]
+
+
+def _numbers_differ(claim: Text, match: _Match, source: Source, replaced: _Replaced) -> bool:
+    known = [*match.text.quantities, *source.heading.quantities]
+    if any(not quantity.weak and not _holds(known, quantity) for quantity in claim.quantities):
         return True
-    return any(_numbers_clash(before, after) for before, after in _replacements(claim, match.best))
+    return any(_numbers_clash(before, after) for before, after in replaced)
 
 
 def _holds(known: list[Quantity], wanted: Quantity) -> bool:
@@ -150,15 +158,14 @@ def _numbers_clash(theirs: str, ours: str) -> bool:
     return bool(left and right) and not any(a.same(b) for a in left for b in right)
 
 
-def _names_differ(claim: str, passage: str, match: _Match, heading: str) -> bool:
-    known = _name_parts(f"{passage}\n{heading}")
-    ours = _names(claim, passage)
-    if any(not _known(name, known, passage) for name in ours):
+def _names_differ(claim: Text, match: _Match, source: Source, replaced: _Replaced) -> bool:
+    ours = names_of(claim.text, source.text)
+    if any(not is_known(name, source.name_parts, source.text) for name in ours):
         return True
-    theirs = _names(match.best, passage)
-    if any(_names_clash(before, after, ours, theirs) for before, after in _replacements(claim, match.best)):
+    theirs = source.names_at(match.span)
+    if any(_names_clash(before, after, ours, theirs) for before, after in replaced):
         return True
-    return match.best_coverage >= 0.5 and _opener_swapped(claim, match.best, f"{passage}\n{heading}")
+    return match.best_coverage >= 0.5 and _opener_swapped(claim, match.best, source.whole)
 
 
 def _names_clash(before: str, after: str, ours: set[str], theirs: set[str]) -> bool:
@@ -168,123 +175,30 @@ def _names_clash(before: str, after: str, ours: set[str], theirs: set[str]) -> b
     return bool(added and removed)
 
 
-def _names(text: str, passage: str = "") -> set[str]:
-    """Names and codes of a text: a capital that no sentence start explains, inner capitals, letters joined to digits.
-
-    The first word of a sentence counts where ``passage`` writes it with a capital in the middle of one.
-    """
-    found: set[str] = set()
-    for word in _NAME.finditer(text):
-        name = word.group()
-        capital = name[:1].isupper() and not _plain_word(name)
-        opener = capital and bool(_OPENER.search(text[: word.start()]))
-        if _is_code(name) or (capital and not opener) or (opener and (_name_within(name, passage) or _is_owner(name))):
-            found.add(name)
-    return {name for name in found if not _is_unit(name, text)}
-
-
-def _is_unit(name: str, text: str) -> bool:
-    """Whether a word that looks like a code ("GBP", "kWh") is a unit wherever it occurs: with its number it is a quantity."""
-    if not unit_of(name):
-        return False
-    places = [match.span() for match in re.finditer(rf"\b{re.escape(name)}\b", text)]
-    spans = [(quantity.start, quantity.end) for quantity in quantities(text)]
-    return all(any(first <= start and end <= last for first, last in spans) for start, end in places)
-
-
-def _is_owner(name: str) -> bool:
-    """A possessive ("Northmoor's") at the start of a sentence, unless it looks like a common noun's."""
-    owner = re.sub(r"['’]s$", "", name)
-    return owner != name and not _looks_common(owner)
-
-
-def _name_within(name: str, passage: str) -> bool:
-    return any(not _OPENER.search(passage[: match.start()]) for match in re.finditer(rf"\b{re.escape(name)}\b", passage))
-
-
-def _is_code(name: str) -> bool:
-    letters = [character for character in name if character.isalpha()]
-    digits = any(character.isdigit() for character in name)
-    if digits:
-        return len(letters) > 0 and name[0].isalpha() and not quantities(name)
-    return len(letters) > 1 and any(character.isupper() for character in name[1:] if character.isalpha()) and not _plain_word(name)
-
-
-def _plain_word(name: str) -> bool:
-    """A word that is written with a capital for other reasons than being a name: grammar, months (they are numbers), "I"."""
-    folded = name.casefold().replace("’", "'")
-    return folded in STOP_WORDS or len(folded) == 1 or folded in _NEVER_NAMES or bool([q for q in quantities(name) if q.kind in ("month", "ordinal", "")])
-
-
-_NEVER_NAMES = frozenset("not no never none without unless except cannot don't yes".split())
-
-
-def _name_parts(text: str) -> set[str]:
-    return {
-        part.casefold().removesuffix("'s").removesuffix("’s") for word in _NAME.finditer(text) for part in (word.group(), *re.split(r"[-_/.'’&]", word.group()))
-    }
-
-
-def _known(name: str, parts: set[str], text: str) -> bool:
-    """Whether a name occurs: as it is, by each of its parts, without a plural s, or as the initials of a longer one."""
-    folded = name.casefold().removesuffix("'s").removesuffix("’s")
-    if folded in parts or folded.rstrip("s") in parts or f"{folded}s" in parts:
-        return True
-    if not any(character.isdigit() for character in folded) and all(piece in parts for piece in re.split(r"[-_/.'’&]", folded) if piece):
-        return True
-    return name.isupper() and len(name) > 1 and _initials(name, text)
-
-
-def _initials(name: str, text: str) -> bool:
-    pattern = r"[\s-]+(?:(?:of|and|the|for|in)\s+)?".join(rf"{letter}\w+" for letter in name)
-    return re.search(rf"\b{pattern}", text) is not None
-
-
-def _opener_swapped(claim: str, sentence: str, passage: str) -> bool:
+def _opener_swapped(claim: Text, sentence: Text, passage: Text) -> bool:
     """Whether the claim begins with another name than the sentence that it otherwise repeats."""
-    ours, theirs = tokens(claim), tokens(sentence)
+    ours, theirs = claim.tokens, sentence.tokens
     if not ours or not theirs or ours[0].stem == theirs[0].stem or not (ours[0].content and theirs[0].content):
         return False
     mine, yours = ours[0], theirs[0]
-    if not (mine.text[:1].isupper() and yours.text[:1].isupper()) or _occurs(mine, passage):
+    if not (mine.text[:1].isupper() and yours.text[:1].isupper()) or mine.stem in passage.stems:
         return False
     if [token.stem for token in theirs[1:5]] != [token.stem for token in ours[1:5]]:
         return False
-    return not _looks_common(mine.text) and not _looks_common(yours.text)
+    return not looks_common(mine.text) and not looks_common(yours.text)
 
 
-def _occurs(token: Token, text: str) -> bool:
-    return any(other.stem == token.stem for other in tokens(text))
-
-
-_COMMON_ENDING = re.compile(r"(?:ing|tion|sion|ment|ness|ity|ers|ors|ees|ies|ly|ants|ents|als|ous|ive|able|ful|ings|tions|ments|ance|ence|ages|ed|yone|body)$")
-_COMMON = frozenset(
-    """
-    people staff workers users customers clients patients members teams children women men students parents data results
-    studies work time system systems services service products product costs cost prices price rates rate tax taxes plan plans
-    company business firm group team person user customer worker employee member manager patient child woman man student
-    water food health money card file files key keys access code page pages list form forms test tests type types
-    """.split()
-)
-
-
-def _looks_common(word: str) -> bool:
-    folded = word.casefold()
-    return folded in _COMMON or bool(_COMMON_ENDING.search(folded))
-
-
-def _replacements(claim: str, sentence: str) -> list[tuple[str, str]]:
+def _replacements(claim: Text, sentence: Text) -> list[tuple[str, str]]:
     """Stretches where the claim, laid beside the sentence, has other words in the same place: (sentence's, claim's)."""
-    left, right = tokens(sentence), tokens(claim)
+    left, right = sentence.tokens, claim.tokens
     matcher = SequenceMatcher(None, [token.stem for token in left], [token.stem for token in right], autojunk=False)
     if matcher.ratio() < 0.5:
         return []
-    return [
-        (_slice(sentence, left, a, b), _slice(claim, right, c, d)) for tag, a, b, c, d in matcher.get_opcodes() if tag == "replace" and max(b - a, d - c) <= 6
-    ]
+    changed = ((a, b, c, d) for tag, a, b, c, d in matcher.get_opcodes() if tag == "replace" and max(b - a, d - c) <= 6)
+    return [(_slice(sentence.text, left, a, b), _slice(claim.text, right, c, d)) for a, b, c, d in changed]
 
 
-def _slice(text: str, words: list[Token], first: int, last: int) -> str:
+def _slice(text: str, words: Sequence[Token], first: int, last: int) -> str:
     """The text of some words, with a sign of money, percent or joined digits beside them."""
     start, end = words[first].start, words[last - 1].end
     while start > 0 and text[start - 1] in "$€£-.," and not text[start - 1].isspace():
@@ -294,10 +208,9 @@ def _slice(text: str, words: list[Token], first: int, last: int) -> str:
     return text[start:end].lstrip(".,-")
 
 
-def _polarity_differs(claim: str, match: _Match) -> bool:
+def _polarity_differs(claim: Text, match: _Match) -> bool:
     """Whether one of claim and sentence denies a word that the other states."""
-    theirs = terms(match.best if match.best_coverage >= _CLOSE else match.text)
-    ours = terms(claim)
+    ours, theirs = claim.terms, match.close.terms
     signs: dict[str, set[bool]] = {}
     for term in theirs:
         signs.setdefault(term.base, set()).add(term.negated)
@@ -309,15 +222,15 @@ def _polarity_differs(claim: str, match: _Match) -> bool:
     if any(term.target and term.base in mine and term.negated not in mine[term.base] for term in theirs):
         return True
     close = match.best_coverage >= _CLOSE
-    return close and has_negation(claim) != has_negation(match.best) and (has_negation(claim) or len(ours) >= 0.8 * len(terms(match.best)))
+    return close and claim.denies != match.best.denies and (claim.denies or len(ours) >= 0.8 * len(match.best.terms))
 
 
-def _direction_differs(claim: str, match: _Match, heading: str) -> bool:
+def _direction_differs(claim: Text, match: _Match, source: Source, replaced: _Replaced) -> bool:
     """Whether claim and sentence point opposite ways, as wholes or where one has other words in the place of the other's."""
-    theirs = match.best if match.best_coverage >= _CLOSE else match.text
-    if opposed(claim, theirs) or any(opposed(before, after) for before, after in _replacements(claim, match.best)):
+    theirs = match.close
+    if apart(claim.poles, theirs.poles) or any(opposed(before, after) for before, after in replaced):
         return True
-    return restricted_to_others(claim, theirs, (token.stem for token in tokens(f"{theirs}\n{heading}")))
+    return restricted_to_others(claim.text, theirs.text, lambda: source.headed(theirs).stems)
 
 
-__all__ = ["MIN_COVERAGE", "Quantity", "Reason", "Support", "check_support"]
+__all__ = ["MIN_COVERAGE", "Quantity", "Reason", "Support", "check_support", "support_of"]

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from src.agent.compared import Source, Text
 from src.agent.quantities import quantities
-from src.agent.support import check_support
+from src.agent.support import check_support, support_of
 from src.util.sentences import split_sentences
 
 PASSAGE = (
@@ -175,6 +176,15 @@ def test_any_two_texts_get_a_verdict_and_a_span_inside_the_passage(claim: str, p
     assert 0 <= verdict.span[0] <= verdict.span[1] <= len(passage)
     assert 0 <= verdict.coverage <= 1.0001
     assert verdict.supported == (not verdict.reasons)
+
+
+@given(st.lists(st.sampled_from([*FOLLOWS, *PASSAGE.split(". "), "Leave is paid out in money.", "28 days"]), min_size=1, max_size=5))
+def test_a_verdict_is_the_same_whatever_the_passage_was_held_against_before(claims: list[str]) -> None:
+    source, other = Source(PASSAGE, "Leave"), Source(" ".join(claims), "Leave")
+    for claim in claims:
+        said = Text(claim)
+        assert support_of(said, source) == check_support(claim, PASSAGE, "Leave")
+        assert support_of(said, other) == check_support(claim, " ".join(claims), "Leave")
 
 
 @pytest.mark.parametrize(
