@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -20,6 +20,7 @@ from ..infra.resilience.deadline import deadline
 from ..telemetry.recording import note
 from ..telemetry.stages import collect_timings, operation, record_stage
 from .evidence import default_threshold
+from .figures import Turns
 from .limits import ANSWERING, MAX_SECONDS, Limits
 from .waiting import Decision, Waiting
 
@@ -67,6 +68,7 @@ class Agent:
         self._toolbox = toolbox
         self._search = search
         self._store = store
+        self._turns = Turns()
 
     async def ask(self, request: ChatRequest, identity: Identity) -> Answer:
         """The whole answer of one turn. Raises what `stream` raises."""
@@ -121,7 +123,7 @@ class Agent:
     async def _events(self, request: ChatRequest, identity: Identity, decision: Decision | None = None) -> AsyncGenerator[ChatEvent, None]:
         queue: asyncio.Queue[ChatEvent | None] = asyncio.Queue()
         # A task of its own: it has its own context for timings, and being cancelled ends whatever it waits for.
-        task = asyncio.create_task(self._turn(request, identity, queue, decision))
+        task = asyncio.create_task(self._counted(self._turn(request, identity, queue, decision), request))
         task.add_done_callback(lambda _: queue.put_nowait(None))
         try:
             while (event := await queue.get()) is not None:
@@ -131,8 +133,14 @@ class Agent:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
+    async def _counted(self, turn: Coroutine[Any, Any, Answer], request: ChatRequest) -> Answer:
+        with self._turns.one(request.mode or self._settings.retrieval.mode) as ended:
+            answer = await turn
+            ended(answer)
+            return answer
+
     @operation("chat")
-    async def _turn(self, request: ChatRequest, identity: Identity, queue: asyncio.Queue[ChatEvent | None], decision: Decision | None = None) -> None:
+    async def _turn(self, request: ChatRequest, identity: Identity, queue: asyncio.Queue[ChatEvent | None], decision: Decision | None = None) -> Answer:
         started = time.perf_counter()
         message_id = uuid.uuid4().hex
         note(tenant=identity.tenant)
@@ -157,6 +165,7 @@ class Agent:
         note(degraded=answer.degraded)
         queue.put_nowait(CitationsEvent(answer.citations))
         queue.put_nowait(DoneEvent(answer))
+        return answer
 
     async def _run(
         self,

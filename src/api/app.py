@@ -15,12 +15,14 @@ from starlette.types import Scope
 
 from ..assembly import hotspots_recorded
 from ..infra.config import ApiCfg, Settings
+from ..infra.metrics import start_metrics, stop_metrics
+from ..infra.metrics_keeping import keep_figures
 from ..infra.persistence.schedule import keep_retained
 from ..infra.resource_manager import ResourceManager
 from ..integrations.mcp.http import McpEndpoint
 from ..telemetry.logger import get_logger
 from ..telemetry.serving import NO_TELEMETRY, TraceRequests
-from . import admin, approvals, chat, documents, feedback, health, page, problems, search, threads
+from . import admin, approvals, chat, documents, feedback, health, metrics, page, problems, search, threads
 from .auth import LocalOnly, RequireIdentity, caller, make_authenticator
 from .deps import Parts
 from .idempotency import HEADER, Idempotency
@@ -68,6 +70,7 @@ def create_app(resources: ResourceManager) -> FastAPI:
         search.router,
         documents.make_router(upload=features.upload),
         health.router,
+        metrics.router,
         admin.router,
     ):
         app.include_router(router)
@@ -115,7 +118,9 @@ def _limit_of(cfg: ApiCfg) -> Callable[[Scope], tuple[int, str]]:
 def _lifespan(resources: ResourceManager) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(work(resources)) for work in (warm_up, keep_retained)]
+        counting = start_metrics(resources.settings)
+        works = (warm_up, keep_retained, *((keep_figures,) if counting else ()))
+        tasks = [asyncio.create_task(work(resources)) for work in works]
         try:
             async with hotspots_recorded(resources.settings) as app.state.parts.hotspots:
                 yield
@@ -125,6 +130,8 @@ def _lifespan(resources: ResourceManager) -> Callable[[FastAPI], AbstractAsyncCo
             await asyncio.gather(*tasks, return_exceptions=True)
             await app.state.parts.runs.aclose()
             await resources.aclose()
+            if counting:
+                stop_metrics()
 
     return lifespan
 

@@ -35,7 +35,9 @@ TOKEN_USER = "api"  # noqa: S105 - a user's name, not a token
 """Whom the single `[api] token` stands for."""
 
 PUBLIC_PREFIXES = ("/static/", "/health")
-PUBLIC_PATHS = ("/", "/docs", "/openapi.json", "/favicon.ico")
+METRICS_PATH = "/metrics"
+"""Asks for a token of its own."""
+PUBLIC_PATHS = ("/", "/docs", "/openapi.json", "/favicon.ico", METRICS_PATH)
 ALIVE_PATH = "/health/live"
 """Answers whatever else does not: who asks is not even looked at, for the token may lie in a vault that hangs."""
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")

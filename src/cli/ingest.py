@@ -71,6 +71,7 @@ def principals(allow: tuple[str, ...]) -> tuple[str, ...]:
 async def _ingest(ctx: CommandContext, paths: tuple[str, ...], target: tuple[str, tuple[str, ...]], rebuild: bool) -> IngestReport:
     """Ingest and print the summary, also of a run that an error, Ctrl-C or SIGTERM ended early. It is printed once it is known
     what became of an index that was filled aside."""
+    from ..infra.metrics_commands import counted
     from ..ingestion.sources.local_files import discover
     from .ingest_view import Outcome, make_view, summarise
 
@@ -78,7 +79,7 @@ async def _ingest(ctx: CommandContext, paths: tuple[str, ...], target: tuple[str
     tenant, acl = target
     view = make_view(found, as_json=ctx.json)
     outcome: Outcome = "stopped"
-    with heeding_sigterm():
+    with heeding_sigterm(), counted(ctx.settings):
         async with ctx.resources() as resources:
             ingestor: Ingestor = resources.get("ingestor")
             try:

@@ -44,8 +44,31 @@ async def serve(context: CommandContext, settings: Settings, listener: socket.so
 
     async with ResourceManager(settings) as resources:
         export_telemetry(resources)
-        server = make_server(create_app(resources), lambda: announce(context, settings, listener))
-        await server.serve(sockets=[listener])
+        with figures_listener(settings) as figures:
+            server = make_server(create_app(resources), lambda: announce(context, settings, listener, figures))
+            await server.serve(sockets=[listener])
+
+
+@contextmanager
+def figures_listener(settings: Settings) -> Iterator[str]:
+    """A listener for `/metrics` alone, where `[telemetry] metrics_port` wants one; its address, or nothing.
+
+    Raises:
+        ConfigurationError: it cannot listen there.
+    """
+    cfg = settings.telemetry
+    if not cfg.metrics or cfg.metrics_port is None:
+        yield ""
+        return
+    from ..api.metrics import Shown
+    from ..infra.metrics_listener import MetricsListener
+
+    listener = MetricsListener(Shown(settings), cfg.metrics_host, cfg.metrics_port, cfg.metrics_token)
+    listener.start()
+    try:
+        yield listener.url
+    finally:
+        listener.close()
 
 
 def with_address(settings: Settings, host: str | None, port: int | None) -> Settings:
@@ -114,18 +137,20 @@ def make_server(app: Callable[..., object], ready: Callable[[], None]) -> Server
     return GracefulServer(config)
 
 
-def announce(context: CommandContext, settings: Settings, listener: socket.socket) -> None:
+def announce(context: CommandContext, settings: Settings, listener: socket.socket, figures: str = "") -> None:
     """Say where the server is and what to do next."""
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     if context.json:
-        context.emit({"url": url, "pid": os.getpid(), "auth": settings.api.auth})
+        context.emit({"url": url, "pid": os.getpid(), "auth": settings.api.auth, **({"metrics": figures} if figures else {})})
         return
     click.secho(f"Serving on {url}", bold=True)
     if settings.features.chat_page:
         click.echo(f"  Chat page    {url}/")
     if settings.features.openapi:
         click.echo(f"  API          {url}/docs")
+    if figures:
+        click.echo(f"  Figures      {figures}")
     question = '{"message": "How do I report an outage?"}'
     token = " -H 'Authorization: Bearer TOKEN'" if settings.api.auth == "tokens" else ""
     click.echo(f"  From a shell curl {url}/v1/chat{token} -H 'Content-Type: application/json' -d '{question}'")

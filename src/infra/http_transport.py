@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import httpx2
 
+from ..telemetry.metrics import watch
 from ..telemetry.otel import outgoing
 from .network.policy import CONNECT_SHARE
 
@@ -47,6 +48,8 @@ class PolicyTransport(httpx2.AsyncBaseTransport):
         self._retired = False
         self._closing: set[asyncio.Task[None]] = set()
         self._keepers: dict[asyncio.AbstractEventLoop, AsyncGenerator[None]] = {}
+        watch("rag.pool.connections", self, lambda transport: [(transport.in_flight, {"rag.pool": "models", "rag.state": "used"})])
+        watch("rag.pool.limit", self, lambda _: [(policy.limits.pool_size, {"rag.pool": "models"})])
 
     def proxy_for(self, url: httpx2.URL) -> ProxySettings | None:
         """The proxy on the way to an address."""

@@ -123,7 +123,7 @@ class _Door:
 
 _door = _Door()
 _watched: dict[str, list[tuple[weakref.ref[Any], Callable[[Any], Iterable[Point]]]]] = {}
-_watching = threading.Lock()
+_watching = threading.RLock()  # reentrant: what the garbage collector ends under it may begin something
 
 
 def recording() -> bool:
@@ -175,6 +175,17 @@ def watch(name: str, owner: T, read: Callable[[T], Iterable[Point]]) -> None:
         found = _watched.setdefault(name, [])
         found[:] = [entry for entry in found if entry[0]() is not None]
         found.append((weakref.ref(owner), cast("Callable[[Any], Iterable[Point]]", read)))
+
+
+def watch_pool(name: str, owner: T, used: Callable[[T], tuple[int, int]], limit: int) -> None:
+    """`watch` a pool: its connections in use and idle ones, and how many it may have."""
+
+    def connections(owner: T) -> Iterable[Point]:
+        in_use, idle = used(owner)
+        return [(in_use, {"rag.pool": name, "rag.state": "used"}), (idle, {"rag.pool": name, "rag.state": "idle"})]
+
+    watch("rag.pool.connections", owner, connections)
+    watch("rag.pool.limit", owner, lambda _: [(limit, {"rag.pool": name})])
 
 
 def watched(name: str) -> Iterator[tuple[float, Key]]:

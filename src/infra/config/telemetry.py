@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, StringConstraints, field_validator
 
 from .section import Section, usable_address
 
 Signal = Literal["traces", "metrics", "logs"]
+_PRICE = r"^[^=]+=\s*[0-9]+(\.[0-9]+)?\s*(/\s*[0-9]+(\.[0-9]+)?\s*)?$"
 
 
 class TelemetryCfg(Section):

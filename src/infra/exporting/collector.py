@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import requests
 
 from ...errors import DeadlineExceededError, OverloadedError, RagError, ServiceUnavailableError, UnreachableError
+from ...telemetry import metrics
 from ...telemetry.logger import get_logger
 from ..hops import error_of
 from ..network.faults import fault_of
@@ -63,6 +64,7 @@ class Link:
         self._lock = threading.Lock()
         self._said = False
         self._lost_before = 0
+        metrics.watch("rag.telemetry.lost", self, lambda link: [(link.lost, {})])
 
     @property
     def away(self) -> bool:

@@ -15,6 +15,7 @@ from ...core.chat import Turn
 from ...core.feedback import Feedback, Rating
 from ...core.identity import Identity
 from ...errors import InputError, NotFoundError, StorageCorruptError
+from ...telemetry import metrics
 from ...util.clock import iso_now
 from .rows import ThreadRow
 from .sealing import SealedSerializer
@@ -129,6 +130,7 @@ class FeedbackService:
             user=identity.user,
         )
         await self._records.put(feedback)
+        metrics.count("rag.feedback", 1, {"rag.rating": rating})
         return feedback
 
     async def of_thread(self, thread_id: str, identity: Identity) -> list[Feedback]:

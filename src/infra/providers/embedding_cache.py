@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from cachetools import LRUCache
 
 from ...errors import InputError, ResourceClosedError
+from ...telemetry import metrics
 from .protocol import Embedder
 from .vector_file import VectorFile
 
@@ -81,7 +82,9 @@ class CachedEmbedder:
         wanted = dict(zip(keys, texts, strict=True))
         found: dict[bytes, Vector] = {}
         while len(found) < len(wanted):
+            before = len(found)
             mine, others = self._claim([key for key in wanted if key not in found], found)
+            _count("hit", len(wanted) - len(mine) - len(others) - before)
             if mine:
                 await self._resolve({key: wanted[key] for key in mine}, mine, found)
             for key, future in others.items():
@@ -125,6 +128,8 @@ class CachedEmbedder:
             stored = await asyncio.to_thread(self._file.read, list(texts))
             fresh = await self._embed({key: text for key, text in texts.items() if key not in stored})
             done = stored | fresh
+            _count("hit", len(stored))
+            _count("miss", len(fresh))
             found |= done
             self._write_behind(fresh, list(stored))
         except Exception as error:
@@ -154,6 +159,11 @@ class CachedEmbedder:
             if self._writer is None:
                 self._writer = ThreadPoolExecutor(1, thread_name_prefix="rag-embed-cache")
             self._writer.submit(self._file.write, fresh, touched)
+
+
+def _count(outcome: str, texts: int) -> None:
+    if texts:
+        metrics.count("rag.cache.requests", texts, {"rag.cache": "embeddings", "rag.outcome": outcome})
 
 
 def _key(model: str, text: str) -> bytes:

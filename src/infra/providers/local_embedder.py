@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import InputError, ResourceClosedError
+from ...telemetry import metrics
 from ...telemetry.calls import embeddings_call
 from .minilm import DIMS, GRAPH_FILE, MAX_TOKENS, MODEL, prepare_model
 from .text_queue import TextQueue
@@ -46,6 +47,7 @@ class LocalEmbedder:
         self._lock = threading.Lock()
         self._session: InferenceSession | None = None
         self._queue = TextQueue(self._threads, self._embed_text, _used_after_close)
+        metrics.watch("rag.queue.depth", self._queue, lambda queue: [(queue.waiting, {"rag.queue": "embed"})])
         self._closed = False
 
     @property

@@ -48,6 +48,12 @@ class TextQueue(Generic[T]):
         self._executor: ThreadPoolExecutor | None = None
         self._closed = False
 
+    @property
+    def waiting(self) -> int:
+        """Texts that no thread has taken yet."""
+        with self._lock:
+            return sum(len(call.texts) - call.taken for calls in (self._short, self._long) for call in calls)
+
     async def run(self, texts: Sequence[str]) -> list[T]:
         """What ``work`` makes of each text, in order. Cancelled, it leaves out what has not begun.
 

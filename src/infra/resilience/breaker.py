@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 State = Literal["closed", "open", "half-open"]
+STATES: tuple[State, ...] = ("closed", "open", "half-open")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,3 +155,8 @@ class Breakers:
     def states(self) -> dict[str, State]:
         with self._lock:
             return {host: breaker.state for host, breaker in self._hosts.items()}
+
+
+def states_of(breakers: Breakers) -> list[tuple[float, dict[str, str]]]:
+    """For each host and each state, whether it is in it: 1 or 0."""
+    return [(float(found == state), {"rag.hop": host, "rag.state": state}) for host, found in breakers.states().items() for state in STATES]

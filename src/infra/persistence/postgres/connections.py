@@ -19,6 +19,7 @@ from psycopg.abc import RV, PQGen
 from psycopg.rows import DictRow, dict_row
 
 from ....errors import OverloadedError, ResourceClosedError
+from ....telemetry.metrics import watch_pool
 from .failures import POOL
 
 MAX_AGE_S = 1800.0
@@ -61,12 +62,18 @@ class Pool:
         self._size = size
         self._begin()
         self._closed = False
+        watch_pool("postgres", self, Pool.used, size)
 
     def _begin(self) -> None:
         self._pid = os.getpid()
         self._free = threading.BoundedSemaphore(self._size)
         self._lock = threading.Lock()
         self._idle: list[tuple[Connection, float, float]] = []  # with when it was made and when it was last used
+        self._lent = 0
+
+    def used(self) -> tuple[int, int]:
+        """Connections that are lent, and idle ones."""
+        return self._lent, len(self._idle)
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
@@ -83,6 +90,8 @@ class Pool:
             raise ResourceClosedError("The database's connections were used after they were closed.")
         if not self._free.acquire(timeout=self._wait_s):
             raise self.none_free()
+        with self._lock:
+            self._lent += 1
         try:
             connection, made = self._take()
             try:
@@ -90,6 +99,8 @@ class Pool:
             finally:
                 self._give(connection, made)
         finally:
+            with self._lock:
+                self._lent -= 1
             self._free.release()
 
     def none_free(self) -> OverloadedError:

@@ -27,6 +27,8 @@ from multidict import CIMultiDict
 from opensearchpy import AsyncConnection
 from yarl import URL
 
+from .....telemetry.metrics import watch_pool
+
 if TYPE_CHECKING:
     from ....network import NetworkPolicy, ProxySettings
     from .hosts import Host
@@ -88,6 +90,10 @@ class _Connector(aiohttp.TCPConnector):
                     kept.remove((protocol, released_at))
                     protocol.close()
 
+    def used(self) -> tuple[int, int]:
+        """Connections in use, and idle ones."""
+        return len(self._acquired), sum(map(len, self._conns.values()))
+
     async def _start_tls_connection(self, *args: Any, **more: Any) -> Any:
         _way_is_open.get()[0] = True  # TLS with the host begins: the proxy has done its part
         return await super()._start_tls_connection(*args, **more)
@@ -119,6 +125,7 @@ class HostConnection(AsyncConnection):
         self.loop = asyncio.get_running_loop()
         self._connector = _Connector(limit=pool_size, keepalive_timeout=KEEP_ALIVE_S, ssl=context or True, loop=self.loop)
         self._connector.connect_timeout_s = connect_timeout_s
+        watch_pool("opensearch", self, lambda connection: connection._connector.used(), pool_size)  # noqa: SLF001 - its own
         self.places = asyncio.Semaphore(pool_size)
         """One for each connection of the pool. Who takes one first knows that time spent waiting was not the server's."""
         proxy = network.proxy_for(host.name, host.port, host.scheme)
