@@ -37,5 +37,15 @@ class TelemetryCfg(Section):
     hotspots: bool = Field(True, description="Keep what stages of requests took, without content, in a file of the data folder for `rag hotspots` and /admin.")
     hotspots_days: int = Field(7, ge=1, le=90, description="Days that these figures are kept.")
     hotspots_mb: int = Field(32, ge=1, le=10_000, description="Megabytes that their file may take; the oldest go first.")
+    metrics: bool = Field(True, description="Keep figures while `rag serve` runs, and show them to Prometheus at `/metrics`.")
+    metrics_token: SecretStr | None = Field(None, description="Bearer token that Prometheus sends; operators (`[api] admin_group`) may look without it.")
+    metrics_port: int | None = Field(
+        None, ge=0, le=65535, description="Port of a listener for `/metrics` alone, instead of the API's; 0 takes a free one."
+    )
+    metrics_host: str = Field("127.0.0.1", description="Address of that listener. Who reaches it may look, unless `metrics_token` is set.")
+    metrics_tenants: int = Field(0, ge=0, le=1000, description="Tenants that answers and cost are told apart by, the first ones seen; the rest is `_other`.")
+    prices: tuple[Annotated[str, StringConstraints(pattern=_PRICE)], ...] = Field(
+        (), description="What a million tokens of a model cost, read/written, as gpt-4o=2.5/10; for `rag_cost_total`. `[agent]` has those of the chat model."
+    )
 
     _address = field_validator("endpoint")(usable_address)
