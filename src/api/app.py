@@ -22,7 +22,7 @@ from ..infra.resource_manager import ResourceManager
 from ..integrations.mcp.http import McpEndpoint
 from ..telemetry.logger import get_logger
 from ..telemetry.serving import NO_TELEMETRY, TraceRequests
-from . import admin, approvals, chat, documents, feedback, health, metrics, page, problems, search, threads
+from . import admin, approvals, chat, documents, feedback, health, hotspots, metrics, page, problems, search, threads
 from .auth import LocalOnly, RequireIdentity, caller, make_authenticator
 from .deps import Parts
 from .idempotency import HEADER, Idempotency
@@ -72,6 +72,7 @@ def create_app(resources: ResourceManager) -> FastAPI:
         health.router,
         metrics.router,
         admin.router,
+        hotspots.router,
     ):
         app.include_router(router)
     if features.mcp:

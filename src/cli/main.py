@@ -20,6 +20,7 @@ COMMANDS = {
     "feedback": "What users said of answers, listed or as a collection for eval.",
     "index": "Show the index, and its versions on OpenSearch.",
     "eval": "Measure retrieval on a collection in BEIR layout.",
+    "hotspots": "Show which stages take the time, and what changed.",
     "config": "Show, explain and validate the configuration.",
     "audit": "Check and export the audit trail.",
     "doctor": "Check every hop of the configuration, and say what would mend it.",

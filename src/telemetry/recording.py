@@ -170,4 +170,6 @@ class Frame:
 
 
 def _trace_id(span: RunningSpan | None) -> str:
-    return "" if span is None else format(span.native.get_span_context().trace_id, "032x")
+    """Of the trace that a span belongs to; empty where nobody makes traces, though OTel's SDK is loaded."""
+    identifier = span.native.get_span_context().trace_id if span is not None else 0
+    return format(identifier, "032x") if identifier else ""

@@ -47,4 +47,4 @@ def compare(now: Buckets, before: Buckets) -> Change:
 
 def _percent(now: Buckets, before: Buckets, share: float) -> float | None:
     here, there = quantile(now, share), quantile(before, share)
-    return None if here is None or not there else round((here / there - 1) * 100, 1)
+    return None if here is None or not there else float(round((here / there - 1) * 100))

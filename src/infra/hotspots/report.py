@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from ...errors import InputError
 from ...telemetry.recording import Finished
@@ -39,14 +40,22 @@ class StageLine:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A stage of one request, and the milliseconds that are its own."""
+
+    stage: str
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class WorstRequest:
     """One of the slowest requests, and its stages by their own time, the longest first."""
 
-    at: float
+    at: str
     kind: str
     tenant: str
     ms: float
-    stages: tuple[tuple[str, float], ...]
+    stages: tuple[Part, ...]
     failed: str
     degraded: tuple[str, ...]
     correlation_id: str
@@ -54,11 +63,41 @@ class WorstRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """Hotspots of a period (Unix seconds). Ingestion is told apart: it takes minutes, and would hide every question."""
+class Trouble:
+    """A request that was answered with less than was asked for, or not at all: why, in words of ours, and where to look further."""
 
-    since: float
-    until: float
+    at: str
+    kind: str
+    tenant: str
+    ms: float
+    failed: str
+    degraded: tuple[str, ...]
+    correlation_id: str
+    trace_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class IngestRun:
+    """A run of ingestion: documents by what became of them, and those that failed by reason. ``stopped`` is what ended it early."""
+
+    at: str
+    tenant: str
+    seconds: float
+    added: int
+    updated: int
+    unchanged: int
+    chunks: int
+    failures: Mapping[str, int]
+    stopped: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Hotspots of a period. Ingestion is told apart: it takes minutes, and would hide every question."""
+
+    since: str
+    until: str
+    seconds: int
     tenant: str | None
     requests: Mapping[str, Outcomes]
     stages: tuple[StageLine, ...]
@@ -102,6 +141,19 @@ def read_report(store: HotspotStore, seconds: int, tenant: str | None = None, no
     return make_report(window, store.cells(window), store.cells(window.before()), store.outcomes(window), store.worst(window))
 
 
+def read_troubles(store: HotspotStore, window: Window, most: int) -> tuple[Trouble, ...]:
+    """Degraded and failed requests, the latest first. Raises as `read_report`."""
+    return tuple(
+        Trouble(iso(one.ended), one.kind, one.tenant, round(one.seconds * 1000, 1), one.failed, one.degraded, one.correlation_id, one.trace_id)
+        for one in store.troubles(window)[:most]
+    )
+
+
+def read_ingests(store: HotspotStore, window: Window, most: int) -> tuple[IngestRun, ...]:
+    """Runs of ingestion, the latest first. Raises as `read_report`."""
+    return tuple(_ingest(one) for one in store.ingests(window)[:most])
+
+
 def make_report(window: Window, cells: Mapping[str, Cell], before: Mapping[str, Cell], outcomes: Mapping[str, Outcomes], worst: Sequence[Finished]) -> Report:
     """The report of what a store holds of a window and of the one before."""
     groups: dict[str, dict[str, Cell]] = {QUESTIONS: {}, INGESTION: {}}
@@ -109,8 +161,13 @@ def make_report(window: Window, cells: Mapping[str, Cell], before: Mapping[str, 
         groups[group_of(stage)][stage] = cell
     questions, ingestion = ([_line(stage, cell, before.get(stage), _own(group)) for stage, cell in group.items()] for group in groups.values())
     slowest = [_worst(request) for request in worst if group_of(request.kind) == QUESTIONS][:SHOWN_WORST]
-    since, until = window.first * MINUTE_S, (window.last + 1) * MINUTE_S
-    return Report(since, until, window.tenant, dict(outcomes), _ranked(questions), _ranked(ingestion), tuple(slowest))
+    since, until = iso(window.first * MINUTE_S), iso((window.last + 1) * MINUTE_S)
+    return Report(since, until, window.minutes * MINUTE_S, window.tenant, dict(outcomes), _ranked(questions), _ranked(ingestion), tuple(slowest))
+
+
+def iso(seconds: float) -> str:
+    """A Unix time as ISO 8601, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def group_of(stage: str) -> str:
@@ -133,10 +190,17 @@ def _line(stage: str, cell: Cell, before: Cell | None, whole: float) -> StageLin
     return StageLine(stage, round(share, 4), round(cell.own_ms, 1), cell.calls, p50, p95, p99, cell.budget_ms, cell.missed, change)
 
 
+def _ingest(run: Finished) -> IngestRun:
+    counts = dict(run.counts)
+    added, updated, unchanged, chunks = (counts.pop(name, 0) for name in ("added", "updated", "unchanged", "chunks"))
+    failures = {name.removeprefix("failed."): count for name, count in counts.items()}
+    return IngestRun(iso(run.ended), run.tenant, round(run.seconds, 2), added, updated, unchanged, chunks, failures, run.failed)
+
+
 def _worst(request: Finished) -> WorstRequest:
-    stages = sorted(((stage, round(seconds * 1000, 1)) for stage, seconds in request.own.items() if seconds > 0), key=lambda one: -one[1])
+    stages = sorted((Part(stage, round(seconds * 1000, 1)) for stage, seconds in request.own.items() if seconds > 0), key=lambda part: -part.ms)
     return WorstRequest(
-        at=request.ended,
+        at=iso(request.ended),
         kind=request.kind,
         tenant=request.tenant,
         ms=round(request.seconds * 1000, 1),

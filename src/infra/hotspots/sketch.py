@@ -39,8 +39,8 @@ def merged(*sketches: Buckets) -> dict[int, int]:
 
 
 def quantile(buckets: Buckets, share: float) -> float | None:
-    """The milliseconds that this share of the durations does not exceed; None where there are none."""
-    bucket = _bucket_at(buckets, share * (sum(buckets.values()) - 1))
+    """The milliseconds that this share of the durations does not exceed (nearest rank); None where there are none."""
+    bucket = _bucket_at(buckets, math.ceil(share * sum(buckets.values())) - 1)
     return None if bucket is None else value_of(bucket)
 
 
