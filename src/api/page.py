@@ -1,4 +1,4 @@
-"""`GET /`: the chat page and its files, plain HTML, CSS and JavaScript from this package; and the API's description."""
+"""`GET /`: the chat page and its files, plain HTML, CSS and JavaScript from this package; the operator's view; and the API's description."""
 
 from __future__ import annotations
 
@@ -35,13 +35,18 @@ def install(app: FastAPI, features: FeaturesCfg) -> None:
         text = await asyncio.to_thread((STATIC / "index.html").read_text, encoding="utf-8")
         return HTMLResponse(text.replace("<body>", '<body data-upload="off">', 1), headers=_HEADERS)
 
+    async def admin() -> Response:
+        return FileResponse(STATIC / "admin.html", headers=_HEADERS)
+
     async def docs() -> Response:
         return FileResponse(STATIC / "docs.html", headers=_HEADERS)
 
     if features.chat_page:
         router.add_api_route("/", page, methods=["GET"])
+    if features.admin_page:
+        router.add_api_route("/admin", admin, methods=["GET"])
     if features.openapi:
         router.add_api_route("/docs", docs, methods=["GET"])
     app.include_router(router)
-    if features.chat_page or features.openapi:
+    if features.chat_page or features.admin_page or features.openapi:
         app.mount("/static", Assets(directory=STATIC), name="static")
