@@ -13,6 +13,8 @@ from ..telemetry.log_context import use_user_key
 from ..telemetry.log_files import DAY_S, LogFile, Rotation
 from ..telemetry.log_formats import JsonFormatter
 from ..telemetry.logger import Structured, get_logger, set_levels, setup_logging, use_handlers
+from ..telemetry.redaction import use_policy
+from .redacting import policy_of
 
 if TYPE_CHECKING:
     from .config import Settings
@@ -29,8 +31,13 @@ _STRUCTURED: dict[str, Structured] = {"auto": "auto", "true": True, "false": Fal
 
 
 def set_up_logs(settings: Settings) -> None:
-    """Log as `[logging]` says; again replaces what was set up before. No file is opened before there is a line for it."""
+    """Log as `[logging]` says, redacted as `[telemetry]` does; again replaces what was set up before. No file is opened before there is a line for it.
+
+    Raises:
+        ConfigurationError: see `policy_of`.
+    """
     cfg = settings.logging
+    use_policy(policy_of(settings.telemetry))
     setup_logging(cfg.level, _STRUCTURED[cfg.structured], cfg.by_logger())
     use_user_key(lambda: _user_key(settings))
     use_handlers(FILES, [_stream(cfg.folder, name, cfg) for name in cfg.streams] if cfg.folder is not None else [])

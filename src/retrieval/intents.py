@@ -3,9 +3,6 @@
 A rule fits by its pattern, or by one of its examples. Examples are compared by words, not by vectors: what tells kinds of
 questions apart are mostly their small words ("how do I", "what does … cost"), which sentence vectors pass over; words need no
 call of a model, and a rule that chooses `bm25` spares the embedding altogether.
-
-Patterns are matched by Rust's regular expressions, which take time in proportion to the question whatever the pattern is:
-Python's took minutes for ``(\\w+\\s?)+\\?$`` and one long word, and nothing else was answered meanwhile.
 """
 
 from __future__ import annotations
@@ -16,11 +13,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from pydantic_core import SchemaError, SchemaValidator, ValidationError, core_schema
-
 from ..core.search import Filter, Intent, Mode
 from ..errors import FilterError, InvalidSettingsError, Problem
 from ..infra.search.comparing import check_filter
+from ..util.patterns import SYNTAX, Pattern
 from ..util.terms import Token, tokens
 from .config import IntentCfg
 from .filters import parse_filter_args
@@ -41,33 +37,6 @@ _NOT_ON_HITS = "content_type"
 
 Report = Callable[[str, str], None]
 """Takes the key that is wrong, and what is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pattern:
-    """A regular expression that is looked for in any case, in time in proportion to the text."""
-
-    written: str
-    _engine: SchemaValidator
-
-    @classmethod
-    def of(cls, written: str) -> Pattern:
-        """
-        Raises:
-            ValueError: no such expression, one with look-around or back-references, or one too large; says which.
-        """
-        try:
-            # pydantic's own engine, Rust's: no dependency more.
-            return cls(written, SchemaValidator(core_schema.str_schema(pattern=f"(?i){written}", regex_engine="rust-regex")))
-        except SchemaError as error:
-            raise ValueError(str(error).splitlines()[-1].strip().removeprefix("SchemaError: ").removeprefix("error: ").rstrip(".")) from None
-
-    def is_in(self, text: str) -> bool:
-        try:
-            self._engine.validate_python(text.encode("utf-8", "replace").decode("utf-8"))
-        except ValidationError:
-            return False
-        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +146,7 @@ def _compile(name: str, cfg: IntentCfg, problems: list[Problem]) -> Rule:
     try:
         pattern = Pattern.of(cfg.pattern) if cfg.pattern else None
     except ValueError as error:
-        report("pattern", f"is no regular expression that can be used: {error}. The syntax is that of Rust, without look-around and back-references.")
+        report("pattern", f"is no regular expression that can be used: {error}. {SYNTAX}")
     examples = tuple(_example(text) for text in cfg.examples)
     for example in examples:
         if not example.weights:

@@ -16,6 +16,8 @@ _TOP = re.compile(r"[^\W\d_]{2,63}|xn--[\w-]{1,59}")
 _ALSO_LOCAL = frozenset("._%+-!#$*~^`")
 MAX_LOCAL = 64
 
+_DIGITS = re.compile(r"[0-9](?:[ ()./-]{0,3}[0-9]){5}")
+"""What every card, account and telephone number holds; most lines hold none."""
 _RUN = re.compile(r"(?<![0-9A-Za-z])(?<![0-9]\.)[0-9](?:[ -]?[0-9]){11,}+(?!\.[0-9])(?![0-9A-Za-z])")
 _GROUP = re.compile(r"[0-9]+")
 
@@ -94,15 +96,18 @@ def _end_of_domain(text: str, start: int) -> int:
 
 def cards(text: str) -> Iterator[Place]:
     """Numbers within a card issuer's range, of its length, whose check digit (Luhn's) is right; in groups or not."""
+    if _DIGITS.search(text) is None:
+        return
     for run in _RUN.finditer(text):
         groups = [found.span() for found in _GROUP.finditer(run[0])]
         for first, (start, _) in enumerate(groups):
-            end = _card_end(run[0], groups[first:], start)
+            end = _card_end(run[0], groups[first : first + 19])
             if end:
                 yield run.start() + start, run.start() + end
 
 
-def _card_end(run: str, groups: list[Place], start: int) -> int:
+def _card_end(run: str, groups: list[Place]) -> int:
+    """Where a card's number ends that begins with the first group; 0 where none does."""
     digits = ""
     for begin, end in groups:
         digits += run[begin:end]
@@ -144,6 +149,8 @@ def accounts(text: str) -> Iterator[Place]:
         end = _iban_end(text, found.start())
         if end:
             yield found.start(), end
+    if _DIGITS.search(text) is None:
+        return
     yield from (found.span() for found in _SSN.finditer(text))
     for pattern in (_SSN_NAMED, _ACCOUNT):
         yield from (found.span(1) for found in pattern.finditer(text))
@@ -164,6 +171,8 @@ def _iban_end(text: str, start: int) -> int:
 
 def phones(text: str) -> Iterator[Place]:
     """Telephone numbers with their country, in North America's and trunk-zero forms, and those that are named as such."""
+    if _DIGITS.search(text) is None:
+        return
     for pattern in _PHONES:
         for found in pattern.finditer(text):
             if MIN_PHONE <= sum(char.isdigit() for char in found[0]) <= MAX_PHONE:
