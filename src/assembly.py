@@ -35,7 +35,7 @@ def build_retriever(resources: ResourceManager) -> Retriever:
     from .retrieval.retriever import Retriever
 
     rules = compile_rules(resources.settings.intents)
-    return Retriever(resources.search, resources.embedder, resources.settings.retrieval, rules)
+    return Retriever(resources.search, resources.embedder, resources.settings.retrieval, rules, resources.get("audit"))
 
 
 def build_ingestor(resources: ResourceManager) -> Ingestor:
@@ -48,7 +48,7 @@ def build_ingestor(resources: ResourceManager) -> Ingestor:
 def build_threads(resources: ResourceManager) -> ThreadService:
     from .infra.persistence.threads import ThreadService
 
-    return ThreadService(resources.settings, resources.checkpointer, [_feedback_records(resources)])
+    return ThreadService(resources.settings, resources.checkpointer, [_feedback_records(resources)], resources.get("audit"))
 
 
 def build_feedback(resources: ResourceManager) -> FeedbackService:
@@ -78,6 +78,7 @@ def build_agent(resources: ResourceManager) -> Agent:
         toolbox=build_toolbox(resources),
         search=resources.search,
         store=resources.store,
+        audit=resources.get("audit"),
     )
 
 

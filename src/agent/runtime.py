@@ -17,6 +17,7 @@ from ..errors import DeadlineExceededError, InputError, RagError
 from ..infra.persistence.turns import turn_to_dict
 from ..infra.persistence.user_context import create_langgraph_config
 from ..infra.resilience.deadline import deadline
+from ..telemetry.audit import NO_AUDIT, AuditEvent, AuditTrail, changing, reading, turn_id
 from ..telemetry.recording import note
 from ..telemetry.stages import collect_timings, operation, record_stage
 from .evidence import default_threshold
@@ -57,6 +58,7 @@ class Agent:
         toolbox: Toolbox | None = None,
         search: SearchClient | None = None,
         store: BaseStore | None = None,
+        audit: AuditTrail = NO_AUDIT,
     ) -> None:
         self._chat = chat
         self._embedder = embedder
@@ -68,6 +70,7 @@ class Agent:
         self._toolbox = toolbox
         self._search = search
         self._store = store
+        self._audit = audit
         self._turns = Turns()
 
     async def ask(self, request: ChatRequest, identity: Identity) -> Answer:
@@ -123,7 +126,7 @@ class Agent:
     async def _events(self, request: ChatRequest, identity: Identity, decision: Decision | None = None) -> AsyncGenerator[ChatEvent, None]:
         queue: asyncio.Queue[ChatEvent | None] = asyncio.Queue()
         # A task of its own: it has its own context for timings, and being cancelled ends whatever it waits for.
-        task = asyncio.create_task(self._counted(self._turn(request, identity, queue, decision), request))
+        task = asyncio.create_task(self._recorded(self._counted(self._turn(request, identity, queue, decision), request), request, identity, queue, decision))
         task.add_done_callback(lambda _: queue.put_nowait(None))
         try:
             while (event := await queue.get()) is not None:
@@ -132,6 +135,26 @@ class Agent:
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+    async def _recorded(
+        self,
+        turn: Coroutine[Any, Any, Answer],
+        request: ChatRequest,
+        identity: Identity,
+        queue: asyncio.Queue[ChatEvent | None],
+        decision: Decision | None,
+    ) -> None:
+        """A turn in the audit trail; what was searched and read for it was recorded when it was found. Its end is told once it is recorded."""
+        event = AuditEvent.by(identity, "chat" if decision is None else "approval.decide", object=request.thread_id or "")
+        if decision is not None:
+            event = replace(event, facts={"approval": decision.approval_id, "approved": decision.approved})
+        async with (reading if decision is None else changing)(self._audit, event) as noted:
+            answer = await turn
+            noted.object = answer.thread_id
+            noted.documents = tuple(citation.document_id for citation in answer.citations)
+            noted.facts = {"answered": not answer.refused and answer.approval is None, "degraded": len(answer.degraded)}
+        queue.put_nowait(CitationsEvent(answer.citations))
+        queue.put_nowait(DoneEvent(answer))
 
     async def _counted(self, turn: Coroutine[Any, Any, Answer], request: ChatRequest) -> Answer:
         with self._turns.one(request.mode or self._settings.retrieval.mode) as ended:
@@ -163,8 +186,6 @@ class Agent:
             answer = _answer(outcome, thread_id, message_id)
         answer = replace(answer, timings_ms={name: round(milliseconds, 2) for name, milliseconds in timings.items()})
         note(degraded=answer.degraded)
-        queue.put_nowait(CitationsEvent(answer.citations))
-        queue.put_nowait(DoneEvent(answer))
         return answer
 
     async def _run(
@@ -178,6 +199,7 @@ class Agent:
         decision: Decision | None = None,
     ) -> Outcome | None:
         """Run the graph, pass its sentences on, and return what its last node handed over; None where the turn waits for a decision."""
+        turn_id.set(message_id)
         state: AgentState = {"request": request, "identity": identity, "message_id": message_id, "started": started, "thread_id": thread_id}
         outcome: Outcome | None = None
         stream = self._started(state, identity, thread_id, decision)

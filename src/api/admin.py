@@ -14,11 +14,12 @@ from fastapi import APIRouter, Depends, HTTPException, Request, params
 from ..core.identity import Identity
 from ..errors import PermissionDeniedError
 from ..infra.config import ApiCfg
+from ..telemetry.audit import AuditEvent, ended
 from ..util.cache import TTLCache
 from .deps import CallerDep, PartsDep
 
 PER_MINUTE = 120
-"""Requests of one caller: the page makes five each ten seconds."""
+"""Requests of one caller: the page makes three each ten seconds."""
 
 
 def is_admin(identity: Identity, cfg: ApiCfg) -> bool:
@@ -28,7 +29,7 @@ def is_admin(identity: Identity, cfg: ApiCfg) -> bool:
     return bool(cfg.admin_group) and cfg.admin_group in identity.groups
 
 
-def require_admin(identity: CallerDep, parts: PartsDep) -> Identity:
+async def require_admin(identity: CallerDep, parts: PartsDep) -> Identity:
     """The caller, who may see the operator's view.
 
     Raises:
@@ -37,7 +38,9 @@ def require_admin(identity: CallerDep, parts: PartsDep) -> Identity:
     cfg = parts.settings.api
     if not is_admin(identity, cfg):
         hint = "Its tokens are made with `rag token create --group`." if cfg.admin_group else "Nobody is: the setting names no group."
-        raise PermissionDeniedError("Only operators may see this: members of the admin group.", setting="api.admin_group", hint=hint)
+        error = PermissionDeniedError("Only operators may see this: members of the admin group.", setting="api.admin_group", hint=hint)
+        await ended(await parts.audit(), AuditEvent.by(identity, "admin"), error)
+        raise error
     return identity
 
 

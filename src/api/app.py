@@ -29,6 +29,7 @@ from .idempotency import HEADER, Idempotency
 from .limits import BodyLimit, Deadline
 from .middleware import REQUEST_ID_HEADER, RequestContext, SecurityHeaders
 from .openai import completions, embeddings, models
+from .recording import SignInRefusals, record_configuration
 from .runs import RUN_HEADER
 
 log = get_logger(__name__)
@@ -90,7 +91,8 @@ def _add_middlewares(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(Deadline, seconds=cfg.request_timeout_s)
     app.add_middleware(Idempotency, journal=app.state.parts.journal)
     app.add_middleware(BodyLimit, limit_of=_limit_of(cfg))
-    app.add_middleware(RequireIdentity, authenticator=authenticator)
+    refusals = SignInRefusals(lambda: app.state.parts.resources.get("audit"))
+    app.add_middleware(RequireIdentity, authenticator=authenticator, on_refused=refusals)
     if cfg.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -119,6 +121,7 @@ def _limit_of(cfg: ApiCfg) -> Callable[[Scope], tuple[int, str]]:
 def _lifespan(resources: ResourceManager) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await record_configuration(resources)
         counting = start_metrics(resources.settings)
         works = (warm_up, keep_retained, *((keep_figures,) if counting else ()))
         tasks = [asyncio.create_task(work(resources)) for work in works]

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import ipaddress
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -41,6 +41,10 @@ PUBLIC_PATHS = ("/", "/admin", "/docs", "/openapi.json", "/favicon.ico", METRICS
 ALIVE_PATH = "/health/live"
 """Answers whatever else does not: who asks is not even looked at, for the token may lie in a vault that hangs."""
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+
+
+OnRefused = Callable[[Scope, RagError], Awaitable[None]]
+"""Hears of everybody who was turned away."""
 
 
 class Authenticator(Protocol):
@@ -289,9 +293,10 @@ class LocalOnly:
 class RequireIdentity:
     """Sets `current_identity` for the request, or answers 401. Everything that is not listed as public is private."""
 
-    def __init__(self, app: ASGIApp, authenticator: Authenticator) -> None:
+    def __init__(self, app: ASGIApp, authenticator: Authenticator, on_refused: OnRefused | None = None) -> None:
         self.app = app
         self.authenticator = authenticator
+        self.on_refused = on_refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in {"http", "websocket"}:
@@ -305,6 +310,8 @@ class RequireIdentity:
                 identity = await self.authenticator.identify(HTTPConnection(scope))
         except RagError as error:
             if not public:
+                if self.on_refused is not None:
+                    await self.on_refused(scope, error)
                 await respond_to(error, scope)(scope, receive, send)
                 return
         token = current_identity.set(identity)

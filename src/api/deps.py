@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..infra.search.protocol import SearchClient
     from ..ingestion.pipeline import Ingestor
     from ..retrieval.retriever import Retriever
+    from ..telemetry.audit import AuditTrail
 
 
 class Parts:
@@ -56,6 +57,9 @@ class Parts:
 
     async def feedback(self) -> FeedbackService:
         return cast("FeedbackService", await self._get("feedback"))
+
+    async def audit(self) -> AuditTrail:
+        return cast("AuditTrail", await self._get("audit"))
 
     async def journal(self) -> Journal:
         return (await self.threads()).journal

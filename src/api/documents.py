@@ -17,9 +17,9 @@ from ..core.documents import Chunk, Document
 from ..core.identity import AccessScope
 from ..core.search import AnyOf
 from ..errors import InputError, NotFoundError, QueryError
-from ..infra.search.protocol import SearchClient
 from ..retrieval.filters import parse_filter_args
-from .deps import CallerDep, PartsDep, ScopeDep
+from ..telemetry.audit import AuditEvent, reading
+from .deps import CallerDep, Parts, PartsDep, ScopeDep
 from .files import Original, open_original
 from .problems import problem, respond
 from .schemas import DeletedOut, DocumentOut, DocumentsOut, PassageOut, PassagesOut, UploadedOut, UploadOut
@@ -110,7 +110,9 @@ async def list_documents(
     filters = parse_filter_args(condition or [])
     if document_id:
         filters = (*filters, AnyOf("document_id", tuple(document_id)))
-    page = await (await parts.search()).list_documents(scope, filters=filters, limit=limit, cursor=cursor)
+    async with reading(await parts.audit(), AuditEvent.under(scope, "document.list")) as noted:
+        page = await (await parts.search()).list_documents(scope, filters=filters, limit=limit, cursor=cursor)
+        noted.documents = tuple(document.id for document in page.documents)
     everyone = parts.settings.api.auth == "none"
     documents = tuple(DocumentOut.of(document, own=owns(document, identity, everyone=everyone)) for document in page.documents)
     return DocumentsOut(documents=documents, next_cursor=page.next_cursor)
@@ -135,7 +137,7 @@ async def passages(
 ) -> PassagesOut:
     """One passage amid the passages of its page; the first one where none is named."""
     search = await parts.search()
-    document = await _document(search, document_id, scope)
+    document = await _document(parts, document_id, scope, "passages")
     chunks = await search.get_chunks(document_id, scope)
     at = find_chunk(chunks, chunk_id)
     chunk = chunks[at]
@@ -176,7 +178,7 @@ def surroundings(chunks: tuple[Chunk, ...], at: int) -> tuple[Chunk, ...]:
 @router.get("/{document_id:document}/file")
 async def original(document_id: str, parts: PartsDep, scope: ScopeDep) -> Response:
     """The bytes that were ingested: PDF and text to look at, everything else to save. 409 when the file was changed since."""
-    document = await _document(await parts.search(), document_id, scope)
+    document = await _document(parts, document_id, scope, "file")
     found = await asyncio.to_thread(open_original, parts.files, document)
     headers = {**file_headers(document), "Content-Length": str(found.size)}
     return StreamingResponse(_blocks(found), headers=headers, background=BackgroundTask(found.file.close))
@@ -207,7 +209,7 @@ def _blocks(original: Original) -> Iterator[bytes]:
 @router.get("/{document_id:document}", response_model_exclude_none=True)
 async def get_document(document_id: str, parts: PartsDep, identity: CallerDep, scope: ScopeDep) -> DocumentOut:
     """One document."""
-    document = await _document(await parts.search(), document_id, scope)
+    document = await _document(parts, document_id, scope, "entry")
     return DocumentOut.of(document, own=owns(document, identity, everyone=parts.settings.api.auth == "none"))
 
 
@@ -220,12 +222,14 @@ async def delete_one(document_id: str, parts: PartsDep, identity: CallerDep, sco
     return DeletedOut(deleted=deleted)
 
 
-async def _document(search: SearchClient, document_id: str, scope: AccessScope) -> Document:
+async def _document(parts: Parts, document_id: str, scope: AccessScope, part: str) -> Document:
+    """A document of which ``part`` is about to be shown."""
     if not document_id:
         raise QueryError("The id of a document is missing.")
-    document = await search.get_document(document_id, scope)
-    if document is None:
-        raise _unknown()
+    async with reading(await parts.audit(), AuditEvent.under(scope, "document.read", documents=(document_id,), part=part)):
+        document = await (await parts.search()).get_document(document_id, scope)
+        if document is None:
+            raise _unknown()
     return document
 
 

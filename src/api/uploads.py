@@ -22,6 +22,7 @@ from ..infra.search.protocol import SearchClient
 from ..ingestion.report import Failed, IngestEvent, Stored, Unchanged
 from ..ingestion.sources.item import SourceItem
 from ..ingestion.sources.upload import upload_item
+from ..telemetry.audit import AuditEvent, changing
 from .deps import Parts
 from .files import SHA256, FileStore
 from .problems import nearest
@@ -144,6 +145,13 @@ class Uploader:
         search = await self._parts.search()
         items = [await self._item(search, file, form) for file in form.files]
         check_apart(items)
+        event = AuditEvent.by(self._identity, "document.write", documents=tuple(item.id for item in items))
+        async with changing(await self._parts.audit(), event) as noted:
+            outcomes = await self._store(search, form, items, acl)
+            noted.facts["failed"] = sum(outcome.status == "failed" for outcome in outcomes)
+        return outcomes
+
+    async def _store(self, search: SearchClient, form: UploadForm, items: Sequence[SourceItem], acl: tuple[str, ...]) -> tuple[UploadedOut, ...]:
         before = {item.id: await self._replaceable(search, item.id) for item in items}
         hashes = {item.id: await asyncio.to_thread(self._parts.files.put, file.file) for item, file in zip(items, form.files, strict=True)}
         outcomes: dict[str, IngestEvent] = {}
@@ -209,6 +217,12 @@ async def delete_documents(parts: Parts, identity: Identity, scope: AccessScope,
     Raises:
         PermissionDeniedError: one may be seen but is not the caller's; then none is deleted.
     """
+    async with changing(await parts.audit(), AuditEvent.by(identity, "document.delete", documents=tuple(document_ids))) as noted:
+        noted.facts["deleted"] = count = await _delete(parts, identity, scope, document_ids)
+    return count
+
+
+async def _delete(parts: Parts, identity: Identity, scope: AccessScope, document_ids: Sequence[str]) -> int:
     search = await parts.search()
     everyone = parts.settings.api.auth == "none"
     found = [document for name in dict.fromkeys(document_ids) if (document := await search.get_document(name, scope)) is not None]

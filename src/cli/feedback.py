@@ -29,7 +29,7 @@ def export(ctx: CommandContext, out: Path, tenant: str | None) -> None:
     """
     from ..evaluation.feedback import write_collection
 
-    written = write_collection(out, ctx.run(_all(ctx, tenant)))
+    written = write_collection(out, ctx.run(_all(ctx, tenant, "feedback.export")))
     if ctx.json:
         ctx.emit(written)
         return
@@ -41,7 +41,7 @@ def export(ctx: CommandContext, out: Path, tenant: str | None) -> None:
 @common_options
 def list_(ctx: CommandContext, tenant: str | None) -> None:
     """The feedback that is kept, the latest first."""
-    found = ctx.run(_all(ctx, tenant))
+    found = ctx.run(_all(ctx, tenant, "feedback.list"))
     if ctx.json:
         ctx.emit({"feedback": found})
         return
@@ -51,10 +51,13 @@ def list_(ctx: CommandContext, tenant: str | None) -> None:
         )
 
 
-async def _all(ctx: CommandContext, tenant: str | None) -> list[Feedback]:
+async def _all(ctx: CommandContext, tenant: str | None, action: str) -> list[Feedback]:
     from ..infra.persistence.feedback import FeedbackRecords
+    from ..telemetry.audit import AuditEvent, reading
 
     async with ctx.resources() as resources:
         records = FeedbackRecords(resources.store, resources.checkpointer.serde)
-        found = [one async for one in records.everything(tenant)]
+        async with reading(resources.get("audit"), AuditEvent(action, tenant=tenant or "")) as noted:
+            found = [one async for one in records.everything(tenant)]
+            noted.facts["entries"] = len(found)
     return sorted(found, key=lambda one: (one.given_at, one.thread_id, one.message_id), reverse=True)

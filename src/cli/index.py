@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from ..errors import ConfigurationError, ConflictError, IndexMissingError, InputError, UnsupportedFeatureError
+from ..telemetry.audit import AuditEvent, changing
 from .common import CommandContext, common_options, to_json
 from .progress import overwritten_line
 from .stopping import heeding_sigterm
@@ -183,7 +184,7 @@ def rollback(ctx: CommandContext, force: bool) -> None:
 async def _switch(ctx: CommandContext, version: str | None, *, force: bool) -> tuple[str | None, str]:
     from ..infra.search.opensearch.versions.lifecycle import Lifecycle
 
-    async with _opensearch(ctx, "switch") as engine:
+    async with _opensearch(ctx, "switch", version or "before") as engine:
         lifecycle = Lifecycle(engine.indices)
         return await lifecycle.rollback(force=force) if version is None else await lifecycle.switch(version, force=force)
 
@@ -220,7 +221,7 @@ def delete(ctx: CommandContext, version: str, yes: bool, force: bool) -> None:
 async def _delete(ctx: CommandContext, version: str, *, force: bool) -> str:
     from ..infra.search.opensearch.versions.lifecycle import Lifecycle
 
-    async with _opensearch(ctx, "delete") as engine:
+    async with _opensearch(ctx, "delete", version) as engine:
         return await Lifecycle(engine.indices).delete(version, force=force)
 
 
@@ -255,11 +256,12 @@ async def _copy(ctx: CommandContext, source: EngineName, target: EngineName, *, 
             if not cfg.host:
                 raise ConfigurationError("No OpenSearch cluster is configured.", setting="search.host", hint="Set [search] host.")
             ours, theirs = make_engine(resources, source, cfg), make_engine(resources, target, cfg)
+            event = AuditEvent("index.copy", object=cfg.index_alias, facts={"from": source, "to": target, "mirror": mirror})
             try:
                 if (await ours.info()).documents == 0:
                     raise InputError(f"There is nothing to copy: the {source} index is empty.")
                 with overwritten_line() as show:
-                    async with _destination(theirs) as (into, fresh):
+                    async with changing(resources.get("audit"), event), _destination(theirs) as (into, fresh):
                         return await copy_all(ours, into, mirror=mirror or fresh, on_copied=lambda documents, _: show(f"copied {documents:,} documents"))
             finally:
                 await ours.aclose()
@@ -282,8 +284,8 @@ async def _destination(target: SearchClient) -> AsyncIterator[tuple[SearchClient
 
 
 @asynccontextmanager
-async def _opensearch(ctx: CommandContext, name: str) -> AsyncIterator[OpenSearchEngine]:
-    """The configured engine, which must be OpenSearch."""
+async def _opensearch(ctx: CommandContext, name: str, version: str = "") -> AsyncIterator[OpenSearchEngine]:
+    """The configured engine, which must be OpenSearch. All but a list is recorded, with the version that is named."""
     from ..infra.search.opensearch.engine import OpenSearchEngine
 
     async with ctx.resources() as resources:
@@ -293,4 +295,9 @@ async def _opensearch(ctx: CommandContext, name: str) -> AsyncIterator[OpenSearc
                 setting="search.engine",
                 hint="`rag index info` shows it; `rag ingest --rebuild PATH…` makes it anew; [search] host names a cluster.",
             )
-        yield resources.search
+        if name == "list":
+            yield resources.search
+            return
+        facts: dict[str, str | int | bool] = {"version": version} if version else {}
+        async with changing(resources.get("audit"), AuditEvent(f"index.{name}", object=ctx.settings.search.index_alias, facts=facts)):
+            yield resources.search

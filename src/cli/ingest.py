@@ -73,6 +73,7 @@ async def _ingest(ctx: CommandContext, paths: tuple[str, ...], target: tuple[str
     what became of an index that was filled aside."""
     from ..infra.metrics_commands import counted
     from ..ingestion.sources.local_files import discover
+    from ..telemetry.audit import AuditEvent, changing
     from .ingest_view import Outcome, make_view, summarise
 
     found = discover(paths, exclude=[ctx.settings.storage.path])
@@ -82,11 +83,16 @@ async def _ingest(ctx: CommandContext, paths: tuple[str, ...], target: tuple[str
     with heeding_sigterm(), counted(ctx.settings):
         async with ctx.resources() as resources:
             ingestor: Ingestor = resources.get("ingestor")
+            event = AuditEvent("index.rebuild" if rebuild else "index.ingest", tenant=tenant, facts={"documents": len(found.items)})
             try:
-                async with _destination(resources.search, ingestor, found.items, target, rebuild=rebuild) as (chosen, aside):
+                async with (
+                    changing(resources.get("audit"), event) as noted,
+                    _destination(resources.search, ingestor, found.items, target, rebuild=rebuild) as (chosen, aside),
+                ):
                     outcome = "given-up" if aside else "stopped"
                     with view:
-                        await chosen.ingest(found.items, tenant=tenant, acl=acl, on_event=view)
+                        done = await chosen.ingest(found.items, tenant=tenant, acl=acl, on_event=view)
+                    noted.facts |= {"added": done.added, "updated": done.updated, "failed": len(done.failed)}
                     outcome = "unsettled" if aside else "complete"
                 outcome = "complete"
             finally:

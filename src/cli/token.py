@@ -37,6 +37,7 @@ def create(context: CommandContext, user: str, tenant: str, groups: tuple[str, .
     if not user.strip() or not tenant.strip():
         raise click.UsageError("--user and --tenant must not be empty.")
     token = f"rag_{secrets.token_urlsafe(32)}"
+    context.run(_record(context, user, tenant))
     add_token(path, token, Identity(user, tenant, groups))
     if context.json:
         context.emit({"token": token, "user": user, "tenant": tenant, "groups": groups, "tokens_file": path})
@@ -45,6 +46,15 @@ def create(context: CommandContext, user: str, tenant: str, groups: tuple[str, .
     click.echo(f"This token of {user} ({tenant}) is shown only now; {path} keeps its hash.", err=True)
     if context.settings.api.auth != "tokens":
         click.echo("Set `auth = tokens` in [api] for the server to ask for tokens.", err=True)
+
+
+async def _record(context: CommandContext, user: str, tenant: str) -> None:
+    """Before the token is made: one that cannot be recorded is not."""
+    from ..telemetry.audit import AuditEvent
+
+    if context.settings.audit.enabled:
+        async with context.resources() as resources:
+            await resources.get("audit").record(AuditEvent("token.create", tenant=tenant, facts={"subject": user}))
 
 
 def add_token(path: Path, token: str, identity: Identity) -> None:

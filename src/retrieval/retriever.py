@@ -13,6 +13,7 @@ from ..infra.providers.protocol import Embedder
 from ..infra.resilience.deadline import check
 from ..infra.search import cursors
 from ..infra.search.protocol import SearchClient
+from ..telemetry.audit import NO_AUDIT, AuditEvent, AuditTrail, reading
 from ..telemetry.logger import get_logger
 from ..telemetry.recording import note
 from ..telemetry.stages import operation, stage
@@ -34,11 +35,12 @@ MAX_QUERY_CHARS = 20_000
 class Retriever:
     """Retrieval policy over one engine and one embedding model; owns neither, so it has nothing to close."""
 
-    def __init__(self, search: SearchClient, embedder: Embedder, cfg: RetrievalCfg, rules: Sequence[Rule] = ()) -> None:
+    def __init__(self, search: SearchClient, embedder: Embedder, cfg: RetrievalCfg, rules: Sequence[Rule] = (), audit: AuditTrail = NO_AUDIT) -> None:
         self._search = search
         self._embedder = embedder
         self._cfg = cfg
         self._rules = rules
+        self._audit = audit
         self._budgets = Budgets.of(cfg)
 
     @operation("retrieve")
@@ -78,9 +80,11 @@ class Retriever:
             cursor=cursor,
             tuning=tuning_of(self._cfg),
         )
-        async with within(self._budgets.whole):
-            request, reasons = await self._with_vector(asked)
-            result = await self._ask(request, scope, planned.boosts)
+        async with reading(self._audit, AuditEvent.under(scope, "search", mode=asked.mode)) as noted:
+            async with within(self._budgets.whole):
+                request, reasons = await self._with_vector(asked)
+                result = await self._ask(request, scope, planned.boosts)
+            noted.documents = tuple(hit.document_id for hit in result.hits)
         if planned.intent is not None:
             result = replace(result, intent=replace(planned.intent, boosted=fitting(result.hits, planned.boosts)))
         result = _with_degraded(result, reasons)

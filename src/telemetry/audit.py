@@ -32,7 +32,7 @@ class AuditEvent:
 
     Attributes:
         action: what, as ``document.delete``; a word of this program.
-        user, tenant: who; empty where nobody is signed in.
+        user, tenant: who; without a user it was the account that the process runs under, or somebody who is not signed in.
         documents: ids of the documents that were shown or changed.
         object: id of what else it is about: a thread, an approval, a version of the index.
         reason: code of the error that ended it.
@@ -110,7 +110,7 @@ async def reading(trail: AuditTrail, event: AuditEvent) -> AsyncIterator[Noted]:
     try:
         yield noted
     except Exception as error:
-        await _end(trail, noted.into(event), error)
+        await ended(trail, noted.into(event), error)
         raise
     await trail.record(noted.into(event))
 
@@ -127,13 +127,13 @@ async def changing(trail: AuditTrail, event: AuditEvent) -> AsyncIterator[Noted]
     try:
         yield noted
     except BaseException as error:
-        await _end(trail, noted.into(event), error)
+        await ended(trail, noted.into(event), error)
         raise
     await trail.record(noted.into(event))
 
 
-async def _end(trail: AuditTrail, event: AuditEvent, error: BaseException) -> None:
-    """How it failed; what failed is told to the caller whether or not this can be recorded."""
+async def ended(trail: AuditTrail, event: AuditEvent, error: BaseException) -> None:
+    """Record that something was refused, or failed. The caller is told of the error itself, whether or not this can be recorded."""
     code = error.code if isinstance(error, RagError) else type(error).__name__
     with suppress(RagError):
         await trail.record(replace(event, outcome="refused" if isinstance(error, _REFUSALS) else "failed", reason=code))

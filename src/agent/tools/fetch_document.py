@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ...core.documents import Chunk, Document
 from ...core.search import Hit
 from ...errors import InputError
+from ...telemetry.audit import NO_AUDIT, AuditEvent, AuditTrail, reading
 from .protocol import ToolContext, ToolResult
 
 if TYPE_CHECKING:
@@ -36,16 +37,18 @@ class FetchDocumentTool:
     description = "Read the document that a passage comes from, in order. Use it when a passage is cut off or refers to its surroundings."
     arguments = FetchArguments
 
-    def __init__(self, search: SearchClient) -> None:
+    def __init__(self, search: SearchClient, audit: AuditTrail = NO_AUDIT) -> None:
         self._search = search
+        self._audit = audit
 
     async def run(self, arguments: FetchArguments, context: ToolContext) -> ToolResult:
         shown = next((passage for passage in context.passages if passage.n == arguments.passage), None)
         if shown is None:
             raise InputError(f"There is no passage {arguments.passage}.")
         document_id = shown.hit.document_id
-        document = await self._search.get_document(document_id, context.scope)
-        chunks = await self._search.get_chunks(document_id, context.scope) if document is not None else ()
+        async with reading(self._audit, AuditEvent.under(context.scope, "document.read", documents=(document_id,), part="passages")):
+            document = await self._search.get_document(document_id, context.scope)
+            chunks = await self._search.get_chunks(document_id, context.scope) if document is not None else ()
         if document is None or not chunks:
             raise InputError("The document is no longer there.")
         some = chunks[arguments.start : arguments.start + MOST]

@@ -20,7 +20,7 @@ def build_search(resources: ResourceManager) -> Tool:
 def build_fetch_document(resources: ResourceManager) -> Tool:
     from .fetch_document import FetchDocumentTool
 
-    return FetchDocumentTool(resources.search)
+    return FetchDocumentTool(resources.search, resources.get("audit"))
 
 
 TOOLS.register("search", build_search)

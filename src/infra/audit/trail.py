@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import os
 import queue
 import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,8 +43,8 @@ MAX_WAITING = 10_000
 GROUP = 1_000
 """Events of one write at most."""
 CLOSE_S = 5.0
-_ADDRESSES = ("client",)
-"""Facts that are kept as pseudonyms, too."""
+_PERSONAL: Mapping[str, str] = {"client": "address", "subject": "user", "account": "user"}
+"""Facts that are kept as pseudonyms, too, and what they name."""
 
 _Item = tuple[Mapping[str, Any], "Future[None]"]
 
@@ -126,6 +128,7 @@ class AuditLog:
         hidden = self._hidden if self._cfg.pseudonymous else _shown
         # What was refused need not be an id of ours: callers write into paths what they like.
         known = _shown if event.outcome in ("allowed", "begun") else _as_given
+        facts = event.facts if event.user or "client" in event.facts else {**event.facts, "account": _account()}
         body = {
             "time": iso_now(),
             "action": event.action,
@@ -135,7 +138,7 @@ class AuditLog:
             "documents": [hidden("document", known("", one)) for one in dict.fromkeys(event.documents)],
             "object": known("", event.object),
             "reason": event.reason,
-            "facts": {name: hidden("address", str(value)) if name in _ADDRESSES else value for name, value in event.facts.items()},
+            "facts": {name: hidden(_PERSONAL[name], str(value)) if name in _PERSONAL else value for name, value in facts.items()},
             "turn": turn_id.get(),
             "correlation_id": correlation_id(),
         }
@@ -244,6 +247,17 @@ class AuditLog:
         await asyncio.to_thread(self._queue.put, None)
         if not await asyncio.to_thread(self._ended.wait, CLOSE_S):
             log.error("the audit trail did not close in time", path=str(self.path))
+
+
+@lru_cache(maxsize=1)
+def _account() -> str:
+    """The account that this process runs under."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container's number without a name
+        return str(os.getuid())
 
 
 def _shown(kind: str, value: str) -> str:

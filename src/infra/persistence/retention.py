@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ...errors import InputError
+from ...telemetry.audit import AuditEvent, changing
 from ...telemetry.logger import get_logger
 from .pruning import Keep
 from .rows import GraphThread
@@ -93,6 +94,10 @@ class Retention:
         used = await self._threads.rows.used_bytes()
         if dry_run:
             return RetentionReport(len(plan.gone), len(plan.staying), used, used, True, len(plan.graphs_gone), len(plan.graphs_staying))
+        async with changing(self._threads.audit, AuditEvent("thread.retain", tenant=tenant or "", facts={"threads": len(plan.gone)})):
+            return await self._applied(plan, used)
+
+    async def _applied(self, plan: _Plan, used: int) -> RetentionReport:
         deleted = sum([await self._threads.remove(thread_id, unused_since=plan.at) for thread_id in plan.gone])
         graph_deleted = sum([await self._threads.remove(thread_id) for thread_id in plan.graphs_gone])
         pruned = sum([await self._prune(thread_id, "latest") for thread_id in plan.staying])
@@ -131,6 +136,12 @@ class Retention:
         Raises:
             StorageError, ServiceUnavailableError: kinds of it; erasing again goes on.
         """
+        async with changing(self._threads.audit, AuditEvent("user.erase", tenant=tenant, facts={"subject": user})) as noted:
+            report = await self._erased(tenant, user)
+            noted.facts |= {"threads": report.threads, "runs": report.runs, "entries": report.entries}
+        return report
+
+    async def _erased(self, tenant: str, user: str) -> ErasureReport:
         threads = await self._threads.rows.of_user(tenant, user)
         for thread_id in threads:
             await self._threads.remove(thread_id)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ...core.chat import ThreadSummary, Turn
 from ...core.identity import Identity
 from ...errors import ConflictError, InputError, NotFoundError, QueryError, RagError
+from ...telemetry.audit import NO_AUDIT, AuditEvent, AuditTrail, changing, ended, reading
 from ...telemetry.logger import get_logger
 from ...util.clock import iso_now
 from .backends import LOCKS_FOLDER, Locks, locks_of, rows_of
@@ -63,9 +64,10 @@ class ThreadService:
         beside: what else goes with a thread.
     """
 
-    def __init__(self, settings: Settings, checkpointer: BaseCheckpointSaver[Any], beside: Sequence[Beside] = ()) -> None:
+    def __init__(self, settings: Settings, checkpointer: BaseCheckpointSaver[Any], beside: Sequence[Beside] = (), audit: AuditTrail = NO_AUDIT) -> None:
         self._checkpointer = checkpointer
         self._beside = beside
+        self.audit = audit
         self._rows = rows_of(settings, checkpointer)
         self.journal = journal_of(settings, checkpointer)
         self._locks = locks_of(settings, checkpointer)
@@ -156,7 +158,8 @@ class ThreadService:
             NotFoundError: as `get`.
         """
         row = await self._owned(thread_id, identity)
-        return ThreadExport(_summary(row), await self._turns(thread_id))
+        async with reading(self.audit, AuditEvent.by(identity, "thread.export", object=thread_id)):
+            return ThreadExport(_summary(row), await self._turns(thread_id))
 
     async def delete(self, thread_id: str, identity: Identity) -> None:
         """Remove a thread and everything that was kept of it. A turn that is running, in whichever process, is waited for.
@@ -165,7 +168,8 @@ class ThreadService:
             NotFoundError: as `get`.
         """
         await self._owned(thread_id, identity)
-        await self.remove(thread_id)
+        async with changing(self.audit, AuditEvent.by(identity, "thread.delete", object=thread_id)):
+            await self.remove(thread_id)
 
     async def remove(self, thread_id: str, unused_since: str | None = None) -> bool:
         """`delete` without asking whose it is: for retention, which speaks for all. False, and nothing done, where it was used after ``unused_since``."""
@@ -250,7 +254,9 @@ class ThreadService:
     async def _owned(self, thread_id: str, identity: Identity) -> ThreadRow:
         row = await self._rows.get(thread_id) if storable(thread_id) else None
         if row is None or (row.tenant, row.user) != (identity.tenant, identity.user):
-            raise _unknown()
+            error = _unknown()
+            await ended(self.audit, AuditEvent.by(identity, "thread.open", object=thread_id), error)
+            raise error
         return row
 
     async def _turns(self, thread_id: str) -> tuple[Turn, ...]:

@@ -9,6 +9,7 @@ from ...core.documents import Document
 from ...core.identity import Identity, access_scope
 from ...errors import NotFoundError, PayloadTooLargeError
 from ...infra.search.protocol import DocumentPage
+from ...telemetry.audit import AuditEvent, reading
 from .tools import part, passages_text, whole
 
 if TYPE_CHECKING:
@@ -50,7 +51,10 @@ async def list_documents(resources: ResourceManager, identity: Identity, cursor:
         QueryError: the cursor is none of ours.
     """
     engine = cast("SearchClient", await part(resources, "search"))
-    return await engine.list_documents(access_scope(identity), limit=PAGE, cursor=cursor)
+    async with reading(await part(resources, "audit"), AuditEvent.by(identity, "document.list")) as noted:
+        page = await engine.list_documents(access_scope(identity), limit=PAGE, cursor=cursor)
+        noted.documents = tuple(document.id for document in page.documents)
+    return page
 
 
 async def read_document(resources: ResourceManager, identity: Identity, uri: str) -> tuple[Document, str]:
@@ -60,8 +64,7 @@ async def read_document(resources: ResourceManager, identity: Identity, uri: str
         NotFoundError: there is no such resource, or the caller may not see it.
         PayloadTooLargeError: it is longer than a resource may be.
     """
-    engine = cast("SearchClient", await part(resources, "search"))
-    document, chunks = await whole(engine, id_of(uri), identity)
+    document, chunks = await whole(resources, id_of(uri), identity)
     size = sum(len(chunk.text) for chunk in chunks)
     if size > MAX_READ_CHARS:
         hint = "Read it part by part with the tool `fetch`."

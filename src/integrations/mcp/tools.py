@@ -12,6 +12,7 @@ from ...core.documents import Chunk, Document
 from ...core.identity import Identity, access_scope
 from ...errors import NotFoundError, QueryError
 from ...retrieval.filters import parse_filters
+from ...telemetry.audit import AuditEvent, reading
 from ..shapes import answer_shape, answer_text, document_shape, hits_text, passage_shape, place_of, search_shape
 from .arguments import Arguments, AskArguments, FetchArguments, SearchArguments, read
 
@@ -69,8 +70,7 @@ async def fetch(resources: ResourceManager, identity: Identity, given: Mapping[s
         NotFoundError: there is no such document or passage, or the caller may not see it.
     """
     asked = read(FetchArguments, given)
-    engine = cast("SearchClient", await part(resources, "search"))
-    document, chunks = await whole(engine, asked.document_id, identity)
+    document, chunks = await whole(resources, asked.document_id, identity)
     start = first_passage(chunks, asked)
     taken = as_many_as_fit(chunks[start:], MAX_FETCH_CHARS)
     end = start + len(taken)
@@ -84,16 +84,18 @@ async def part(resources: ResourceManager, name: str) -> Any:
     return await asyncio.to_thread(resources.get, name)
 
 
-async def whole(engine: SearchClient, document_id: str, identity: Identity) -> tuple[Document, tuple[Chunk, ...]]:
+async def whole(resources: ResourceManager, document_id: str, identity: Identity) -> tuple[Document, tuple[Chunk, ...]]:
     """A document and all its passages.
 
     Raises:
         NotFoundError: there is none that the caller may see.
     """
     scope = access_scope(identity)
-    document = await engine.get_document(document_id, scope)
-    if document is None:
-        raise NotFoundError("There is no such document.", hint="Use the document_id of a passage that was found.")
+    engine = cast("SearchClient", await part(resources, "search"))
+    async with reading(await part(resources, "audit"), AuditEvent.by(identity, "document.read", documents=(document_id,), part="passages")):
+        document = await engine.get_document(document_id, scope)
+        if document is None:
+            raise NotFoundError("There is no such document.", hint="Use the document_id of a passage that was found.")
     return document, await engine.get_chunks(document_id, scope)
 
 

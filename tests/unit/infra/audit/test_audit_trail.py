@@ -113,7 +113,8 @@ class TestWhatARecordHolds:
         first, second = records(tmp_path)
         assert (first["user"], first["tenant"], first["turn"], first["documents"], first["facts"]) == ("ann", "acme", "m1", ["d1"], {"mode": "bm25"})
         assert "user" not in second
-        assert second["facts"] == {"system": True}
+        assert second["facts"]["system"] is True
+        assert second["facts"]["account"]
 
     async def test_pseudonymous_records_name_nobody_and_still_tell_people_apart(self, make: Make, tmp_path: Path) -> None:
         trail = make(pseudonymous=True)
