@@ -188,7 +188,7 @@ def scrape(accept: str, more: Iterable[Any] = ()) -> tuple[bytes, str]:
     registry = _registry(*([store] if store is not None else []), *more)
     try:
         encode, content_type = choose_encoder(accept)
-    except ValueError:  # a version that is no number
+    except (ValueError, TypeError):  # a version that is no number
         encode, content_type = choose_encoder("")
     return encode(registry), content_type
 

@@ -21,6 +21,8 @@ log = get_logger(__name__)
 PATH = "/metrics"
 PATIENCE_S = 10.0
 """For a request to arrive."""
+POLL_S = 0.1
+"""Between two looks whether it should stop."""
 Shown = Callable[[str, bool], tuple[bytes, dict[str, str]]]
 """Body and headers for an ``Accept`` header, compressed or not."""
 
@@ -77,7 +79,7 @@ class MetricsListener:
         except OSError as error:
             text = f"Cannot listen on {host}:{port} for /metrics: {error.strerror or error}."
             raise ConfigurationError(text, setting="telemetry.metrics_port", hint="Take another port, or 0 for a free one.") from error
-        threading.Thread(target=self._server.serve_forever, name="rag-metrics", daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(POLL_S,), name="rag-metrics", daemon=True).start()
 
     def close(self) -> None:
         """Stop listening; again is harmless."""

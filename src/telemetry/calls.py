@@ -26,20 +26,11 @@ class _ModelCall:
     """One call of a model: its span and its metrics."""
 
     def __init__(self, model: Any, operation: str, more: Mapping[str, object] | None = None, *, current: bool = True) -> None:
-        cfg = getattr(model, "_cfg", None)
-        provider = str(getattr(cfg, "provider", "local"))
-        name = str(getattr(cfg, "model", None) or getattr(model, "model", "") or "")
-        self.shared: dict[str, object] = {
-            "gen_ai.operation.name": operation,
-            "gen_ai.provider.name": PROVIDERS.get(provider, provider),
-            "gen_ai.request.model": name,
-        }
-        address = urlsplit(str(getattr(cfg, "api_base", "") or ""))
-        if address.hostname:
-            self.shared |= {"server.address": address.hostname, "server.port": address.port or (443 if address.scheme == "https" else 80)}
+        self.shared = _shared(model, operation)
         self._started = time.perf_counter()
-        kind = "CLIENT" if address.hostname else "INTERNAL"
-        self.span = _begun(f"{operation} {name}".strip(), {**self.shared, **(more or {})}, kind, current=current)
+        kind = "CLIENT" if "server.address" in self.shared else "INTERNAL"
+        name = f"{operation} {self.shared['gen_ai.request.model']}".strip()
+        self.span = _begun(name, {**self.shared, **(more or {})}, kind, current=current)
         self._first = False
 
     def piece(self, piece: Any) -> None:
@@ -64,15 +55,39 @@ class _ModelCall:
             tokens = getattr(usage, f"{kind}_tokens", None)
             if isinstance(tokens, int) and tokens > 0:
                 self.span.add({f"gen_ai.usage.{kind}_tokens": tokens})
-                metrics.record("gen_ai.client.token.usage", tokens, {**self.shared, "gen_ai.token.type": kind})
-        if usage is not None:
-            metrics.count_cost(str(self.shared["gen_ai.request.model"]), usage)
+                _count_tokens(self.shared, kind, tokens)
 
     def end(self, kind: type[BaseException] | None = None, error: BaseException | None = None) -> None:
         failed = failure(kind, error)
         more = {"error.type": failed} if failed else {}
         metrics.record("gen_ai.client.operation.duration", time.perf_counter() - self._started, {**self.shared, **more})
         self.span.end(kind, error)
+
+
+def _shared(model: object, operation: str) -> dict[str, object]:
+    cfg = getattr(model, "_cfg", None)
+    provider = str(getattr(cfg, "provider", "local"))
+    name = str(getattr(cfg, "model", None) or getattr(model, "model", "") or "")
+    found: dict[str, object] = {
+        "gen_ai.operation.name": operation,
+        "gen_ai.provider.name": PROVIDERS.get(provider, provider),
+        "gen_ai.request.model": name,
+    }
+    address = urlsplit(str(getattr(cfg, "api_base", "") or ""))
+    if address.hostname:
+        found |= {"server.address": address.hostname, "server.port": address.port or (443 if address.scheme == "https" else 80)}
+    return found
+
+
+def _count_tokens(shared: Mapping[str, object], kind: str, tokens: int) -> None:
+    metrics.record("gen_ai.client.token.usage", tokens, {**shared, "gen_ai.token.type": kind})
+    metrics.count_cost(str(shared["gen_ai.request.model"]), kind, tokens)
+
+
+def embedded(model: object, tokens: int) -> None:
+    """So many tokens a service has counted for texts that ``model`` embedded: several requests may make one call."""
+    if tokens > 0 and metrics.recording():
+        _count_tokens(_shared(model, "embeddings"), "input", tokens)
 
 
 def chat_call(method: F) -> F:

@@ -18,8 +18,6 @@ from .metrics_catalogue import FIGURES, SECONDS, TENANT, Figure, Kind
 if TYPE_CHECKING:
     from opentelemetry.metrics import Meter
 
-    from ..core.chat import Usage
-
 T = TypeVar("T")
 Point = tuple[float, Mapping[str, object]]
 Key = tuple[tuple[str, Value], ...]
@@ -140,8 +138,8 @@ def begin(sink: Sink | None, prices: Mapping[str, Price] | None = None, tenants:
 
 
 def record(name: str, value: float, attributes: Mapping[str, object], *, unit: str = "s", bounds: tuple[float, ...] = SECONDS) -> None:
-    """Add a value to a histogram. Unit and bounds are the catalogue's where it has the name."""
-    if _door.sink is not None or SDK in sys.modules:
+    """Add a value to a histogram; one below 0, which no sum of these may hold, is left out. Unit and bounds are the catalogue's where it has the name."""
+    if (_door.sink is not None or SDK in sys.modules) and value >= 0:
         _door.take(_door.figure(name, "histogram", unit, bounds), value, attributes)
 
 
@@ -157,12 +155,16 @@ def gauge(name: str, value: float, attributes: Mapping[str, object], *, unit: st
         _door.take(_door.figure(name, "gauge", unit, SECONDS), value, attributes)
 
 
-def count_cost(model: str, usage: Usage) -> None:
-    """Add what a call cost to `rag.cost`, where the model has a price."""
-    if (price := _door.prices.get(model)) is not None:
-        for kind, tokens, rate in (("input", usage.input_tokens, price.input), ("output", usage.output_tokens, price.output)):
-            if tokens and rate:
-                count("rag.cost", tokens * rate / MILLION, {"gen_ai.request.model": model, "gen_ai.token.type": kind})
+def count_cost(model: str, kind: str, tokens: int) -> None:
+    """Add what tokens cost to `rag.cost`, where the model has a price.
+
+    Args:
+        kind: ``input`` or ``output``.
+    """
+    price = _door.prices.get(model)
+    rate = 0.0 if price is None else price.input if kind == "input" else price.output
+    if rate:
+        count("rag.cost", tokens * rate / MILLION, {"gen_ai.request.model": model, "gen_ai.token.type": kind})
 
 
 def watch(name: str, owner: T, read: Callable[[T], Iterable[Point]]) -> None:
@@ -199,7 +201,7 @@ def watched(name: str) -> Iterator[tuple[float, Key]]:
             continue
         try:
             points = list(read(owner))
-        except (RuntimeError, AttributeError):  # it changed while it was read, or is being closed
+        except (RuntimeError, AttributeError, KeyError):  # it changed while it was read, or is being closed
             continue
         for value, attributes in points:
             key = _door.key(FIGURES[name], attributes)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from ...errors import ConfigurationError, InputError, ModelError, ResourceClosedError
-from ...telemetry.calls import embeddings_call
-from .openai_shapes import ShapeError, parsed, part, whole
+from ...telemetry.calls import embedded, embeddings_call
+from .openai_shapes import ShapeError, count, parsed, part, whole
 from .tokenizer import encodable
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ class OpenAIEmbedder:
                     response = await client.embeddings.create(model=self._cfg.deployed, input=texts, **options)
             if not isinstance(data := part(parsed(response), "data"), list):
                 raise ShapeError
+            embedded(self, count(part(parsed(response), "usage"), "prompt_tokens"))
             rows = {whole(part(item, "index")): _vector(part(item, "embedding")) for item in data}
         except errors.failures as error:
             raise errors.translate(error) from None
