@@ -32,10 +32,11 @@ def build_tokenizer(resources: ResourceManager) -> TokenSpans:
 
 def build_retriever(resources: ResourceManager) -> Retriever:
     from .retrieval.intents import compile_rules
+    from .retrieval.rerank import reranking_of
     from .retrieval.retriever import Retriever
 
     rules = compile_rules(resources.settings.intents)
-    return Retriever(resources.search, resources.embedder, resources.settings.retrieval, rules, resources.get("audit"))
+    return Retriever(resources.search, resources.embedder, resources.settings.retrieval, rules, resources.get("audit"), reranking_of(resources))
 
 
 def build_ingestor(resources: ResourceManager) -> Ingestor:

@@ -228,6 +228,14 @@ class ThreadsOut(Out):
     next_cursor: str | None = None
 
 
+class RerankOut(Out):
+    """What a reranker made of a hit."""
+
+    score: float
+    fused: float = Field(description="The hit's score in the search.")
+    place: int = Field(description="Where the search had it, from 1.")
+
+
 class HitOut(Out):
     chunk_id: str
     document_id: str
@@ -238,6 +246,7 @@ class HitOut(Out):
     section: str = ""
     score: float
     legs: dict[str, float]
+    rerank: RerankOut | None = None
 
 
 class IntentOut(Out):

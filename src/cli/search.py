@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -102,6 +103,7 @@ def _hit(hit: Hit) -> dict[str, Any]:
         **{key: value for key, value in optional.items() if value is not None},
         "score": hit.score,
         "legs": dict(hit.legs),
+        **({"rerank": dataclasses.asdict(hit.rerank)} if hit.rerank else {}),
     }
 
 
@@ -110,6 +112,7 @@ def as_text(place: int, hit: Hit) -> str:
     page = f"page {hit.page}" if hit.page is not None else ""
     where = " · ".join(part for part in (printable(hit.title or hit.source), page, printable(hit.section)) if part)
     legs = ", ".join(f"{name} {score:.3f}" for name, score in hit.legs.items())
+    legs += f"; reranked {hit.rerank.score:.3f} from place {hit.rerank.place}, {hit.rerank.fused:.3f}" if hit.rerank else ""
     snippet = plain(" ".join(hit.text.split()))
     snippet = snippet if len(snippet) <= SNIPPET_CHARS else f"{snippet[:SNIPPET_CHARS].rsplit(' ', 1)[0]} …"
     return f"{place:>3}. {click.style(where, bold=True)}\n     {hit.score:.3f} ({legs})  {printable(hit.source)}\n     {snippet}\n"

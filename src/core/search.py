@@ -89,6 +89,21 @@ class SearchRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Reranked:
+    """What a reranker made of a hit.
+
+    Attributes:
+        score: its own, on its own scale; the hit's ``score`` from then on, before preferences of an intent move it.
+        fused: the hit's score in the search.
+        place: where the search had it, from 1.
+    """
+
+    score: float
+    fused: float
+    place: int
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """One chunk that was found. ``legs`` holds the raw score of each leg that scored it (BM25; cosine similarity).
 
@@ -111,6 +126,7 @@ class Hit:
     metadata: Mapping[str, MetadataValue | tuple[MetadataValue, ...]] = field(default_factory=dict)
     highlights: tuple[tuple[int, int], ...] = ()
     explanation: Mapping[str, object] | None = None
+    rerank: Reranked | None = None
 
 
 @dataclass(frozen=True, slots=True)

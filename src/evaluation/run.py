@@ -14,6 +14,7 @@ from ..infra.resource_manager import ResourceManager
 from ..infra.search.embedded import EmbeddedSearch
 from ..infra.search.protocol import SearchClient
 from ..retrieval.intents import compile_rules
+from ..retrieval.rerank import reranking_of
 from ..retrieval.retriever import Retriever
 from .dataset import Dataset
 from .index import OnIndexed, ensure_index, index_alias, index_folder
@@ -48,7 +49,7 @@ async def evaluate(plan: Plan, settings: Settings, *, on_indexed: OnIndexed | No
             tokens = ModelTokenizer(cache_folder(settings))
             built = await ensure_index(folder, plan.dataset.documents(), search, embedder, tokens, settings.ingestion, on_indexed)
             metrics = tuple(dict.fromkeys((*DEFAULT_METRICS, *plan.metrics)))
-            retriever = Retriever(search, embedder, settings.retrieval, compile_rules(settings.intents))
+            retriever = Retriever(search, embedder, settings.retrieval, compile_rules(settings.intents), reranking=reranking_of(resources))
             scores = await ask_all(plan.dataset, retriever, plan.mode, metrics, history=plan.history, on_asked=on_asked)
         finally:
             await search.aclose()

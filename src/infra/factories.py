@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .health import HealthChecker
     from .network import NetworkPolicy
     from .persistence.postgres.database import Database
-    from .providers.protocol import ChatModel, Embedder
+    from .providers.protocol import ChatModel, Embedder, Reranker
     from .search.protocol import SearchClient
 
 INDEX_FOLDER = "index"
@@ -116,6 +116,16 @@ def _bare_embedder(resources: ResourceManager, cfg: EmbedCfg) -> Embedder:
     return azure_embedder(resources, cfg, lambda cfg, tokens: OpenAIEmbedder(lambda: make_embed_client(cfg, tokens, network=resources.network), cfg))
 
 
+def build_reranker(resources: ResourceManager) -> Reranker | None:
+    """The reranker of `[rerank]`; None where it is off."""
+    cfg = resources.settings.rerank
+    if cfg.provider == "off":
+        return None
+    from .providers.rerank import HttpReranker
+
+    return HttpReranker(cfg, resources.network)
+
+
 def build_search(resources: ResourceManager) -> SearchClient:
     settings = resources.settings
     return make_engine(resources, settings.search.chosen_engine, settings.search)
@@ -197,6 +207,7 @@ for _name, _factory in {
     "tokens": build_tokens,
     "chat": build_chat,
     "embedder": build_embedder,
+    "reranker": build_reranker,
     "search": build_search,
     "database": build_database,
     "checkpointer": build_checkpointer,

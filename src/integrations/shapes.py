@@ -30,7 +30,7 @@ def plain(value: Any) -> Any:
 
 def hit_shape(hit: Hit) -> dict[str, Any]:
     """A hit as `POST /v1/search` shows it."""
-    names = ("chunk_id", "document_id", "title", "text", "source", "page", "section", "score", "legs")
+    names = ("chunk_id", "document_id", "title", "text", "source", "page", "section", "score", "legs", "rerank")
     return {name: plain(value) for name in names if (value := getattr(hit, name)) is not None}
 
 

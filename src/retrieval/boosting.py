@@ -2,27 +2,22 @@
 
 The engine's ranking is taken in blocks of at least `BLOCK` hits. Within a block a hit that a boost fits gains the boost's
 weight times the standard deviation of the block's scores, which makes a weight mean the same whatever the scores are (BM25
-sums, cosines, z-scores). Pages are cut from the blocks, so they never overlap or skip.
+sums, cosines, z-scores). Pages are cut from the blocks (`paging.py`), so they never overlap or skip.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import pstdev
 from typing import Any
 
-from ..core.search import AnyOf, Exists, Filter, Hit, SearchResult
-from ..errors import QueryError
-from ..infra.search import cursors
+from ..core.search import AnyOf, Exists, Filter, Hit
 from ..infra.search.comparing import Comparable, equals, facet_value, within
 from .intents import Boost
 
 BLOCK = 100
 """Hits that compete for the places of a page: what lies deeper is never brought up."""
-
-Fetch = Callable[[str | None], Awaitable[SearchResult]]
-"""The engine's hits from a cursor of its own on, `block_size` of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +49,7 @@ def block_size(top_k: int) -> int:
     return max(BLOCK, top_k)
 
 
-def rerank(hits: Sequence[Hit], boosts: Sequence[Boost]) -> list[Hit]:
+def boosted(hits: Sequence[Hit], boosts: Sequence[Boost]) -> list[Hit]:
     """The hits, best first, their scores moved by the boosts that fit; of equal scores what is preferred stands first."""
     tests = [(prepare(boost.condition), boost.weight) for boost in boosts]
     spread = pstdev([hit.score for hit in hits]) if len(hits) > 1 else 0.0
@@ -72,50 +67,6 @@ def fitting(hits: Sequence[Hit], boosts: Sequence[Boost]) -> int:
     """How many of the hits a boost fits."""
     tests = [prepare(boost.condition) for boost in boosts]
     return sum(any(test.holds(hit) for test in tests) for hit in hits)
-
-
-async def page(fetch: Fetch, boosts: Sequence[Boost], top_k: int, cursor: str | None, mark: str) -> SearchResult:
-    """One page of the boosted ranking.
-
-    Args:
-        fetch: asks the engine for `block_size(top_k)` hits.
-        cursor: `next_cursor` of the page before, which this function made.
-        mark: fingerprint of the request.
-
-    Raises:
-        QueryError: the cursor is not one of this request.
-    """
-    at, start = _position(cursor, mark)
-    after: str | None
-    hits: list[Hit] = []
-    took, degraded = 0.0, dict[str, None]()
-    while True:
-        result = await fetch(at)
-        ranked = rerank(result.hits, boosts)
-        taken = ranked[start : start + top_k - len(hits)]
-        hits += taken
-        start += len(taken)
-        took += result.took_ms
-        degraded.update(dict.fromkeys(result.degraded))
-        if start < len(ranked):
-            after = cursors.encode([at, start], mark)
-            break
-        at, start = result.next_cursor, 0
-        after = cursors.encode([at, 0], mark) if at is not None else None
-        if at is None or len(hits) == top_k:
-            break
-    return replace(result, hits=tuple(hits), took_ms=took, degraded=tuple(degraded), next_cursor=after)
-
-
-def _position(cursor: str | None, mark: str) -> tuple[str | None, int]:
-    if cursor is None:
-        return None, 0
-    position = cursors.decode(cursor, mark)
-    if isinstance(position, list) and len(position) == 2:
-        at, start = position
-        if (at is None or isinstance(at, str)) and type(start) is int and start >= 0:
-            return at, start
-    raise QueryError("The cursor cannot be read.", hint="Send next_cursor of the page before, unchanged.")
 
 
 def _values(hit: Hit, field: str) -> Iterator[Comparable]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from ..errors import DeadlineExceededError
@@ -42,6 +42,26 @@ class Budgets:
         )
 
 
+@contextmanager
+def spanning(budget: Budget) -> Iterator[None]:
+    """The budget of several stages: each of them is interrupted by its own `within` once this one is spent.
+
+    Raises:
+        DeadlineExceededError: as of `within`.
+    """
+    if budget.seconds is None:
+        yield
+        return
+    with deadline(budget.seconds, budget.doing) as holds:
+        try:
+            yield
+        except DeadlineExceededError as error:
+            # A timeout of a client's own, and the deadline of a stage around this one, are not this budget's.
+            if not error.setting and holds.doing == budget.doing and holds.remaining() <= 0:
+                error.setting = budget.setting
+            raise
+
+
 @asynccontextmanager
 async def within(budget: Budget) -> AsyncIterator[None]:
     """Interrupt what is inside once the budget is spent, or that of a stage around it.
@@ -49,15 +69,6 @@ async def within(budget: Budget) -> AsyncIterator[None]:
     Raises:
         DeadlineExceededError: it was interrupted; names the setting of the budget that was spent.
     """
-    if budget.seconds is None:
-        yield
-        return
-    with deadline(budget.seconds, budget.doing) as holds:
-        try:
-            async with enforced():
-                yield
-        except DeadlineExceededError as error:
-            # A timeout of a client's own, and the deadline of a stage around this one, are not this budget's.
-            if not error.setting and holds.doing == budget.doing and holds.remaining() <= 0:
-                error.setting = budget.setting
-            raise
+    with spanning(budget):
+        async with enforced():
+            yield

@@ -18,6 +18,7 @@ from .ingestion import IngestionCfg
 from .logging import LoggingCfg
 from .network import ADDRESS, NetworkCfg
 from .persistence import PersistenceCfg
+from .rerank import RerankCfg
 from .search import SearchCfg
 from .secrets import SecretsCfg
 from .section import Section
@@ -42,6 +43,7 @@ __all__ = [
     "LoggingCfg",
     "NetworkCfg",
     "PersistenceCfg",
+    "RerankCfg",
     "RetrievalCfg",
     "SearchCfg",
     "SecretsCfg",

@@ -22,6 +22,7 @@ from .ingestion import IngestionCfg
 from .logging import LoggingCfg
 from .network import NetworkCfg
 from .persistence import PersistenceCfg
+from .rerank import RerankCfg
 from .search import SearchCfg
 from .secrets import SecretsCfg
 from .section import Section
@@ -44,6 +45,7 @@ class Settings(Section):
     cache: CacheCfg = Field(default_factory=CacheCfg)
     persistence: PersistenceCfg = Field(default_factory=PersistenceCfg)
     retrieval: RetrievalCfg = Field(default_factory=RetrievalCfg)
+    rerank: RerankCfg = Field(default_factory=RerankCfg)
     ingestion: IngestionCfg = Field(default_factory=IngestionCfg)
     agent: AgentCfg = Field(default_factory=AgentCfg)
     api: ApiCfg = Field(default_factory=ApiCfg)

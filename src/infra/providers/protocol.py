@@ -89,6 +89,21 @@ class Embedder(Protocol):
     async def aclose(self) -> None: ...
 
 
+class Reranker(Protocol):
+    """A model that reads question and passage together."""
+
+    @property
+    def model(self) -> str:
+        """Name for people, telemetry and cursors."""
+        ...
+
+    async def score(self, query: str, texts: Sequence[str]) -> tuple[float, ...]:
+        """How well each text answers the question, in their order: finite, more is better, on the model's own scale."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
 @runtime_checkable
 class TokenSource(Protocol):
     """Bearer tokens that can be thrown away when a service refuses them; `azure_auth.TokenProvider` is one."""

@@ -91,7 +91,7 @@ class RagRetriever(BaseRetriever):
 
 def document_of(hit: Hit, degraded: tuple[str, ...] = ()) -> Document:
     """A hit as LangChain's document. Where a document's own metadata have a name of ours, ours counts."""
-    names = ("chunk_id", "document_id", "title", "source", "page", "section", "score", "legs", "position", "start", "end")
+    names = ("chunk_id", "document_id", "title", "source", "page", "section", "score", "legs", "rerank", "position", "start", "end")
     ours = {name: plain(value) for name in names if (value := getattr(hit, name)) is not None}
     return Document(id=hit.chunk_id, page_content=hit.text, metadata={**plain(hit.metadata), **ours, **({"degraded": list(degraded)} if degraded else {})})
 
