@@ -20,7 +20,7 @@ SHOWN_WORST = 10
 SHOWN_STAGES = 8
 """Stages of a request that are told one by one."""
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_SPAN = re.compile(r"(\d{1,6})\s*([smhd])")
+_SPAN = re.compile(r"([0-9]{1,6})\s*([smhd])")
 
 
 @dataclass(frozen=True, slots=True)
