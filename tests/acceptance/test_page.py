@@ -5,83 +5,23 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect
+
+from tests.acceptance.page_parts import CONTRAST, QUESTION, Watched, ask, browser, open_page
+
+__all__ = ["browser", "open_page"]
 
 RAG = str(Path(sys.executable).parent / "rag")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-QUESTION = "How quickly must an uncontrolled gas escape be attended?"
 FOLLOW_UP = "Who answers the gas emergency line?"
 CANARY = """The Marzipan protocol <img src=x onerror="window.pwned=1"> demands <script>window.pwned=2</script> three keys.
 The Marzipan protocol also names [a link](javascript:window.pwned=3) and <a href="javascript:window.pwned=4">another</a> key.
 The Marzipan protocol ends with <svg onload=window.pwned=5> and <iframe srcdoc="<script>parent.pwned=6</script>"> keys.
 """
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-class Watched:
-    """A page together with everything that should not happen on it."""
-
-    def __init__(self, context: BrowserContext, url: str) -> None:
-        self.faults: list[str] = []
-        self.requests: list[str] = []
-        self.page: Page = context.new_page()
-        self.page.on("console", lambda message: self.faults.append(message.text) if message.type in {"error", "warning"} else None)
-        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
-        self.page.on("dialog", lambda dialog: (self.faults.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.add_init_script("addEventListener('securitypolicyviolation', (event) => console.error('CSP ' + event.violatedDirective))")
-        self.page.goto(url)
-        self.ready()
-
-    def ready(self) -> None:
-        expect(self.page.locator("html[data-ready]")).to_have_count(1)
-
-
-@pytest.fixture
-def open_page(browser: Browser, handbook_server: Any) -> Iterator[Callable[..., Watched]]:
-    contexts: list[BrowserContext] = []
-    opened: list[Watched] = []
-
-    def open_one(url: str = "", kind: type[Watched] = Watched, **options: Any) -> Watched:
-        contexts.append(browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options}))
-        opened.append(kind(contexts[-1], url or handbook_server.url))
-        return opened[-1]
-
-    yield open_one
-    for watched in opened:
-        origin = watched.page.url.split("/", 3)[2]
-        assert watched.faults == []
-        assert [url for url in watched.requests if not url.startswith(("data:", "blob:")) and url.split("/", 3)[2] != origin] == []
-    for context in contexts:
-        context.close()
-
-
-def ask(page: Page, question: str) -> None:
-    before = page.locator(".turn").count()
-    page.get_by_label("Your question").fill(question)
-    page.keyboard.press("Enter")
-    expect(page.locator(".turn")).to_have_count(before + 1)
-    expect(page.locator(".turn").last.locator(".answer")).to_have_attribute("aria-busy", "false", timeout=30_000)
 
 
 def test_ask_follow_up_and_open_a_citation_in_its_document(open_page: Callable[..., Watched]) -> None:
@@ -165,11 +105,13 @@ def test_conversations_are_listed_opened_and_deleted(open_page: Callable[..., Wa
     item.get_by_role("button", name=name, exact=True).click()
     expect(page.locator(".turn .question")).to_contain_text(name)
     item.hover()
-    item.get_by_role("button", name="Delete").click()
+    item.get_by_role("button", name="More for").click()
+    page.get_by_role("button", name="Delete …").click()
     page.get_by_role("button", name="Keep it").click()
     expect(item).to_have_count(1)
-    item.hover()
-    item.get_by_role("button", name="Delete").click()
+    expect(item.get_by_role("button", name="More for")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Delete …").click()
     page.get_by_role("button", name="Delete", exact=True).click()
     expect(item).to_have_count(0)
     expect(page.locator(".turn")).to_have_count(0)
@@ -446,29 +388,6 @@ data: {"thread_id": "t", "message_id": "m", "answer": "The documents do not say.
 
 """
 OUTAGE = '{"type": "urn:rag:problem:unavailable", "status": 503, "detail": "The index does not answer.", "hint": "Start it.", "correlation_id": "abc123"}'
-CONTRAST = """() => {
-  const parse = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
-  const channel = (value) => { const c = value / 255; return c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4; };
-  const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
-  const ground = (element) => {
-    for (let at = element; at; at = at.parentElement) {
-      const colour = parse(getComputedStyle(at).backgroundColor);
-      if (colour.length === 3 || colour[3] === 1) return colour;
-    }
-    return [255, 255, 255];
-  };
-  const weak = [];
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (walker.nextNode()) {
-    const element = walker.currentNode.parentElement;
-    const hidden = !element.checkVisibility({ opacityProperty: true }) || element.closest('.visually-hidden, :disabled, noscript');
-    if (hidden || !walker.currentNode.data.trim()) continue;
-    const [a, b] = [light(parse(getComputedStyle(element).color)), light(ground(element))].sort((x, y) => y - x);
-    const ratio = (a + 0.05) / (b + 0.05);
-    if (ratio < 4.5) weak.push(`${walker.currentNode.data.trim().slice(0, 30)}: ${ratio.toFixed(2)}`);
-  }
-  return weak;
-}"""
 
 
 def test_a_word_on_an_answer_stays_after_a_reload_and_can_be_taken_back(open_page: Callable[..., Watched]) -> None:

@@ -20,9 +20,10 @@ export const token = {
 
 /** What the server said went wrong (RFC 9457). */
 export class Problem extends Error {
-  constructor(body) {
+  /** `away`: nobody answered, or what stands before the server did in its place. */
+  constructor(body, away = false) {
     super(body.detail || body.title || "Something went wrong.");
-    this.body = body;
+    this.away = away;
     this.hint = body.hint || "";
     this.status = body.status || 0;
     this.correlation = this.status >= 500 ? body.correlation_id || "" : "";
@@ -36,13 +37,14 @@ async function problemOf(response) {
   } catch {
     // Not a problem document: something between us and the server answered.
   }
-  return new Problem({ status: response.status, detail: `The server answered ${response.status}.` });
+  const away = [502, 503, 504].includes(response.status);
+  return new Problem({ status: response.status, detail: `The server answered ${response.status}.`, ...(away ? { hint: "Try again." } : {}) }, away);
 }
 
 /** `fetch` with the token of this tab; throws a Problem for everything but success. */
-export async function call(method, path, { json, form, signal } = {}) {
+export async function call(method, path, { json, form, signal, headers: more = {} } = {}) {
   for (;;) {
-    const headers = {};
+    const headers = { ...more };
     if (token.get() !== null && !usable(token.get())) token.clear();
     const used = token.get();
     if (used) headers.Authorization = `Bearer ${used}`;
@@ -52,7 +54,7 @@ export async function call(method, path, { json, form, signal } = {}) {
       response = await fetch(path, { method, headers, body: json === undefined ? form : JSON.stringify(json), signal, cache: "no-store" });
     } catch (error) {
       if (error.name === "AbortError") throw error;
-      throw new Problem({ detail: "The server cannot be reached.", hint: "Check that it is running, then try again." });
+      throw new Problem({ detail: "The server cannot be reached.", hint: "Check that it is running, then try again." }, true);
     }
     if (response.ok) return response;
     const problem = await problemOf(response);
@@ -69,33 +71,5 @@ export const getJson = async (path, options) => (await call("GET", path, options
 /** The path of a document's resource; ids may hold anything, so all of an id is one encoded piece. */
 export const documentPath = (id, rest = "") => `/v1/documents/${encodeURIComponent(id.toWellFormed ? id.toWellFormed() : id)}${rest}`;
 
-/** Events of a server-sent stream as `{name, data}`. */
-export async function* events(response) {
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let buffer = "";
-  try {
-    for (;;) {
-      const { value, done } = await reader.read();
-      if (done) return;
-      buffer += value.replaceAll("\r\n", "\n");
-      let end;
-      while ((end = buffer.indexOf("\n\n")) >= 0) {
-        const found = parseEvent(buffer.slice(0, end));
-        buffer = buffer.slice(end + 2);
-        if (found) yield found;
-      }
-    }
-  } finally {
-    reader.cancel().catch(() => {});
-  }
-}
-
-function parseEvent(block) {
-  let name = "message";
-  const data = [];
-  for (const line of block.split("\n")) {
-    if (line.startsWith("event:")) name = line.slice(6).trim();
-    else if (line.startsWith("data:")) data.push(line.slice(5).replace(/^ /, ""));
-  }
-  return data.length ? { name, data: JSON.parse(data.join("\n")) } : null;
-}
+/** The path of a thread's resource. */
+export const threadPath = (id, rest = "") => `/v1/threads/${encodeURIComponent(id)}${rest}`;

@@ -1,9 +1,12 @@
 // Puts the page together.
 
-import { $, fillIcons, setStatus } from "./dom.js";
-import { onTokenNeeded, Problem, usable } from "./api.js";
-import { currentThread, newThread, openThread, setTitle, setupChat } from "./chat.js";
-import { refreshThreads, select, setupThreads } from "./threads.js";
+import { $, fillIcons } from "./dom.js";
+import { onTokenNeeded, usable } from "./api.js";
+import { refreshWaiting, setupApprovals } from "./approvals.js";
+import { currentThread, newThread, openThread, resume, setTitle, setupChat } from "./chat.js";
+import { clearNotice, notice, noticeOf, setupNotice } from "./notice.js";
+import { onceBack } from "./retry.js";
+import { refreshThreads, setupThreads } from "./threads.js";
 import { setupUpload } from "./upload.js";
 import { closeViewer, isOpen, setupViewer } from "./viewer.js";
 
@@ -16,16 +19,16 @@ function setAddress(id) {
 
 async function list() {
   try {
-    return await refreshThreads(currentThread());
+    await refreshThreads();
   } catch (error) {
-    if (!(error instanceof Problem)) throw error;
-    setStatus(error.message);
-    return [];
+    if (error.away) onceBack("list", list);
+    else noticeOf(error, "Your conversations cannot be listed.");
   }
 }
 
 async function show(id, title) {
   menu(false);
+  clearNotice();
   if (isOpen()) closeViewer();
   if (!id) {
     newThread();
@@ -37,17 +40,17 @@ async function show(id, title) {
   try {
     if (!(await openThread(id, title))) return; // the person went on elsewhere meanwhile
     setAddress(id);
-    select(id);
   } catch (error) {
-    if (!(error instanceof Problem)) throw error;
     newThread();
+    if (error.away) {
+      onceBack("show", () => show(id, title));
+      return;
+    }
     setAddress(null);
-    setStatus(error.message);
-    if (error.status === 404) setTitle("That conversation is not there any more", true);
+    if (error.status === 404) notice("That conversation is not there any more.", { kind: "bad" });
+    else noticeOf(error, "The conversation cannot be opened.");
   }
-  const threads = await list();
-  const known = threads.find((thread) => thread.thread_id === currentThread());
-  if (known?.title) setTitle(known.title);
+  await list();
 }
 
 function menu(open) {
@@ -107,7 +110,7 @@ function tokenDialog(message) {
 
 function setupKeys() {
   addEventListener("keydown", (event) => {
-    if (event.key !== "Escape" || document.querySelector("dialog[open]")) return;
+    if (event.key !== "Escape" || document.querySelector("dialog[open], :popover-open")) return;
     if ($("app").classList.contains("with-menu")) {
       menu(false);
       $("menu").focus();
@@ -120,19 +123,34 @@ function setupKeys() {
 }
 
 async function start() {
+  document.documentElement.dataset.started = "1";
   fillIcons();
+  setupNotice();
   onTokenNeeded(tokenDialog);
   setupTheme();
   setupViewer();
   setupUpload();
   setupKeys();
-  setupChat((id) => {
-    setAddress(id);
-    list();
+  setupApprovals({ open: (id) => show(id) });
+  setupChat({
+    changed: (id) => {
+      setAddress(id);
+      list();
+    },
+    waits: refreshWaiting,
+    open: show,
   });
   setupThreads({
-    open: (id, title) => show(id, title),
-    deleted: (id) => (id === currentThread() ? show(null) : list()),
+    open: show,
+    current: currentThread,
+    renamed: (id, title) => {
+      if (id === currentThread()) setTitle(title);
+      list();
+    },
+    deleted: (id) => {
+      refreshWaiting();
+      return id === currentThread() ? show(null) : list();
+    },
   });
   $("new-thread").addEventListener("click", () => show(null));
   $("menu").addEventListener("click", () => menu(!$("app").classList.contains("with-menu")));
@@ -140,7 +158,9 @@ async function start() {
   addEventListener("popstate", () => {
     if (threadInAddress() !== currentThread()) show(threadInAddress());
   });
+  refreshWaiting();
   await show(threadInAddress());
+  resume();
   document.documentElement.dataset.ready = "1";
 }
 

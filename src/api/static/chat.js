@@ -1,118 +1,90 @@
-// The conversation: sends questions, shows answers as they come.
+// The conversation: sends questions and decisions, shows answers as they come.
 
-import { $, announce, h, icon, setStatus } from "./dom.js";
-import { call, events, getJson, Problem } from "./api.js";
-import { FeedbackBar, feedbackOf } from "./feedback.js";
-import { renderAnswer, spoken } from "./render.js";
-import { openCitation, place } from "./viewer.js";
+import { $, setStatus } from "./dom.js";
+import { call, getJson, Problem, threadPath } from "./api.js";
+import { editQuestion } from "./edit.js";
+import { feedbackOf } from "./feedback.js";
+import { notice, noticeOf } from "./notice.js";
+import { Run } from "./stream.js";
+import { TurnView } from "./turn.js";
 
 let threadId = null;
-let running = null;
-let run = null; // the answer under way, as the server calls it
+let turns = []; // the views on the page, in order
+let running = null; // the answer under way: its run, and what ends it
 let gone = false; // the thread on the page was deleted elsewhere
 let steps = 0; // counts what the person did, so that what arrives late can tell
-let onThreadChange = () => {};
+let page = { changed: () => {}, waits: () => {}, open: () => {} };
 
 export const currentThread = () => threadId;
 
-/** One question with its answer on the page. */
-class TurnView {
-  constructor(question) {
-    this.text = "";
-    this.citations = new Map();
-    this.body = h("div", { class: "answer-text" });
-    this.extra = h("div", { class: "extra" });
-    this.answer = h("div", { class: "answer", "aria-busy": "true" }, this.body, this.extra);
-    this.root = h("article", { class: "turn" }, h("h2", { class: "question" }, h("span", { class: "visually-hidden" }, "You asked: "), question), this.answer);
-    this.wait();
-    $("turns").append(this.root);
-    $("empty").hidden = true;
-  }
+const does = {
+  again: (turn) => ask(turn.question, turn),
+  edit: (turn) => editQuestion(turn, turns.length - 1 - turns.indexOf(turn), (text) => ask(text, turn)),
+  branch: (turn) => branch(turn),
+  decide: (turn, approved) => decide(turn, approved),
+};
 
-  wait() {
-    this.body.replaceChildren(h("p", { class: "waiting" }, "Reading the documents", h("span", { class: "dots", "aria-hidden": "true" })));
-  }
-
-  add(text) {
-    announce(spoken(text));
-    this.text += text;
-    this.draw();
-  }
-
-  setCitations(citations) {
-    this.citations = new Map(citations.map((citation) => [citation.n, citation]));
-    this.draw();
-  }
-
-  draw() {
-    this.body.replaceChildren(...renderAnswer(this.text, (n) => this.mark(n)));
-  }
-
-  mark(n) {
-    const citation = this.citations.get(n);
-    if (!citation) return h("span", { class: "cite pending" }, String(n));
-    const where = place(citation);
-    const name = `Citation ${n}: ${citation.title}${where ? `, ${where}` : ""}`;
-    return h("button", { type: "button", class: "cite", "aria-label": name, title: name, onclick: (event) => openCitation(citation, event.currentTarget) }, String(n));
-  }
-
-  /** The finished answer, from a stream or from history. */
-  finish({ answer, citations = [], refused = false, degraded = [] }) {
-    this.text = answer;
-    this.setCitations(citations);
-    this.answer.setAttribute("aria-busy", "false");
-    this.answer.classList.toggle("refused", refused);
-    const notes = [];
-    if (refused) notes.push(h("p", { class: "note" }, icon("alert"), "Not in the documents. Try other words, or add the document that covers it."));
-    if (degraded.length) notes.push(h("p", { class: "note warn" }, icon("alert"), `This answer is less than asked for: ${degraded.join("; ")}`));
-    const sources = citations.length ? [h("h3", { class: "label" }, "Sources"), h("ul", { class: "sources" }, ...citations.map((citation) => this.source(citation)))] : [];
-    this.extra.replaceChildren(...notes, ...sources);
-  }
-
-  /** Let the person say whether the answer was good. */
-  askFor(thread, message, known) {
-    this.extra.append(new FeedbackBar(thread, message, known).root);
-  }
-
-  source(citation) {
-    const open = (event) => openCitation(citation, event.currentTarget);
-    const text = h("span", { class: "source-text" }, h("span", { class: "source-title" }, citation.title), h("span", { class: "where" }, place(citation)));
-    return h("li", {}, h("button", { type: "button", class: "source", onclick: open }, h("span", { class: "n", "aria-hidden": "true" }, String(citation.n)), text));
-  }
-
-  fail(error, retry, label) {
-    this.answer.setAttribute("aria-busy", "false");
-    if (!this.text) this.body.replaceChildren();
-    const id = error.correlation ? h("span", { class: "correlation" }, `Reference: ${error.correlation}`) : null;
-    const again = h("button", { type: "button", class: "button quiet", onclick: retry }, label);
-    this.extra.replaceChildren(h("div", { class: "note bad", role: "alert" }, icon("alert"), h("div", {}, h("p", {}, error.message), error.hint ? h("p", {}, error.hint) : null, id, again)));
-  }
-
-  stop() {
-    this.answer.setAttribute("aria-busy", "false");
-    if (!this.text) this.body.replaceChildren();
-    this.extra.replaceChildren(h("p", { class: "note" }, "Stopped."));
-    setStatus("Stopped.");
-  }
+function add(question) {
+  const turn = new TurnView(question, does);
+  turns.push(turn);
+  return turn;
 }
 
-/** Ask a question in the current thread, or in a new one where that was deleted elsewhere. */
-export async function ask(message) {
-  if (running) return;
+function remove(turn) {
+  turn.root.remove();
+  turns = turns.filter((other) => other !== turn);
+}
+
+const about = (question, more = {}) => ({ thread: threadId, question, known: turns.map((turn) => turn.id).filter(Boolean), asked: Date.now(), ...more });
+
+/** Ask a question in the current thread, or in a new one where that was deleted elsewhere; `replaced` and those after it give way to the answer. */
+export async function ask(message, replaced = null) {
+  if (running || waits()) return;
   if (gone) newThread();
   steps += 1;
-  const turn = new TurnView(message);
+  const old = replaced ? turns.slice(turns.indexOf(replaced)) : [];
+  const json = { message, stream: true, ...(threadId ? { thread_id: threadId } : {}), ...(replaced ? { replaces: replaced.id } : {}) };
+  const run = new Run("/v1/chat", json, about(message));
+  await listen(run, add(message), old);
+}
+
+/** Whether the conversation waits for a decision, which the person is then led to. */
+function waits() {
+  const waiting = turns.find((turn) => turn.approval);
+  if (!waiting) return false;
+  notice("This conversation waits for your decision. Allow or refuse the tool first.");
+  waiting.root.querySelector(".approval h3").focus();
+  return true;
+}
+
+async function decide(turn, approved) {
+  if (running) return;
+  steps += 1;
+  const { approval_id: id, thread_id: thread } = turn.approval;
+  const path = threadPath(thread, `/approvals/${encodeURIComponent(id)}`);
+  const run = new Run(path, { approve: approved, stream: true }, about(turn.question, { thread, decided: id }));
+  turn.decided(approved);
+  $("question").focus();
+  await listen(run, turn);
+}
+
+/** Show what comes of a run. `old` are the turns that give way once it is answered; they come back where it is not. */
+async function listen(run, turn, old = []) {
   const controller = new AbortController();
-  running = controller;
+  const mine = { run, controller };
+  running = mine;
   busy(true);
+  for (const view of old) view.root.hidden = true;
   follow();
   try {
-    await stream(message, turn, controller.signal);
+    await show(run, turn, controller.signal, old);
   } catch (error) {
-    if (controller.signal.aborted) turn.stop();
-    else failed(error, turn, message);
+    for (const view of old) view.root.hidden = false;
+    if (controller.signal.aborted) stopped(run, turn, old);
+    else await failed(error, run, turn, old);
   } finally {
-    if (running === controller) {
+    if (running === mine) {
+      Run.forget();
       running = null;
       busy(false);
     }
@@ -120,55 +92,114 @@ export async function ask(message) {
   }
 }
 
-function failed(error, turn, message) {
+async function show(run, turn, signal, old) {
+  for await (const { name, data } of run.events(signal, (state) => turn.connection(state))) {
+    if (signal.aborted) throw new DOMException("stopped", "AbortError");
+    if (name === "again") turn.reset();
+    else if (name === "token") turn.add(data.text);
+    else if (name === "citations") turn.setCitations(data);
+    else if (name === "error") throw new Problem(data);
+    else if (name === "done") arrived(data, turn, old);
+    follow();
+  }
+}
+
+function arrived(data, turn, old) {
+  old.forEach(remove);
+  if (threadId !== data.thread_id) {
+    threadId = data.thread_id;
+    if ($("title").dataset.fresh) setTitle(turn.question);
+  }
+  if (data.approval) {
+    turn.ask(data, document.activeElement === document.body || document.activeElement === $("question"));
+    page.waits();
+  } else {
+    turn.finish(data);
+    turn.offer(threadId);
+    const count = data.citations.length;
+    setStatus(data.refused ? "The documents do not hold an answer." : `Answered with ${count} ${count === 1 ? "citation" : "citations"}.`);
+  }
+  page.changed(threadId);
+}
+
+function stopped(run, turn, old) {
+  if (old.length) {
+    remove(turn);
+    old[0].note("Stopped. The answer before stays.");
+  } else turn.note(run.about.decided ? "Stopped. A tool that you allowed may have run already." : "Stopped.");
+  if (run.about.decided) page.waits();
+}
+
+async function failed(error, run, turn, old) {
+  if (!(error instanceof Problem)) console.error(error);
+  if ((error.status === 409 || (error.status === 404 && run.about.decided)) && (await conflict(run, turn))) return;
   gone = Boolean(threadId) && error instanceof Problem && error.status === 404;
   const shown = gone
     ? new Problem({ detail: "This conversation was deleted elsewhere.", hint: "The question can begin a new one." })
     : error instanceof Problem ? error : new Problem({ detail: "The answer broke off.", hint: "Try again." });
-  turn.fail(shown, () => again(turn, message), gone ? "Ask in a new conversation" : "Try again");
+  turn.fail(shown, () => again(error, run, turn, old), gone ? "Ask in a new conversation" : "Try again");
+  if (run.about.decided) page.waits();
 }
 
-async function stream(message, turn, signal) {
-  const json = { message, stream: true, ...(threadId ? { thread_id: threadId } : {}) };
-  run = null;
-  const response = await call("POST", "/v1/chat", { json, signal });
-  run = response.headers.get("X-Run-ID");
-  for await (const { name, data } of events(response)) {
-    if (signal.aborted) throw new DOMException("stopped", "AbortError");
-    if (name === "token") turn.add(data.text);
-    else if (name === "citations") turn.setCitations(data);
-    else if (name === "error") throw new Problem(data);
-    else if (name === "done") {
-      turn.finish(data);
-      setStatus(data.refused ? "The documents do not hold an answer." : `Answered with ${data.citations.length} citations.`);
-      if (threadId !== data.thread_id) {
-        threadId = data.thread_id;
-        if ($("title").dataset.fresh) setTitle(message);
-      }
-      turn.askFor(threadId, data.message_id);
-      onThreadChange(threadId);
-      return;
-    }
-    follow();
+/** A conversation that waits, or a decision that was made before: show it as it is by now. False where it is neither. */
+async function conflict(run, turn) {
+  if (!threadId) return false;
+  const waiting = await getJson(threadPath(threadId, "/approvals")).then((found) => found.approvals[0], () => null);
+  if (!waiting && !run.about.decided) return false;
+  if (!run.about.decided && !$("question").value) $("question").value = turn.question;
+  running = null;
+  Run.forget();
+  await page.open(threadId);
+  notice(waiting ? "This conversation waits for your decision. Allow or refuse the tool first."
+    : "This was decided already, or the server was restarted while the tool ran. If the answer is not here in a moment, ask the question again.");
+  return true;
+}
+
+function again(error, run, turn, old) {
+  if (running) return null;
+  if (error.away) { // it may be answered already: the same question goes on
+    turn.reset();
+    return listen(run, turn, old.filter((view) => turns.includes(view)));
   }
-  throw new Problem({ detail: "The answer broke off before its end.", hint: "Try again." });
+  remove(turn);
+  return ask(turn.question, turns.includes(old[0]) ? old[0] : null);
 }
 
-function again(turn, message) {
-  turn.root.remove();
-  ask(message);
+async function branch(turn) {
+  if (running) return;
+  try {
+    const copy = await (await call("POST", threadPath(threadId, "/fork"), { json: { message_id: turn.id } })).json();
+    await page.open(copy.thread_id, copy.title);
+    notice("This is a new conversation with the questions up to there. The first one stays as it is.");
+    $("question").focus();
+  } catch (error) {
+    noticeOf(error, "The conversation could not be branched.");
+  }
+}
+
+/** Take up the answer that this tab waited for when the page was left, if it belongs to the thread on the page. */
+export function resume() {
+  const kept = Run.kept();
+  Run.forget();
+  if (!kept || running || kept.about.thread !== threadId) return;
+  const { question, known } = kept.about;
+  if (turns.some((view) => view.question === question && !known.includes(view.id))) return; // it was answered meanwhile
+  steps += 1;
+  const at = turns.findIndex((view) => view.id === kept.json.replaces);
+  const old = at < 0 ? [] : turns.slice(at);
+  listen(new Run(kept.path, kept.json, kept.about, kept), add(question), old);
 }
 
 export function stopAnswer() {
-  // For a connection that closes the server waits a while: it may have broken.
-  if (running && run) call("DELETE", `/v1/chat/runs/${run}`).catch(() => {});
-  running?.abort();
+  running?.run.stop();
+  running?.controller.abort();
 }
 
 function busy(on) {
   $("send").hidden = on;
   $("stop").hidden = !on;
   $("stop").title = on ? "Stop the answer" : "";
+  for (const button of document.querySelectorAll(".turn-actions button")) button.disabled = on;
   if (on) setStatus("Reading the documents.");
 }
 
@@ -184,6 +215,7 @@ export function setTitle(text, fresh = false) {
   title.textContent = text;
   if (fresh) title.dataset.fresh = "1";
   else delete title.dataset.fresh;
+  $("thread-more").hidden = !threadId;
   document.title = fresh ? "Ask your documents" : `${text} – Ask your documents`;
 }
 
@@ -191,10 +223,14 @@ export function setTitle(text, fresh = false) {
 export function newThread() {
   steps += 1;
   gone = false;
-  stopAnswer();
+  if (running) {
+    stopAnswer();
+    Run.forget();
+  }
   running = null;
   busy(false);
   threadId = null;
+  turns = [];
   $("turns").replaceChildren();
   $("empty").hidden = false;
   setTitle("New conversation", true);
@@ -203,29 +239,42 @@ export function newThread() {
 /** Show an existing thread; false when the person asked or opened something else meanwhile. Throws a Problem when it is not there. */
 export async function openThread(id, title) {
   const mine = ++steps;
-  let turns;
+  let found;
   try {
-    ({ turns } = await getJson(`/v1/threads/${encodeURIComponent(id)}/history`));
+    found = await Promise.all([getJson(threadPath(id, "/history")), title ? { title } : getJson(threadPath(id))]);
   } catch (error) {
     if (mine !== steps) return false;
     throw error;
   }
   if (mine !== steps) return false;
+  const [{ turns: told }, { title: named }] = found;
   newThread();
   threadId = id;
   const said = feedbackOf(id);
-  for (const turn of turns) {
-    const view = new TurnView(turn.question);
-    view.finish(turn);
-    said.then((known) => view.askFor(id, turn.message_id, known[turn.message_id]));
+  for (const one of told) {
+    const view = add(one.question);
+    view.finish(one);
+    said.then((known) => view.offer(id, known[one.message_id]));
   }
-  setTitle(title || turns[0]?.question || "Conversation");
+  setTitle(named || told[0]?.question || "Conversation");
   $("log").scrollTop = $("log").scrollHeight;
+  showWaiting(id, steps);
   return true;
 }
 
-export function setupChat(changed) {
-  onThreadChange = changed;
+/** What the thread waits with comes by itself: the conversation can be read without it. */
+async function showWaiting(id, mine) {
+  try {
+    const { approvals } = await getJson(threadPath(id, "/approvals"));
+    if (mine !== steps) return;
+    for (const approval of approvals) add(approval.question).ask({ approval }, true);
+  } catch (error) {
+    if (mine === steps && !error.away) noticeOf(error, "Whether this conversation waits for a decision is not known.");
+  }
+}
+
+export function setupChat(given) {
+  page = given;
   const form = $("ask");
   const box = $("question");
   const grow = () => {
@@ -241,7 +290,7 @@ export function setupChat(changed) {
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     const message = box.value.trim();
-    if (!message || running) return;
+    if (!message || running || waits()) return;
     box.value = "";
     grow();
     ask(message);
