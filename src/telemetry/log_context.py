@@ -58,10 +58,3 @@ def running() -> dict[str, object]:
     if (identity := current_identity.get()) is not None:
         found |= {"tenant": identity.tenant, "user": user_hash(identity.user)}
     return found
-
-
-def with_hashed_users(fields: dict[str, object]) -> dict[str, object]:
-    """Fields in which people stand as hashes."""
-    if USER_FIELDS.isdisjoint(fields):
-        return fields
-    return {name: user_hash(value) if name in USER_FIELDS and isinstance(value, str) and value else value for name, value in fields.items()}

@@ -147,14 +147,16 @@ class LogFile(WatchedFileHandler):
             os.close(lock)
 
     def _aside(self, path: Path) -> Path:
+        """A name behind all that there are of this second: names are in the order of what was written."""
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._clock()))
-        names = (path.with_name(f"{path.stem}-{stamp}-{number:03d}{path.suffix}") for number in range(1000))
-        return next((name for name in names if not name.exists()), path.with_name(f"{path.stem}-{stamp}-{os.getpid()}{path.suffix}"))
+        numbers = [name.stem.rpartition("-")[2] for name in path.parent.glob(f"{path.stem}-{stamp}-*{path.suffix}")]
+        number = max((int(number) for number in numbers if number.isdigit()), default=-1) + 1
+        return path.with_name(f"{path.stem}-{stamp}-{number:06d}{path.suffix}")
 
     def _forget(self) -> None:
         """Delete files that were set aside, beyond their number and time."""
         path = Path(self.baseFilename)
-        aside = sorted(path.parent.glob(f"{path.stem}-[0-9]*T[0-9]*Z*{path.suffix}"), reverse=True)
+        aside = sorted(path.parent.glob(f"{path.stem}-[0-9]*T[0-9]*Z-*{path.suffix}"), reverse=True)
         for number, name in enumerate(aside):
             with suppress(OSError):  # another process has just deleted it
                 if number >= self._rotation.keep or name.stat().st_mtime < self._clock() - self._rotation.keep_s:

@@ -7,7 +7,7 @@ import logging
 import re
 from datetime import UTC, datetime
 
-from .log_context import running, with_hashed_users
+from .log_context import running
 from .log_text import exception_text, fields_of, one_line, said
 
 _ESCAPED_TOO = re.compile("[\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -19,7 +19,7 @@ _COLOURS = {logging.DEBUG: "2", logging.WARNING: "33", logging.ERROR: "31", logg
 
 def entry(record: logging.LogRecord) -> dict[str, object]:
     """All that is said of a record, in order: its own, the running request's, and its fields."""
-    fields = with_hashed_users(fields_of(record))
+    fields = fields_of(record)
     found: dict[str, object] = {
         "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "level": record.levelname,
@@ -62,7 +62,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created).strftime("%H:%M:%S")  # noqa: DTZ006 - a person reads their own clock
-        shown = with_hashed_users(fields_of(record))
+        shown = fields_of(record)
         fields = " ".join(f"{one_line(key)}={_quoted(value)}" for key, value in shown.items())
         level = f"{record.levelname:<7}"
         if self._colours and (colour := _COLOURS.get(record.levelno)):

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from types import CodeType, FrameType
 
 from ..errors import RagError
+from .log_context import USER_FIELDS, user_hash
 from .redaction import redact, redact_value
 
 FIELDS = "rag_fields"
@@ -72,15 +73,16 @@ def _foreign_text(record: logging.LogRecord) -> str:
         return record.msg
     try:
         args = record.args
-        return record.msg % ({key: _shown(arg) for key, arg in args.items()} if isinstance(args, Mapping) else tuple(map(_shown, args)))
+        if isinstance(args, Mapping) and "%(" in record.msg:
+            return record.msg % {key: _shown(arg) for key, arg in args.items()}
+        return record.msg % tuple(map(_shown, args if isinstance(args, tuple) else (args,)))
     except Exception:  # noqa: BLE001 - a text that wants a number where something else was given
         return record.msg
 
 
 def _warning(record: logging.LogRecord) -> str:
     """Kind and place of a Python warning; its text may quote values."""
-    given = record.args[0] if isinstance(record.args, tuple) and record.args else ""
-    found = _WARNING.match(given) if isinstance(given, str) else None
+    found = _WARNING.match(_own_text(record))
     return f"{found['kind']} at {found['place']}" if found else WITHHELD
 
 
@@ -114,9 +116,16 @@ def _holds(code: CodeType, text: str) -> bool:
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, object]:
-    """The record's fields, redacted and bounded."""
+    """The record's fields, redacted and bounded; people stand as hashes."""
     given: Mapping[str, object] = getattr(record, FIELDS, {})
-    return {cut(str(name), 100): _field(redact_value(_as_plain(value), str(name))) for name, value in given.items()}
+    return {cut(str(name), 100): _shown_field(str(name), value) for name, value in given.items()}
+
+
+def _shown_field(name: str, value: object) -> object:
+    if name in USER_FIELDS and isinstance(value, str | int) and value != "":
+        return user_hash(str(value))
+    shown = redact_value(_as_plain(value), name)
+    return cut(shown, MAX_TEXT) if isinstance(shown, str) else shown
 
 
 def _as_plain(value: object) -> object:
@@ -125,10 +134,6 @@ def _as_plain(value: object) -> object:
     if isinstance(value, bytes | bytearray | memoryview):
         return f"({len(value)} bytes)"
     return value
-
-
-def _field(value: object) -> object:
-    return cut(value, MAX_TEXT) if isinstance(value, str) else value
 
 
 def exception_text(error: BaseException) -> str:

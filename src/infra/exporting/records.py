@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from opentelemetry._logs import LogRecord, SeverityNumber
 
 from ...telemetry.attributes import bounded, short
-from ...telemetry.log_context import running, with_hashed_users
+from ...telemetry.log_context import running
 from ...telemetry.log_text import fields_of, is_own, said
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class ExportingHandler(logging.Handler):
 def _as_otel(record: logging.LogRecord) -> LogRecord:
     # The trace is OTel's own to tell.
     context = {name: value for name, value in running().items() if name not in ("trace_id", "span_id")}
-    fields = {**context, **with_hashed_users(fields_of(record))}
+    fields = {**context, **fields_of(record)}
     attributes = bounded({f"rag.{name}": value for name, value in fields.items()})
     attributes |= {"code.function.name": record.funcName, "code.line.number": record.lineno}
     if record.exc_info and record.exc_info[0] is not None:
