@@ -181,7 +181,7 @@ def trace_function(given: Callable[..., Any] | str | None = None, /, **attribute
 def _traced(function: Callable[P, R], name: str, attributes: dict[str, str | int | bool]) -> Callable[P, R]:
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise TypeError(f"{name} is a generator: calling it does none of its work. Trace what it calls, or who reads it.")
-    from ..telemetry.spans import RunningSpan
+    from ..telemetry.spans import begin
 
     labels = {f"rag.{key}": value for key, value in attributes.items()}
 
@@ -189,7 +189,7 @@ def _traced(function: Callable[P, R], name: str, attributes: dict[str, str | int
 
         @wraps(function)
         async def waiting(*args: P.args, **kwargs: P.kwargs) -> Any:
-            span = RunningSpan(name, labels) if otel.on() else None
+            span = begin(name, labels) if otel.on() else None
             try:
                 found = await function(*args, **kwargs)
             except BaseException as error:
@@ -206,7 +206,7 @@ def _traced(function: Callable[P, R], name: str, attributes: dict[str, str | int
     def running(*args: P.args, **kwargs: P.kwargs) -> R:
         if not otel.on():
             return function(*args, **kwargs)
-        span = RunningSpan(name, labels)
+        span = begin(name, labels)
         try:
             found = function(*args, **kwargs)
         except BaseException as error:

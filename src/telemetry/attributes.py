@@ -25,10 +25,11 @@ def bounded(attributes: Mapping[str, object]) -> dict[str, Value]:
     """As many attributes as there may be, in their order, each a number or a short text; None is left out."""
     found: dict[str, Value] = {}
     for name, value in attributes.items():
-        if len(found) == MAX_ATTRIBUTES:
-            break
         if value is not None:
-            found[short(name)] = value if isinstance(value, bool | int | float) else short(str(value))
+            if len(found) == MAX_ATTRIBUTES:
+                break
+            known = name if len(name) <= MAX_LENGTH and name.isascii() else short(name)
+            found[known] = value if isinstance(value, (bool, int, float)) else short(str(value))
     return found
 
 

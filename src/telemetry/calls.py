@@ -9,11 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import wraps
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from . import metrics, otel
-from .spans import NO_SPAN, NoSpan, RunningSpan, failure
+from .spans import NO_SPAN, NoSpan, begin, failure
+
+if TYPE_CHECKING:
+    from .running import RunningSpan
 
 F = TypeVar("F", bound=Callable[..., Any])
 R = TypeVar("R")
@@ -203,7 +206,7 @@ def search_call(method: F) -> F:
 
 
 def _begun(name: str, attributes: Mapping[str, object], kind: str, *, current: bool = True) -> RunningSpan | NoSpan:
-    return RunningSpan(name, attributes, kind=kind, current=current) if otel.on() else NO_SPAN
+    return begin(name, attributes, kind=kind, current=current) if otel.on() else NO_SPAN
 
 
 def operation_of(verb: str, path: str) -> str:

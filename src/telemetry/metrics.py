@@ -96,12 +96,10 @@ class _Door:
         if self.sink is not None:
             self.sink.add(figure, value, key)
         if SDK in sys.modules:
-            instrument = self._instrument(figure)
-            method = {"histogram": "record", "counter": "add", "gauge": "set"}[figure.kind]
-            getattr(instrument, method)(value, dict(key))
+            self._instrument(figure)(value, dict(key))
 
     def _instrument(self, figure: Figure) -> Any:
-        """A provider's instrument, made once; and those of figures that are watched."""
+        """What takes its values, of a provider's instrument that is made once; and those of figures that are watched."""
         from opentelemetry import metrics
 
         provider = metrics.get_meter_provider()
@@ -115,7 +113,8 @@ class _Door:
         if made is None:
             more = {"explicit_bucket_boundaries_advisory": list(figure.bounds)} if figure.kind == "histogram" else {}
             create = getattr(provider.get_meter(SCOPE), f"create_{figure.kind}")
-            made = self._instruments[figure.name] = create(figure.name, unit=figure.unit, description=figure.help, **more)
+            taking = {"histogram": "record", "counter": "add", "gauge": "set"}[figure.kind]
+            made = self._instruments[figure.name] = getattr(create(figure.name, unit=figure.unit, description=figure.help, **more), taking)
         return made
 
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from . import metrics
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
-    from opentelemetry.trace import Tracer
 
 SDK = metrics.SDK
 CORRELATION_HEADER = "X-Request-ID"
@@ -36,31 +35,6 @@ def set_correlation_id(identifier: str) -> None:
 def on() -> bool:
     """Whether spans may go anywhere."""
     return SDK in sys.modules
-
-
-class _Tracer:
-    """A provider's tracer, made once: making one takes the SDK longer than a span."""
-
-    def __init__(self) -> None:
-        self._made_by: Any = None
-        self._made: Any = None
-
-    def get(self) -> Tracer:
-        from opentelemetry import trace
-
-        provider = trace.get_tracer_provider()
-        if provider is not self._made_by:
-            self._made, self._made_by = provider.get_tracer(metrics.SCOPE), provider
-        tracer: Tracer = self._made
-        return tracer
-
-
-_tracer = _Tracer()
-
-
-def tracer() -> Tracer:
-    """This package's tracer, of the process's provider. Only where `on`."""
-    return _tracer.get()
 
 
 def outgoing() -> dict[str, str]:

@@ -18,7 +18,7 @@ from .attributes import short
 from .spans import CANCELLED, error_type
 
 if TYPE_CHECKING:
-    from .spans import RunningSpan
+    from .running import RunningSpan
 
 MOST_CALLS = 512
 """Stages of a request that are held until it ends; of longer ones, such as an ingestion, they are handed on before."""

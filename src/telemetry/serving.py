@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import metrics, otel
-from .spans import NO_SPAN, NoSpan, RunningSpan
+from .spans import NO_SPAN, NoSpan, begin
+
+if TYPE_CHECKING:
+    from .running import RunningSpan
 
 Scope = MutableMapping[str, Any]
 App = Callable[..., Awaitable[None]]
@@ -34,7 +37,7 @@ class TraceRequests:
         shared: dict[str, object] = {"http.request.method": verb, "url.scheme": scope.get("scheme", "http")}
         span: RunningSpan | NoSpan = NO_SPAN
         if otel.on():
-            span = RunningSpan(verb, shared, kind="SERVER", parent=otel.incoming(_trace_headers(scope)))
+            span = begin(verb, shared, kind="SERVER", parent=otel.incoming(_trace_headers(scope)))
         status = 0
         self.active += 1
 

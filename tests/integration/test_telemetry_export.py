@@ -55,7 +55,7 @@ def test_spans_metrics_and_logs_arrive_under_one_service(collector: Collector, a
     spans = {span.name: span for span in collector.spans}
     assert set(spans) == {"rag.search", "rag.search.knn", "rag.embed", "rag.persist"}
     assert spans["rag.search.knn"].parent_span_id == spans["rag.search"].span_id
-    assert attributes_of(spans["rag.search"].attributes) == {"rag.stage": "search", "rag.mode": "hybrid"}
+    assert attributes_of(spans["rag.search"].attributes) == {"rag.mode": "hybrid"}
     assert attributes_of(spans["rag.embed"].attributes)["error.type"] == "configuration"
     assert spans["rag.embed"].status.code == 2
     assert spans["rag.persist"].end_time_unix_nano - spans["rag.persist"].start_time_unix_nano == 20_000_000
@@ -102,7 +102,7 @@ def test_variables_of_other_programs_change_neither_place_nor_headers(
         shutdown_telemetry()
         assert elsewhere.requests == 0
     assert [span.name for span in collector.spans] == ["rag.embed"]
-    assert attributes_of(collector.spans[0].attributes) == {"rag.stage": "embed"}
+    assert attributes_of(collector.spans[0].attributes) == {}
     assert collector.resource()["service.name"] == "founders-rag"
     assert "team" not in collector.resource()
     assert all("authorization" not in headers for _, headers, _ in collector.received)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
@@ -25,6 +25,9 @@ MAX_TRACES = 1000
 """Held at once, outside the share; the oldest is forgotten."""
 MAX_SPANS = 256
 """Held of each; further ones are forgotten."""
+
+
+_TAKEN, _HELD = Decision.RECORD_AND_SAMPLE, Decision.RECORD_ONLY
 
 
 class HeadSampler(Sampler):
@@ -44,8 +47,9 @@ class HeadSampler(Sampler):
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
         parent = get_current_span(parent_context).get_span_context()
-        taken = parent.trace_flags.sampled if parent.is_valid else trace_id & TraceIdRatioBased.TRACE_ID_LIMIT < self._bound
-        return SamplingResult(Decision.RECORD_AND_SAMPLE if taken else Decision.RECORD_ONLY, attributes, parent.trace_state if parent.is_valid else trace_state)
+        if parent.is_valid:
+            return SamplingResult(_TAKEN if parent.trace_flags & TraceFlags.SAMPLED else _HELD, attributes, parent.trace_state)
+        return SamplingResult(_TAKEN if trace_id & TraceIdRatioBased.TRACE_ID_LIMIT < self._bound else _HELD, attributes, trace_state)
 
     def get_description(self) -> str:
         return "a share by trace id, errors and slow ones"
@@ -65,12 +69,10 @@ class Keeping(SpanProcessor):
     Args:
         then: what exports.
         slow_ms: of a request that began in this process, from which on it is slow.
-        made: of each span that is handed on; left out, the span as it is.
     """
 
-    def __init__(self, then: SpanProcessor, slow_ms: float, made: Callable[[ReadableSpan], ReadableSpan] | None = None) -> None:
+    def __init__(self, then: SpanProcessor, slow_ms: float) -> None:
         self._then = then
-        self._made = made
         self._slow_ns = slow_ms * 1e6
         self._lock = threading.Lock()
         self._held: OrderedDict[int, _Held] = OrderedDict()
@@ -78,20 +80,17 @@ class Keeping(SpanProcessor):
         """Traces that were exported for their worth: what ends after their request goes along."""
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        self._then.on_start(span, parent_context)
+        """Nothing: what exports asks for the ends alone."""
 
     def on_end(self, span: ReadableSpan) -> None:
         context = span.context
         if context is None:
             return
-        if context.trace_flags.sampled:
-            self._hand_on(span)
+        if context.trace_flags & TraceFlags.SAMPLED:
+            self._then.on_end(span)
             return
         for found in self._worth(context.trace_id, span):
-            self._hand_on(_sampled(found))
-
-    def _hand_on(self, span: ReadableSpan) -> None:
-        self._then.on_end(span if self._made is None else self._made(span))
+            self._then.on_end(_sampled(found))
 
     def shutdown(self) -> None:
         self._then.shutdown()

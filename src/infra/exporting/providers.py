@@ -21,7 +21,7 @@ from opentelemetry._logs import set_logger_provider
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk._logs import LoggerProvider, LogRecordLimits
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, ConsoleLogRecordExporter, LogRecordExporter
-from opentelemetry.sdk.metrics import MeterProvider, TraceBasedExemplarFilter
+from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricExporter, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
@@ -31,9 +31,8 @@ from ...telemetry.attributes import MAX_ATTRIBUTES
 from ...telemetry.logger import get_logger
 from .collector import CollectorSession, Link
 from .keeping import HeadSampler, Keeping
-from .privacy import without_content
 from .records import MAX_TEXT, ExportingHandler
-from .sending import GuardedLogs, GuardedMetrics, GuardedSpans
+from .sending import GuardedLogs, GuardedMetrics, GuardedSpans, PrivateSpans
 
 if TYPE_CHECKING:
     from ..config import TelemetryCfg
@@ -41,13 +40,27 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-BATCH = 512
+BATCH = 128
 DELAY_MS = 1000.0
 """Between two exports where there is little to export."""
 ATTRIBUTES = 2 * MAX_ATTRIBUTES
 """Of a span at most, also where another library makes it."""
 _NOISY = ("opentelemetry.sdk._shared_internal", "opentelemetry.exporter.otlp.proto.http", "opentelemetry.sdk.metrics._internal.export")
 """They log each batch that fails and each span that finds the queue full; `Link` says it once."""
+
+
+class _Source(Resource):
+    """A resource that knows its hash: the encoder asks for it with each span and record, and the SDK's writes it as JSON each time (8 µs)."""
+
+    def __init__(self, attributes: dict[str, str]) -> None:
+        super().__init__(attributes)
+        self._hash = super().__hash__()
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or super().__eq__(other)
 
 
 class _Silence(logging.Filter):
@@ -121,7 +134,7 @@ def set_up(cfg: TelemetryCfg, network: NetworkPolicy, attributes: dict[str, str]
     """
     link = Link(endpoint) if endpoint else None
     made = Providers(attributes["service.name"], endpoint, link, cfg.flush_timeout_s)
-    resource = Resource(_with_process(attributes))
+    resource = _Source(_with_process(attributes))
 
     def session() -> CollectorSession:
         assert link is not None
@@ -156,8 +169,9 @@ def _trace(made: Providers, cfg: TelemetryCfg, resource: Resource, session: Call
     elif cfg.exporter == "console":
         exporter = ConsoleSpanExporter(out=sys.stderr)
     if exporter is not None:
+        exporter = exporter if cfg.capture_content else PrivateSpans(exporter)
         batch = BatchSpanProcessor(exporter, cfg.queue_size, DELAY_MS, BATCH, cfg.timeout_s * 1000, meter_provider=NoOpMeterProvider())
-        made.tracer.add_span_processor(Keeping(batch, cfg.slow_ms, None if cfg.capture_content else without_content))
+        made.tracer.add_span_processor(Keeping(batch, cfg.slow_ms))
     trace.set_tracer_provider(made.tracer)
 
 
@@ -168,7 +182,7 @@ def _meter(made: Providers, cfg: TelemetryCfg, resource: Resource, session: Call
     elif cfg.exporter == "console":
         exporter = ConsoleMetricExporter(out=sys.stderr)
     readers = [PeriodicExportingMetricReader(exporter, cfg.metrics_interval_s * 1000, cfg.timeout_s * 1000)] if exporter is not None else []
-    made.meter = MeterProvider(readers, resource, TraceBasedExemplarFilter(), shutdown_on_exit=False)
+    made.meter = MeterProvider(readers, resource, AlwaysOffExemplarFilter(), shutdown_on_exit=False)
     metrics.set_meter_provider(made.meter)
 
 

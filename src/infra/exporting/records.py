@@ -12,6 +12,7 @@ from ...telemetry.log_context import running
 from ...telemetry.log_text import fields_of, is_own, said
 
 if TYPE_CHECKING:
+    from opentelemetry._logs import Logger as OTelLogger
     from opentelemetry._logs import LoggerProvider
 
 _SEVERITY = {
@@ -32,6 +33,7 @@ class ExportingHandler(logging.Handler):
     def __init__(self, provider: LoggerProvider) -> None:
         super().__init__()
         self._provider = provider
+        self._loggers: dict[str, OTelLogger] = {}
         self.set_name("rag-otel")
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -42,7 +44,10 @@ class ExportingHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._provider.get_logger(record.name).emit(_as_otel(record))
+            found = self._loggers.get(record.name)
+            if found is None:
+                found = self._loggers[record.name] = self._provider.get_logger(record.name)
+            found.emit(_as_otel(record))
         except Exception:  # noqa: BLE001 - a record that cannot be exported never stops what logged it
             self.handleError(record)
 
@@ -55,11 +60,10 @@ def _as_otel(record: logging.LogRecord) -> LogRecord:
     attributes |= {"code.function.name": record.funcName, "code.line.number": record.lineno}
     if record.exc_info and record.exc_info[0] is not None:
         attributes["exception.type"] = record.exc_info[0].__qualname__
-    level = max((number for number in _SEVERITY if number <= record.levelno), default=logging.DEBUG)
     return LogRecord(
         timestamp=int(record.created * 1e9),
         severity_text=record.levelname,
-        severity_number=_SEVERITY[level],
+        severity_number=_SEVERITY.get(record.levelno) or _SEVERITY[max((number for number in _SEVERITY if number <= record.levelno), default=logging.DEBUG)],
         body=short(said(record), MAX_TEXT),
         attributes=attributes,
     )

@@ -20,6 +20,7 @@ from ...errors import RagError
 from ...telemetry.logger import get_logger
 from .collector import CollectorSession, Link, NotTakenError
 from .plan import PATHS
+from .privacy import without_content
 
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs import ReadableLogRecord
@@ -70,6 +71,22 @@ def common(endpoint: str, signal: str, session: CollectorSession, timeout_s: flo
         "headers": {},
         "meter_provider": NoOpMeterProvider(),
     }
+
+
+class PrivateSpans(SpanExporter):
+    """Spans without what may be content, to what exports them: on its thread, not while a request waits."""
+
+    def __init__(self, then: SpanExporter) -> None:
+        self._then = then
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        return self._then.export([without_content(span) for span in spans])
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return self._then.force_flush(timeout_millis)
+
+    def shutdown(self) -> None:
+        self._then.shutdown()
 
 
 class GuardedSpans(SpanExporter):

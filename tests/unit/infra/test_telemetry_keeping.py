@@ -8,7 +8,6 @@ from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import NonRecordingSpan, SpanContext, Status, StatusCode, TraceFlags, set_span_in_context
 
 from src.infra.exporting.keeping import MAX_SPANS, MAX_TRACES, HeadSampler, Keeping
-from src.infra.exporting.privacy import without_content
 
 
 class Exported(SpanProcessor):
@@ -32,7 +31,7 @@ class Exported(SpanProcessor):
 
 def traced(ratio: float, slow_ms: float = 1e9) -> tuple[TracerProvider, Keeping, Exported]:
     provider, exported = TracerProvider(HeadSampler(ratio), shutdown_on_exit=False), Exported()
-    keeping = Keeping(exported, slow_ms, without_content)
+    keeping = Keeping(exported, slow_ms)
     provider.add_span_processor(keeping)
     return provider, keeping, exported
 
