@@ -4,7 +4,7 @@ import { h } from "./dom.js";
 
 /** Put a form in the place of a turn's question; `send` gets the new text. `after` is how many turns would give way with it. */
 export function editQuestion(turn, after, send) {
-  const box = h("textarea", { class: "edit-box", rows: "3", maxlength: "10000", "aria-label": "Edit the question" });
+  const box = h("textarea", { class: "edit-box", rows: "3", maxlength: "10000", "aria-label": "New wording of the question" });
   box.value = turn.question;
   const close = () => {
     form.replaceWith(turn.head);

@@ -1,0 +1,166 @@
+"""What can be done with conversations on the chat page: named, found, copied, branched, exported; questions edited and asked again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.acceptance.page_parts import CONTRAST, QUESTION, Watched, ask, browser, open_page
+
+__all__ = ["browser", "open_page"]
+
+FOLLOW_UP = "Who answers the gas emergency line?"
+OUTAGE = '{"status": 503, "detail": "The disk is full.", "hint": "Free some room."}'
+
+
+@pytest.fixture
+def page(open_page: Callable[..., Watched]) -> Page:
+    return open_page().page
+
+
+def listed(page: Page, title: str) -> Locator:
+    return page.locator("#threads li").filter(has=page.get_by_role("button", name=title, exact=True))
+
+
+def choose(page: Page, button: Locator, name: str) -> None:
+    button.click()
+    page.locator("#thread-menu").get_by_role("button", name=name).click()
+
+
+def history(page: Page) -> list[str]:
+    thread = page.url.split("#thread=")[1]
+    return [turn["question"] for turn in page.request.get(f"{page.url.split('#', maxsplit=1)[0]}v1/threads/{thread}/history").json()["turns"]]
+
+
+def test_a_conversation_is_renamed_with_the_keyboard_and_found_by_its_title(open_page: Callable[..., Watched]) -> None:
+    watched = open_page()
+    page = watched.page
+    ask(page, QUESTION)
+    page.get_by_role("button", name="More for this conversation").focus()
+    page.keyboard.press("Enter")
+    menu = page.get_by_role("group", name=f"“{QUESTION}”")
+    expect(menu.get_by_role("button", name="Rename")).to_be_focused()
+    page.keyboard.press("ArrowUp")
+    expect(menu.get_by_role("button", name="Delete …")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(menu).to_be_hidden()
+    expect(page.get_by_role("button", name="More for this conversation")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog", name="Rename this conversation").get_by_label("Title")).to_be_focused()
+    page.route("**/v1/threads/*", lambda route: route.fulfill(status=503, content_type="application/problem+json", body=OUTAGE))
+    page.keyboard.type("Zähler <b>und</b> Gas")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert").filter(has_text="The disk is full. Free some room.")).to_be_visible()
+    page.unroute("**/v1/threads/*")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Zähler <b>und</b> Gas")
+    expect(page.get_by_role("button", name="More for this conversation")).to_be_focused()
+    page.reload()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Zähler <b>und</b> Gas")
+    find = page.get_by_role("searchbox", name="Search conversations by title")
+    find.fill("ZAHLER")
+    expect(page.locator("#threads li")).to_have_count(1)
+    expect(page.get_by_role("status").filter(has_text="1 conversation found.")).to_have_count(1)
+    find.fill("no title has this")
+    expect(page.get_by_text("No conversation has these words in its title.")).to_be_visible()
+    find.fill("")
+    expect(listed(page, "Zähler <b>und</b> Gas")).to_have_count(1)
+    watched.faults[:] = [fault for fault in watched.faults if "503" not in fault]
+
+
+def test_a_long_list_comes_page_by_page(page: Page) -> None:
+    page.route("**/v1/threads?*", lambda route: route.continue_(url=route.request.url.replace("limit=50", "limit=1")))
+    for question in (QUESTION, FOLLOW_UP):
+        page.get_by_role("button", name="New conversation").click()
+        ask(page, question)
+    expect(page.locator("#threads li")).to_have_count(1)
+    page.get_by_role("button", name="Show more").click()
+    expect(page.locator("#threads li")).to_have_count(2)
+    expect(page.locator("#threads li").last.get_by_role("button").first).to_be_focused()
+
+
+def test_an_answer_is_made_anew_a_question_edited_and_a_branch_begun(page: Page) -> None:
+    ask(page, QUESTION)
+    ask(page, FOLLOW_UP)
+    first, last = page.locator(".turn").first, page.locator(".turn").last
+    expect(first.get_by_role("button", name="Answer again")).to_be_hidden()
+    before = page.url
+    last.get_by_role("button", name="Answer again").click()
+    expect(page.locator(".turn:not([hidden]) [aria-busy=false]")).to_have_count(2, timeout=30_000)
+    expect(page.locator(".turn")).to_have_count(2)
+    assert history(page) == [QUESTION, FOLLOW_UP]
+    first.get_by_role("button", name="Branch from here").click()
+    expect(page.get_by_text("This is a new conversation")).to_be_visible()
+    assert page.url != before
+    assert history(page) == [QUESTION]
+    page.go_back()
+    expect(page.locator(".turn")).to_have_count(2)
+    first.get_by_role("button", name="Edit the question").click()
+    expect(first.get_by_label("New wording of the question")).to_be_focused()
+    expect(first.get_by_text("and of the question after it")).to_be_visible()
+    assert page.evaluate(CONTRAST) == []
+    page.keyboard.press("Escape")
+    expect(first.get_by_role("button", name="Edit the question")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.type(" Say it.")
+    page.keyboard.press("Enter")
+    expect(page.locator(".turn")).to_have_count(1, timeout=30_000)
+    expect(page.locator(".turn .question")).to_contain_text(f"{QUESTION} Say it.")
+    assert history(page) == [f"{QUESTION} Say it."]
+
+
+def test_stopping_an_answer_that_is_made_anew_leaves_the_one_before(page: Page) -> None:
+    ask(page, QUESTION)
+    page.route("**/v1/chat", lambda route: None)  # never answers
+    page.get_by_role("button", name="Answer again").click()
+    expect(page.get_by_role("button", name="Edit the question")).to_be_hidden()
+    page.get_by_role("button", name="Stop the answer").click()
+    expect(page.locator(".turn")).to_have_count(1)
+    expect(page.locator(".answer-text")).to_contain_text("within one hour")
+    expect(page.locator(".answer .note")).to_have_text("Stopped. The answer before stays.")
+
+
+def test_a_conversation_is_copied_and_exported(page: Page) -> None:
+    ask(page, QUESTION)
+    original = page.url
+    choose(page, page.get_by_role("button", name="More for this conversation"), "Make a copy")
+    expect(page.get_by_text("This is a copy of the conversation.")).to_be_visible()
+    assert page.url != original
+    page.get_by_role("button", name="Close the message").click()
+    with page.expect_download() as found:
+        choose(page, page.get_by_role("button", name="More for this conversation"), "Export as a file")
+    assert found.value.suggested_filename == "How-quickly-must-an-uncontrolled-gas-escape-be-attended.json"
+    told: dict[str, Any] = json.loads(Path(found.value.path()).read_text(encoding="utf-8"))
+    assert [turn["question"] for turn in told["history"]] == [QUESTION]
+
+
+def test_a_narrow_screen_has_room_for_menu_and_edited_question(open_page: Callable[..., Watched]) -> None:
+    page = open_page(viewport={"width": 390, "height": 844}).page
+    ask(page, QUESTION)
+    page.get_by_role("button", name="More for this conversation").click()
+    box = page.locator("#thread-menu").bounding_box()
+    assert box is not None
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= 390
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Edit the question").click()
+    assert page.evaluate("document.querySelector('#log').scrollWidth - document.querySelector('#log').clientWidth") == 0
+
+
+def test_what_cannot_be_done_is_said_on_the_page(open_page: Callable[..., Watched]) -> None:
+    watched = open_page()
+    page = watched.page
+    ask(page, QUESTION)
+    page.route("**/v1/threads/*/fork", lambda route: route.fulfill(status=503, content_type="application/problem+json", body=OUTAGE))
+    page.get_by_role("button", name="Branch from here").click()
+    expect(page.get_by_role("alert").filter(has_text="The conversation could not be branched. The disk is full. Free some room.")).to_be_visible()
+    assert page.evaluate(CONTRAST) == []
+    page.get_by_role("button", name="Close the message").click()
+    expect(page.get_by_label("Your question")).to_be_focused()
+    watched.faults[:] = [fault for fault in watched.faults if "503" not in fault]
