@@ -19,6 +19,7 @@ from src.infra.factories import effective_chat, effective_embed
 from src.infra.network import NetworkPolicy
 from src.infra.providers.openai_chat import OpenAIChatModel
 from src.infra.providers.openai_embedder import OpenAIEmbedder
+from src.infra.providers.rerank import HttpReranker
 from src.infra.search.opensearch.wire.transport import Transport
 from src.infra.secrets import key_vault
 from src.infra.secrets.live import current
@@ -83,6 +84,14 @@ async def _embed(settings: Settings, policy: NetworkPolicy) -> object:
         await model.aclose()
 
 
+async def _rerank(settings: Settings, policy: NetworkPolicy) -> object:
+    model = HttpReranker(settings.rerank, policy)
+    try:
+        return await model.score("hello", ["hello", "goodbye"])
+    finally:
+        await model.aclose()
+
+
 async def _search(settings: Settings, policy: NetworkPolicy) -> object:
     transport = Transport(settings.search, policy)
     try:
@@ -128,6 +137,11 @@ def _model(section: str) -> Make:
     return settings
 
 
+def _reranker(url: str, limits: Limits) -> Overrides:
+    keys = {"provider": "cohere", "model": "rerank-v3.5", "api_base": f"{url}/v2", "api_key": "k"}
+    return {"rerank": {**keys, "timeout_s": limits.whole_s, "max_retries": 0}}
+
+
 def _engine(url: str, limits: Limits) -> Overrides:
     keys = {"host": url, "timeout_s": limits.whole_s, "connect_timeout_s": limits.connect_s, "max_retries": 0}
     return {"search": {**keys, "username": "me", "password": "p"}}
@@ -167,6 +181,7 @@ HOPS: dict[str, Hop] = {
     "chat": Hop(_chat, "openai", "chat", "https://openai.company.com", _model("chat")),
     "chat, stream": Hop(_stream, "openai", "chat", "https://openai.company.com", _model("chat")),
     "embeddings": Hop(_embed, "openai", "embed", "https://openai.company.com", _model("embed")),
+    "reranker": Hop(_rerank, "rerank", "rerank", "https://rerank.company.com", _reranker),
     "OpenSearch": Hop(_search, "opensearch", "search", "https://search.company.com", _engine),
     "search session": Hop(_session, "opensearch", "search", "https://search.company.com", _engine),
     "AWS STS": Hop(_sts, "sts", "aws", "https://sts.eu-west-1.amazonaws.com", _aws),

@@ -22,7 +22,7 @@ where its value stands); and then what to do. `code` is the stable word for mach
 problem document. `except` clauses take the classes of `src/errors.py`; what a `requests` session of `make_search_session` raises
 is of requests' own kind at the same time: `except requests.ConnectTimeout` still catches what it did.
 
-The rows end within the hop's own deadline, whatever the other side does: `chat.timeout_s`, `embed.timeout_s`, `search.timeout_s`,
+The rows end within the hop's own deadline, whatever the other side does: `chat.timeout_s`, `embed.timeout_s`, `rerank.timeout_s`, `search.timeout_s`,
 `secrets.timeout_s` and `azure.timeout_s` hold for the whole call, `network.connect_timeout_s` and `search.connect_timeout_s` for the way there.
 PostgreSQL, which speaks no HTTP and goes through no HTTP proxy, has [a table of its own](#postgresql).
 

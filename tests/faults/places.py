@@ -42,6 +42,10 @@ def _openai(code: str, message: str) -> bytes:
     return json.dumps({"error": {"code": code, "message": message}}).encode()
 
 
+def _said(message: str) -> bytes:
+    return json.dumps({"message": message}).encode()
+
+
 def _opensearch(kind: str, reason: str, status: int) -> bytes:
     cause = {"type": kind, "reason": reason, "index": "docs"}
     return json.dumps({"error": {"root_cause": [cause], **cause}, "status": status}).encode()
@@ -70,6 +74,13 @@ SAID: dict[str, dict[int, bytes]] = {
         404: _openai("DeploymentNotFound", "The API deployment for this resource does not exist."),
         429: _openai("429", "Requests have exceeded the token rate limit."),
         500: _openai("500", "Internal server error"),
+    },
+    "rerank": {
+        401: _said("invalid api token"),
+        403: _said("not allowed"),
+        404: _said("model 'rerank-v3.5' not found"),
+        429: _said("too many requests"),
+        500: _said("internal server error"),
     },
     "opensearch": {
         401: b"Unauthorized",
@@ -109,7 +120,7 @@ SAID: dict[str, dict[int, bytes]] = {
     },
 }
 """What each service says with a status, as measured or documented; a gateway's words where it says nothing."""
-TYPES = {"openai": JSON, "opensearch": JSON, "entra": JSON, "secrets": "application/x-amz-json-1.1", "vault": JSON, "sts": "text/xml"}
+TYPES = {"openai": JSON, "rerank": JSON, "opensearch": JSON, "entra": JSON, "secrets": "application/x-amz-json-1.1", "vault": JSON, "sts": "text/xml"}
 
 
 class Faulty(Service):
@@ -212,6 +223,8 @@ class Faulty(Service):
         if b"/embeddings" in path:
             rows = [{"object": "embedding", "index": place, "embedding": [1.0] * 8} for place in range(len(json.loads(body)["input"]))]
             return 200, JSON, json.dumps({"object": "list", "data": rows, "model": "e", "usage": {"prompt_tokens": 1, "total_tokens": 1}}).encode()
+        if path.endswith(b"/rerank"):
+            return 200, JSON, json.dumps({"results": [{"index": at, "relevance_score": 0.5} for at in range(len(json.loads(body)["documents"]))]}).encode()
         if b"Action=AssumeRole" in body:
             return 200, "text/xml", STS.format(expires=(datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")).encode()
         if b"secretsmanager.GetSecretValue" in head:

@@ -117,6 +117,10 @@ def _model(section: str) -> dict[str, Said]:
     return {"401": credential, "403": credential, "404": ("ConfigurationError", f"{section}.model")}
 
 
+_RERANK: dict[str, Said] = {
+    **dict.fromkeys(("401", "403"), ("ModelCredentialsError", "rerank.api_key")),
+    "404": ("ConfigurationError", "rerank.model"),
+}
 _CUT = dict.fromkeys(("truncated", "truncated, chunked", "truncated, no length"), ("StreamInterruptedError", "address"))
 _ENGINE: dict[str, Said] = {
     "401": ("ServiceCredentialsError", "search.username"),
@@ -150,6 +154,7 @@ _HOPS: dict[str, _Keys] = {
     # A stream begins as an answer does, so its way through proxies is that of "chat".
     "chat, stream": _Keys("chat.api_base", "chat.timeout_s", "chat.max_retries", _model("chat") | _CUT, proxies=False),
     "embeddings": _Keys("embed.api_base", "embed.timeout_s", "embed.max_retries", _model("embed")),
+    "reranker": _Keys("rerank.api_base", "rerank.timeout_s", "rerank.max_retries", _RERANK),
     "OpenSearch": _Keys("search.host", "search.timeout_s", "search.max_retries", _ENGINE),
     "search session": _Keys("search.host", "search.timeout_s", "search.max_retries", _ENGINE),
     "AWS STS": _Keys("search.aws_region", "search.timeout_s", "search.timeout_s", _STS, reach="network.proxy"),

@@ -22,6 +22,8 @@ EVERYTHING = {
     "azure.client_id": "c",
     "azure.client_secret": "s",
     "search.host": "https://a.bank.test, https://b.bank.test",
+    "rerank.provider": "tei",
+    "rerank.api_base": "https://rerank.bank.test",
     "search.use_aws_auth": True,
     "network.proxy": "http://proxy.bank.test:1",
     "network.http_proxy": "http://other.bank.test:1",

@@ -6,12 +6,13 @@ import re
 from pathlib import Path
 
 from src.infra.configuring.profiles import PROFILES
+from src.infra.doctor.targets import targets_of
 from src.infra.factories import effective_chat, effective_embed
 from src.infra.network import NetworkPolicy
 from src.infra.settings import load_settings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
-DEPLOYMENTS, BANK = re.findall(r"```ini\n(.*?)```", PAGE, re.DOTALL)
+DEPLOYMENTS, BANK, RERANKER = re.findall(r"```ini\n(.*?)```", PAGE, re.DOTALL)
 
 
 def test_the_example_of_deployments_maps_both_models(tmp_path: Path) -> None:
@@ -36,3 +37,11 @@ def test_what_the_page_says_of_the_profile_is_what_stands_there() -> None:
     for key in ("network.no_proxy", "chat.user_header"):
         assert f"`{profile[key]}`" in PAGE
     assert profile["network.proxy"].removeprefix("http://") in PAGE
+
+
+def test_the_example_of_a_reranker_loads_and_is_asked_where_the_page_says(tmp_path: Path) -> None:
+    (tmp_path / "rag.ini").write_text(RERANKER)
+    settings = load_settings(tmp_path / "rag.ini", environ={"RERANK_KEY": "k"})
+    assert (settings.rerank.api_base, settings.rerank.candidates) == ("https://api.cohere.com/v2", 50)
+    (target,) = (target for target in targets_of(settings) if target.hop == "rerank")
+    assert target.address == "https://api.cohere.com"

@@ -1,4 +1,4 @@
-"""Chat and embedding models: the identity that they need, and the smallest request that proves the deployment."""
+"""Chat and embedding models, and rerankers: the identity that they need, and the smallest request that proves the deployment."""
 
 from __future__ import annotations
 
@@ -29,6 +29,10 @@ def chat_steps() -> tuple[tuple[Step, ...], tuple[Step, ...]]:
 
 def embed_steps() -> tuple[tuple[Step, ...], tuple[Step, ...]]:
     return (Step("settings", _embed_settings),), (Step("identity", identity), Step("service", embed))
+
+
+def rerank_steps() -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+    return (), (Step("service", rerank),)
 
 
 async def _chat_settings(walk: Walk) -> str:
@@ -117,6 +121,22 @@ async def embed(walk: Walk) -> str:
         for reason in model.degraded:
             walk.warn(f"Degraded: {reason}.", "azure.allow_api_key_fallback", "Mend the identity.")
     return f"the {'deployment' if cfg.provider == 'azure' else 'model'} {cfg.deployed!r} gives vectors of {vectors.shape[1]} dimensions"
+
+
+async def rerank(walk: Walk) -> str:
+    """The score of one passage."""
+    from ..providers.rerank import HttpReranker
+
+    cfg = walk.settings.rerank
+    limit = walk.left(cfg.timeout_s)
+    model = HttpReranker(cfg.model_copy(update={"max_retries": 0, "timeout_s": limit}), walk.policy)
+    try:
+        await model.score(WORD, [WORD])
+    except RagError as error:
+        raise _explained(walk, error, cfg.timeout_s, limit) from None
+    finally:
+        await model.aclose()
+    return f"the model {cfg.model!r} orders passages" if cfg.model else "it orders passages"
 
 
 def _explained(walk: Walk, error: RagError, configured_s: float, limit_s: float) -> RagError:

@@ -53,7 +53,7 @@ async def diagnose(settings: Settings, *, timeout_s: float = TIMEOUT_S, hops: Se
 
 def _load(kinds: set[Kind]) -> None:
     """Import what the hops need before their time begins: with cold disks that takes seconds, and is nobody's fault on the way."""
-    if kinds & {"chat", "embed", "otlp"}:
+    if kinds & {"chat", "embed", "rerank", "otlp"}:
         from ..providers import openai_errors  # noqa: F401 - importing is the point
     if "search" in kinds:
         from ..search.opensearch.wire import sessions  # noqa: F401 - likewise
@@ -110,6 +110,7 @@ _STEPS: dict[str, Callable[[], tuple[tuple[Step, ...], tuple[Step, ...]]]] = {
     "identity": identity.steps,
     "chat": models.chat_steps,
     "embed": models.embed_steps,
+    "rerank": models.rerank_steps,
     "search": lambda: ((), opensearch.steps()),
     "otlp": lambda: ((), otlp.steps()),
 }

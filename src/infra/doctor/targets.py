@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..config import ChatCfg, EmbedCfg, Settings
     from ..network import NetworkPolicy
 
-Kind = Literal["data", "model", "index", "network", "vault", "proxy", "identity", "chat", "embed", "search", "aws", "postgres", "otlp"]
+Kind = Literal["data", "model", "index", "network", "vault", "proxy", "identity", "chat", "embed", "rerank", "search", "aws", "postgres", "otlp"]
 LOCAL: frozenset[Kind] = frozenset({"data", "model", "index", "network", "vault", "aws"})
 """Kinds without an address of their own that could be connected to."""
 
@@ -147,6 +147,11 @@ def _models(settings: Settings) -> Iterator[Target]:
     if embed.provider != "local":
         base = _base(embed)
         yield Target("embed", "embed", base, noun, embed.key("embed", "api_base"), limit, timeout_setting="embed.timeout_s", cost="one embedding of a word")
+    if settings.rerank.provider != "off":
+        base = _origin(settings.rerank.api_base or "")
+        yield Target(
+            "rerank", "rerank", base, "The reranker", "rerank.api_base", limit, timeout_setting="rerank.timeout_s", cost="one passage of a word scored"
+        )
 
 
 def _base(cfg: ChatCfg | EmbedCfg) -> str:

@@ -64,15 +64,12 @@ def _own(status: int, cfg: RerankCfg) -> RagError:
         text = "The reranker does not accept the API key" if cfg.api_key else "The reranker wants an API key"
         return ModelCredentialsError(f"{text} (HTTP 401).", setting="rerank.api_key", hint="Check it, and that it is one of the service in rerank.api_base.")
     if status == 403:
-        text, hint = (
-            "The API key may not use this reranker (HTTP 403).",
-            "Ask for access to the model: it may not admit this machine's address, or its proxy's.",
-        )
-        return ModelCredentialsError(text, setting="rerank.api_key", hint=hint)
+        hint = "Ask for access to the model: it may not admit this machine's address, or its proxy's."
+        return ModelCredentialsError("The API key may not use this reranker (HTTP 403).", setting="rerank.api_key", hint=hint)
     if status in (404, 405):
-        what, setting = (f"model {cfg.model!r}, or nothing", "rerank.model") if cfg.model else ("nothing", "rerank.api_base")
+        what, setting = (f"no model {cfg.model!r}, or nothing", "rerank.model") if cfg.model else ("nothing", "rerank.api_base")
         hint = "Check it, and rerank.api_base: what stands there before /rerank, such as /v1 or /v2."
-        return ConfigurationError(f"The service knows no {what} at /rerank (HTTP {status}).".replace("no nothing", "nothing"), setting=setting, hint=hint)
+        return ConfigurationError(f"The service has {what} at /rerank (HTTP {status}).", setting=setting, hint=hint)
     if status == 413 or (status == 422 and cfg.provider == "tei"):
         text, hint = f"The reranker takes no request of this size (HTTP {status}).", "Lower it, or rerank.passage_chars."
         return ModelError(text, setting="rerank.batch_size", hint=hint)
