@@ -14,6 +14,8 @@ MARK = re.compile(rf"\s*(?:\[{_NUMBERS}\]|【{_NUMBERS}(?:†[^】\n]*)?】)", r
 _MARKS = re.compile(rf"{MARK.pattern}(?:(?:\s*(?:[,;&]|and\b))?{MARK.pattern})*", re.IGNORECASE)
 _ONLY_MARKS = re.compile(rf"{_MARKS.pattern}[.。]?\s*", re.IGNORECASE)
 _RANGE = re.compile(r"(\d+)(?:\s*(?:[–—-]|to\b)\D*(\d+))?", re.IGNORECASE)
+_ENDS = frozenset(".!?…。！？｡\n")
+"""Without one of them a text is one sentence."""
 _DIGITS = 4
 """Longer numbers name no passage; they are left out all the same."""
 _WIDEST = 50
@@ -28,15 +30,21 @@ class SentenceStream:
 
     def __init__(self) -> None:
         self._text = ""
+        self._may_end = False
 
     def feed(self, piece: str) -> list[str]:
         """Sentences that are whole now: another one has begun after them."""
         self._text += piece
+        self._may_end = self._may_end or not _ENDS.isdisjoint(piece)
+        if not self._may_end:  # most pieces are words within a sentence: looking for ends in all of it anew cost more than checking it
+            return []
         parts = _pieces(self._text)
         # A bracket that has only just opened may be a mark of the sentence before it.
         keep = 2 if parts and parts[-1].lstrip()[:1] in ("[", "【") else 1
         whole = parts[:-keep]
-        self._text = "".join(parts[-keep:]) if whole else self._text
+        if whole:
+            self._text = "".join(parts[-keep:])
+            self._may_end = not _ENDS.isdisjoint(self._text)
         return whole
 
     def flush(self) -> list[str]:

@@ -12,7 +12,7 @@ from src.core.identity import Identity
 from src.errors import StorageCorruptError
 from src.infra.config import Settings, StorageCfg
 from src.infra.persistence import get_checkpointer_and_store
-from src.infra.persistence.journal import MAX_ENTRIES, Entry, Journal, Key, journal_of
+from src.infra.persistence.journal import MAX_ENTRIES, Addition, Entry, Journal, Key, journal_of
 from src.infra.persistence.journal.sealed import SealedJournal
 from src.infra.persistence.retention import Retention
 from src.infra.persistence.threads import ThreadService
@@ -40,6 +40,18 @@ async def test_a_key_is_claimed_by_one_alone_and_its_parts_are_read_in_order(jou
     assert await journal.read(KEY) == Entry(b"head", ((1, b"one"), (2, b"two"), (3, b"\0\xff")))
     assert await journal.read(KEY, 2) == Entry(b"head", ((3, b"\0\xff"),))
     assert await journal.read(KEY, 9) == Entry(b"head", ())
+
+
+async def test_parts_of_several_entries_are_added_at_once_and_those_that_are_gone_passed_over(journal: Journal) -> None:
+    other, gone = Key("acme", "bob", "run:2"), Key("acme", "anne", "run:3")
+    for key in (KEY, other):
+        await journal.begin(key, b"head", 1.0)
+    await journal.append_all([Addition(gone, [(1, b"x")], LONG), Addition(KEY, [(1, b"one"), (2, b"two")], LONG, "t1"), Addition(other, [], -1.0)])
+    assert await journal.read(KEY) == Entry(b"head", ((1, b"one"), (2, b"two")))
+    assert await journal.read(other) is None
+    assert await journal.read(gone) is None
+    await journal.forget_thread("t1")
+    assert await journal.read(KEY) is None
 
 
 async def test_what_is_not_there_is_not_written_to(journal: Journal) -> None:

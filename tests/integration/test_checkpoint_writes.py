@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from langgraph.checkpoint.base import empty_checkpoint
 from src.errors import StorageError
 from src.infra.config import PersistenceCfg, Settings, StorageCfg
 from src.infra.persistence import build_checkpointer
+from src.infra.persistence.sqlite import SqliteFile
 from tests.integration.postgres_parts import settings_for
 
 
@@ -84,3 +86,22 @@ async def test_whoever_waits_is_told_of_a_failure_and_the_checkpoint_is_not_ther
         assert all(isinstance(outcome, TypeError | StorageError | ValueError) for outcome in outcomes), outcomes
     assert len([saved async for saved in saver.alist(config("t"))]) == 1
     await saver.aclose()
+
+
+async def test_who_asks_for_the_file_does_not_hold_up_the_event_loop_while_another_writes(tmp_path: Path) -> None:
+    file = SqliteFile(tmp_path / "threads.sqlite")
+    begun, free = threading.Event(), threading.Event()
+
+    def slowly() -> bool:
+        with file.connection(write=True):
+            begun.set()
+            return free.wait(20)
+
+    slow = asyncio.create_task(file.run(slowly))
+    await asyncio.to_thread(begun.wait, 20)
+    other = asyncio.create_task(file.run(int))
+    await asyncio.sleep(0)  # it has asked
+    free.set()
+    assert await slow
+    assert await other == 0
+    await file.aclose()

@@ -55,6 +55,8 @@ class SqliteFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.RLock()
+        self._starting = threading.Lock()
+        """Held for moments, never with a transaction: event loops take it."""
         self._connection: sqlite3.Connection | None = None
         self._executor: ThreadPoolExecutor | None = None
         self._closed = False
@@ -93,7 +95,7 @@ class SqliteFile:
 
     async def run(self, work: Callable[..., T], *args: Any) -> T:
         """Run blocking work on the file's thread."""
-        with self._lock:
+        with self._starting:
             self._check_open()
             if self._executor is None:
                 self._executor = ThreadPoolExecutor(1, thread_name_prefix="rag-threads")
@@ -105,7 +107,7 @@ class SqliteFile:
         await asyncio.to_thread(self.close)
 
     def close(self) -> None:
-        with self._lock:
+        with self._starting:
             self._closed = True
             executor, self._executor = self._executor, None
         if executor is not None:

@@ -48,6 +48,23 @@ def test_the_pieces_of_an_answer_join_to_it_again_however_it_arrives(parts: list
     assert all(sentence.strip() for sentence in found)
 
 
+class Looking(SentenceStream):
+    """Looks for ends in all of its text with every piece."""
+
+    def feed(self, piece: str) -> list[str]:
+        self._may_end = True
+        return super().feed(piece)
+
+
+@given(ANSWERS, st.integers(1, 7))
+def test_pieces_in_which_no_sentence_can_end_change_nothing(parts: list[str], size: int) -> None:
+    text = "".join(parts)
+    stream, looking = SentenceStream(), Looking()
+    for start in range(0, len(text), size):
+        assert stream.feed(text[start : start + size]) == looking.feed(text[start : start + size])
+    assert stream.flush() == looking.flush()
+
+
 @pytest.mark.parametrize(
     ("mark", "numbers"),
     [

@@ -181,6 +181,38 @@ async def test_an_answer_is_stopped_by_its_owner_from_any_replica(elsewhere: boo
     await here.stop(run.id, ANNE)  # again is harmless
 
 
+async def test_an_answer_that_never_pauses_is_stopped_from_another_replica_too() -> None:
+    here, there = replicas(MemoryJournal())
+    source = Source()
+    run = await begin(here, source)
+    stopping = asyncio.create_task(there.stop(run.id, ANNE))
+    async with asyncio.timeout(20):
+        while not source.closed.is_set():
+            source.say("on")
+            await asyncio.sleep(0.002)
+    await stopping
+    assert run.task is not None
+    await asyncio.wait_for(run.task, 10)
+    assert ended_with(run.frames[-1]) == "error"
+
+
+async def test_the_events_of_all_answers_are_kept_together_while_they_go_on() -> None:
+    journal = MemoryJournal()
+    here, there = replicas(journal)
+    sources = [Source() for _ in range(20)]
+    runs = [await begin(here, source) for source in sources]
+    for number, source in enumerate(sources):
+        source.say(*(f"{number} {n}" for n in range(3)))
+    for run in runs:
+        frames = await there.follow(run.id, ANNE, 0, problem)
+        assert numbers(run, await take(frames, 3)) == [1, 2, 3]
+    for source in sources:
+        source.finish()
+    await asyncio.gather(*(run.task for run in runs if run.task is not None))
+    assert [run.saved for run in runs] == [4] * 20
+    await here.aclose()
+
+
 @pytest.mark.parametrize("ended", [False, True])
 async def test_a_stranger_finds_neither_a_run_that_goes_on_nor_one_that_ended(ended: bool) -> None:
     here, there = replicas(MemoryJournal())

@@ -41,6 +41,16 @@ class Entry:
     parts: tuple[Part, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """Parts for one entry, none to renew it alone; the entry lives ``ttl_s`` from now, and goes with its thread."""
+
+    key: Key
+    parts: Sequence[Part]
+    ttl_s: float
+    thread_id: str | None = None
+
+
 class Journal(Protocol):
     """Where entries are kept. Raises ``StorageError`` and ``ServiceUnavailableError`` kinds."""
 
@@ -54,6 +64,10 @@ class Journal(Protocol):
         Args:
             thread_id: the entry goes with this thread.
         """
+        ...
+
+    async def append_all(self, additions: Sequence[Addition]) -> None:
+        """`append` to several entries at once, in one transaction; those that are gone are passed over."""
         ...
 
     async def read(self, key: Key, after: int = 0) -> Entry | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from . import MAX_ENTRIES, Entry, Key, Part
+from . import MAX_ENTRIES, Addition, Entry, Key, Part
 
 
 @dataclass(slots=True)
@@ -49,6 +49,10 @@ class MemoryJournal:
             kept.expires_at = time.monotonic() + ttl_s
             kept.thread_id = thread_id or kept.thread_id
             return True
+
+    async def append_all(self, additions: Sequence[Addition]) -> None:
+        for one in additions:
+            await self.append(one.key, one.parts, one.ttl_s, one.thread_id)
 
     async def read(self, key: Key, after: int = 0) -> Entry | None:
         with self._lock:

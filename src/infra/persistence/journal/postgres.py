@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from ..postgres.connections import Connection
 from ..postgres.database import Database
-from . import MAX_ENTRIES, PURGED_AT_ONCE, Entry, Key, Part
+from . import MAX_ENTRIES, PURGED_AT_ONCE, Addition, Entry, Key, Part
 
 T = TypeVar("T")
 
@@ -54,14 +54,18 @@ class PostgresJournal:
 
     async def append(self, key: Key, parts: Sequence[Part], ttl_s: float, thread_id: str | None = None) -> bool:
         def work(connection: Connection) -> bool:
-            with connection.transaction(), connection.cursor() as cursor:
-                if not cursor.execute(_RENEW.encode(), (ttl_s, thread_id, *_row(key))).rowcount:
-                    return False
-                if parts:
-                    cursor.executemany(_ADD.encode(), [(*_row(key), *part) for part in parts])
-            return True
+            with connection.transaction():
+                return _add(connection, Addition(key, parts, ttl_s, thread_id))
 
         return await self._run(work)
+
+    async def append_all(self, additions: Sequence[Addition]) -> None:
+        def work(connection: Connection) -> None:
+            with connection.transaction():
+                for one in additions:
+                    _add(connection, one)
+
+        await self._run(work)
 
     async def read(self, key: Key, after: int = 0) -> Entry | None:
         def work(connection: Connection) -> Entry | None:
@@ -89,6 +93,15 @@ class PostgresJournal:
                 return work(connection)
 
         return await self._database.run(connected)
+
+
+def _add(connection: Connection, what: Addition) -> bool:
+    with connection.cursor() as cursor:
+        if not cursor.execute(_RENEW.encode(), (what.ttl_s, what.thread_id, *_row(what.key))).rowcount:
+            return False
+        if what.parts:
+            cursor.executemany(_ADD.encode(), [(*_row(what.key), *part) for part in what.parts])
+    return True
 
 
 def _row(key: Key) -> tuple[str, str, str]:

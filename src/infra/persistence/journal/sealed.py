@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from . import Entry, Journal, Key, Part
+from . import Addition, Entry, Journal, Key, Part
 
 if TYPE_CHECKING:
     from ..sealing import SealedSerializer
@@ -25,11 +26,17 @@ class SealedJournal:
         return await self._inner.begin(key, self._seal(head), ttl_s)
 
     async def append(self, key: Key, parts: Sequence[Part], ttl_s: float, thread_id: str | None = None) -> bool:
-        return await self._inner.append(key, [(number, self._seal(body)) for number, body in parts], ttl_s, thread_id)
+        return await self._inner.append(key, self._sealed(parts), ttl_s, thread_id)
+
+    async def append_all(self, additions: Sequence[Addition]) -> None:
+        await self._inner.append_all([replace(one, parts=self._sealed(one.parts)) for one in additions])
 
     async def read(self, key: Key, after: int = 0) -> Entry | None:
         found = await self._inner.read(key, after)
         return None if found is None else Entry(self._open(found.head), tuple((number, self._open(body)) for number, body in found.parts))
+
+    def _sealed(self, parts: Sequence[Part]) -> list[Part]:
+        return [(number, self._seal(body)) for number, body in parts]
 
     def _seal(self, body: bytes) -> bytes:
         kind, data = self._serializer.dumps_typed(body)

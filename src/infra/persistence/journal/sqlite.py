@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from ..sqlite import SqliteFile
-from . import MAX_ENTRIES, PURGED_AT_ONCE, Entry, Key, Part
+from . import MAX_ENTRIES, PURGED_AT_ONCE, Addition, Entry, Key, Part
 
 T = TypeVar("T")
 
@@ -50,15 +50,10 @@ class SqliteJournal:
         return await self._write(work)
 
     async def append(self, key: Key, parts: Sequence[Part], ttl_s: float, thread_id: str | None = None) -> bool:
-        def work(connection: sqlite3.Connection) -> bool:
-            now = time.time()
-            query = f"UPDATE rag_journal SET expires_at = ?, thread_id = coalesce(?, thread_id) WHERE {_MINE} AND expires_at > ?"  # noqa: S608 - a constant of ours
-            if not connection.execute(query, (now + ttl_s, thread_id, *_row(key), now)).rowcount:
-                return False
-            connection.executemany("INSERT OR REPLACE INTO rag_journal_parts VALUES (?, ?, ?, ?, ?)", [(*_row(key), *part) for part in parts])
-            return True
+        return await self._write(lambda connection: _add(connection, Addition(key, parts, ttl_s, thread_id)))
 
-        return await self._write(work)
+    async def append_all(self, additions: Sequence[Addition]) -> None:
+        await self._write(lambda connection: [_add(connection, one) for one in additions])
 
     async def read(self, key: Key, after: int = 0) -> Entry | None:
         def work(connection: sqlite3.Connection) -> Entry | None:
@@ -89,6 +84,15 @@ class SqliteJournal:
             self._made = True
         with self._file.connection(write=write) as connection:
             return work(connection)
+
+
+def _add(connection: sqlite3.Connection, what: Addition) -> bool:
+    now = time.time()
+    query = f"UPDATE rag_journal SET expires_at = ?, thread_id = coalesce(?, thread_id) WHERE {_MINE} AND expires_at > ?"  # noqa: S608 - a constant of ours
+    if not connection.execute(query, (now + what.ttl_s, what.thread_id, *_row(what.key), now)).rowcount:
+        return False
+    connection.executemany("INSERT OR REPLACE INTO rag_journal_parts VALUES (?, ?, ?, ?, ?)", [(*_row(what.key), *part) for part in what.parts])
+    return True
 
 
 def _row(key: Key) -> Row:
