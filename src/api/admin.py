@@ -6,7 +6,7 @@ Endpoints of other files join with ``router = APIRouter(prefix="/v1/admin", depe
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Request, params
@@ -47,8 +47,9 @@ async def require_admin(identity: CallerDep, parts: PartsDep) -> Identity:
 class Throttle:
     """At most so many requests of one caller in a minute."""
 
-    def __init__(self, per_minute: int) -> None:
+    def __init__(self, per_minute: int, clock: Callable[[], float] = time.time) -> None:
         self._per_minute = per_minute
+        self._clock = clock
         self._counts: TTLCache[tuple[str, str, int], int] = TTLCache(1000, 120)
 
     def admit(self, identity: Identity) -> None:
@@ -57,7 +58,7 @@ class Throttle:
         Raises:
             HTTPException: 429, with the seconds to wait.
         """
-        now = time.time()
+        now = self._clock()
         key = (identity.tenant, identity.user, int(now // 60))
         count = (self._counts.get(key) or 0) + 1
         self._counts.set(key, count)
