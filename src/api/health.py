@@ -7,9 +7,9 @@ import asyncio
 from fastapi import APIRouter, Response
 
 from ..core.identity import current_identity
-from ..infra.health import ComponentHealth, Health
+from ..infra.health import Health
 from .deps import Parts, PartsDep
-from .schemas import ComponentOut, HealthOut
+from .schemas import HealthOut
 
 router = APIRouter(prefix="/health", tags=["health"])
 
@@ -23,7 +23,7 @@ async def live() -> HealthOut:
 @router.get("/ready", response_model_exclude_none=True)
 async def ready(parts: PartsDep, response: Response) -> HealthOut:
     """Questions can be answered; 503 while not."""
-    health = await _check(parts)
+    health = await _check(parts, required_only=True)
     response.status_code = 200 if health.ready else 503
     return HealthOut(status="ready" if health.ready else "not ready")
 
@@ -33,21 +33,9 @@ async def health(parts: PartsDep, response: Response) -> HealthOut:
     """Every component. What is wrong with one is told to callers who are signed in."""
     found = await _check(parts)
     response.status_code = 200 if found.ready else 503
-    components = {component.name: _component(component) for component in found.components}
-    return HealthOut(status=_status(found), components=components)
+    return HealthOut.model_validate(found.shape(messages=current_identity.get() is not None))
 
 
-async def _check(parts: Parts) -> Health:
+async def _check(parts: Parts, *, required_only: bool = False) -> Health:
     checker = await asyncio.to_thread(lambda: parts.resources.health)
-    return await checker.check_all()
-
-
-def _status(health: Health) -> str:
-    if not health.ready:
-        return "unhealthy"
-    return "healthy" if all(component.status == "healthy" for component in health.components) else "degraded"
-
-
-def _component(component: ComponentHealth) -> ComponentOut:
-    message = component.message if current_identity.get() is not None else ""
-    return ComponentOut(status=component.status, latency_ms=component.latency_ms, required=component.required, message=message or None)
+    return await checker.check_all(required_only=required_only)

@@ -344,6 +344,8 @@ class ComponentOut(Out):
     status: str
     latency_ms: float
     required: bool
+    checked_at: str | None = Field(None, description="When it was looked at last, ISO 8601 in UTC.")
+    since: str | None = Field(None, description="Since when it has been in this status.")
     message: str | None = None
 
 

@@ -23,6 +23,7 @@ COMMANDS = {
     "hotspots": "Show which stages take the time, and what changed.",
     "config": "Show, explain and validate the configuration.",
     "audit": "Check and export the audit trail.",
+    "health": "How the parts stand, here or of a server that runs.",
     "doctor": "Check every hop of the configuration, and say what would mend it.",
     "model": "Prepare the local embedding model.",
     "token": "Create bearer tokens for the API.",

@@ -177,29 +177,10 @@ def build_audit(resources: ResourceManager) -> AuditTrail:
 
 
 def build_health(resources: ResourceManager) -> HealthChecker:
-    """Checks of what an answer needs: the index, and the model that embeds questions."""
-    from .azure_models import register_identity
-    from .health import HealthChecker
-    from .secrets.health import register_secrets
+    """Checks of what an answer needs, and of what will soon be in its way."""
+    from .health.parts import make_checker
 
-    async def embedder() -> None:
-        await resources.embedder.embed(["ready?"])
-
-    async def search() -> None:
-        await resources.search.ping()
-
-    checker = HealthChecker()
-    checker.register_component("search", search)
-    checker.register_component("embedder", embedder)
-    register_identity(checker, resources)
-    register_secrets(checker, resources.settings)
-    if resources.settings.persistence.backend == "postgres":
-
-        async def threads() -> None:
-            await resources.get("database").ping()
-
-        checker.register_component("threads", threads)
-    return checker
+    return make_checker(resources)
 
 
 for _name, _factory in {

@@ -14,6 +14,7 @@ from .chat import ChatCfg
 from .embed import EmbedCfg
 from .environment import EnvironmentCfg
 from .features import FeaturesCfg
+from .health import HealthCfg
 from .ingestion import IngestionCfg
 from .logging import LoggingCfg
 from .network import ADDRESS, NetworkCfg
@@ -38,6 +39,7 @@ __all__ = [
     "EmbedCfg",
     "EnvironmentCfg",
     "FeaturesCfg",
+    "HealthCfg",
     "IngestionCfg",
     "IntentCfg",
     "LoggingCfg",

@@ -18,6 +18,7 @@ from .chat import ChatCfg
 from .embed import EmbedCfg
 from .environment import EnvironmentCfg
 from .features import FeaturesCfg
+from .health import HealthCfg
 from .ingestion import IngestionCfg
 from .logging import LoggingCfg
 from .network import NetworkCfg
@@ -52,6 +53,7 @@ class Settings(Section):
     telemetry: TelemetryCfg = Field(default_factory=TelemetryCfg)
     logging: LoggingCfg = Field(default_factory=LoggingCfg)
     audit: AuditCfg = Field(default_factory=AuditCfg)
+    health: HealthCfg = Field(default_factory=HealthCfg)
     features: FeaturesCfg = Field(default_factory=FeaturesCfg)
     intents: tuple[tuple[str, IntentCfg], ...] = Field((), description="The sections `[intent:NAME]`, with their names.")
 

@@ -1,0 +1,190 @@
+"""Runs registered checks side by side, each within its time, and says how the parts stand."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from ...errors import RagError
+from ...util.threads import start_daemon
+from ..resilience.health_cache import HealthCache
+from .hysteresis import SEVERITY, Rules, Standing, Status, observe
+
+MAX_MESSAGE_CHARS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found, where it is more than "good" or an error."""
+
+    status: Status
+    message: str = ""
+
+
+Check = Callable[[], Awaitable[Finding | None] | Finding | None]
+"""Returns nothing where all is well, or what it found; or raises what is wrong. One that is no coroutine function runs in a thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentHealth:
+    """One component; ``message`` says what is wrong and holds no secret.
+
+    Attributes:
+        checked_at: when it was looked at last, ISO 8601 in UTC.
+        since: since when it has been in this status.
+    """
+
+    name: str
+    status: Status
+    latency_ms: float
+    message: str = ""
+    required: bool = True
+    checked_at: str = ""
+    since: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    components: tuple[ComponentHealth, ...]
+
+    @property
+    def ready(self) -> bool:
+        """Nothing that answers need is unhealthy, or was never seen at work."""
+        return all(c.status in ("healthy", "degraded") for c in self.components if c.required)
+
+    @property
+    def status(self) -> Status:
+        """Of all together: ``unhealthy`` where it is not ready, ``degraded`` where something is not well, or not known to be."""
+        if not self.ready:
+            return "unhealthy"
+        return "healthy" if all(c.status == "healthy" for c in self.components) else "degraded"
+
+    def shape(self, *, messages: bool) -> dict[str, Any]:
+        """What `GET /health` answers and `rag health --json` prints; messages are for those who are signed in."""
+        return {"status": self.status, "components": {one.name: _shape(one, messages=messages) for one in self.components}}
+
+
+def _shape(one: ComponentHealth, *, messages: bool) -> dict[str, Any]:
+    found: dict[str, Any] = {"status": one.status, "latency_ms": one.latency_ms, "required": one.required}
+    more = {"checked_at": one.checked_at, "since": one.since, "message": one.message if messages else ""}
+    return found | {name: value for name, value in more.items() if value}
+
+
+class HealthChecker:
+    """Checks by name. Whoever asks while one runs shares its outcome.
+
+    Args:
+        timeout_s: seconds that one check may take before it counts as failed.
+        ttl_s: seconds that an outcome is kept, so that many probes (each replica's, each monitor's) cost a service one question.
+        rules: how often in a row something has to be seen before a status changes.
+        clock: seconds since 1970; for tests.
+    """
+
+    def __init__(self, timeout_s: float = 5.0, ttl_s: float = 1.0, rules: Rules | None = None, clock: Callable[[], float] = time.time) -> None:
+        self._timeout_s = timeout_s
+        self._ttl_s = ttl_s
+        self._rules = rules or Rules()
+        self._clock = clock
+        self._checks: dict[str, HealthCache[ComponentHealth]] = {}
+        self._required: dict[str, bool] = {}
+        self._standings: dict[str, Standing] = {}
+
+    def register_component(self, name: str, check: Check, *, required: bool = True) -> None:
+        """Add a check, or put one in another's place; ``required`` ones decide readiness."""
+        run = partial(_called, check) if inspect.iscoroutinefunction(check) else _InThread(name, check)
+        self._required[name] = required
+        self._standings[name] = Standing()
+        self._checks[name] = HealthCache(partial(self._check, name, run, required), self._ttl_s)
+
+    async def check_all(self, *, required_only: bool = False) -> Health:
+        """All components, or those that decide readiness, in order of registration."""
+        names = [name for name in self._checks if self._required[name] or not required_only]
+        return Health(tuple(await asyncio.gather(*(self._checks[name].get() for name in names))))
+
+    async def _check(self, name: str, run: Callable[[], Awaitable[Finding | None]], required: bool) -> ComponentHealth:
+        start = time.perf_counter()
+        seen = await self._finding(run)
+        latency = round((time.perf_counter() - start) * 1000, 3)
+        now = self._clock()
+        before = self._standings[name]
+        standing = self._standings[name] = observe(before, seen.status, now, self._rules)
+        return ComponentHealth(name, standing.status, latency, _told(seen, standing, self._rules), required, _iso(now), _iso(standing.since))
+
+    async def _finding(self, run: Callable[[], Awaitable[Finding | None]]) -> Finding:
+        task = asyncio.ensure_future(run())
+        try:
+            # Not `asyncio.timeout`: a check that does not heed being cancelled must not hold everybody up.
+            done, _ = await asyncio.wait({task}, timeout=self._timeout_s)
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        if not done:
+            task.cancel()
+            task.add_done_callback(_noted)
+            return Finding("unhealthy", f"no answer within {self._timeout_s:g} s")
+        try:
+            return task.result() or Finding("healthy")
+        except RagError as error:
+            return Finding("unhealthy", str(error)[:MAX_MESSAGE_CHARS])
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a broken check is an unhealthy component; foreign texts may hold secrets, so only the type
+            return Finding("unhealthy", f"the check failed with {type(error).__name__}")
+
+
+def _told(seen: Finding, standing: Standing, rules: Rules) -> str:
+    """The message, with what a status that stands against it waits for."""
+    if standing.pending is None:
+        return seen.message
+    needed = rules.failures if SEVERITY[standing.pending] > SEVERITY[standing.status] else rules.recoveries
+    return f"seen {standing.pending} {standing.count} of {needed} times{': ' if seen.message else ''}{seen.message}"
+
+
+def _iso(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _noted(task: asyncio.Future[Any]) -> None:
+    if not task.cancelled():
+        task.exception()
+
+
+async def _called(check: Check) -> Finding | None:
+    found = check()
+    return await found if inspect.isawaitable(found) else found
+
+
+class _InThread:
+    """A check that may block, in a thread of its own. One that hangs is waited for, never started beside itself."""
+
+    def __init__(self, name: str, check: Check) -> None:
+        self._name = name
+        self._check = check
+        self._running: Future[Any] | None = None
+
+    async def __call__(self) -> Finding | None:
+        running = self._running
+        if running is None or running.done():
+            running = self._running = Future()
+            start_daemon(f"rag-health-{self._name}", self._run, running)
+        found = await asyncio.shield(asyncio.wrap_future(running))
+        outcome: Finding | None = await found if inspect.isawaitable(found) else found
+        return outcome
+
+    def _run(self, outcome: Future[Any]) -> None:
+        try:
+            outcome.set_result(self._check())
+        except BaseException as error:  # noqa: BLE001 - it is the answer, whatever it is
+            outcome.set_exception(error)
+
+
+def get_health_checker() -> HealthChecker:
+    """The checker of the process's resources (`get_resources().health`); what is registered there is in `/health` as well."""
+    from ..resource_manager import get_resources
+
+    return get_resources().health
