@@ -73,7 +73,9 @@ def pieces_of(messages: Sequence[Message], counter: TokenCounter) -> list[Piece]
 
 
 def fitted(turns: Sequence[Turn], counter: TokenCounter, *, strategy: Strategy, budget: int, most: int) -> tuple[tuple[Turn, ...], Kept]:
-    """The turns that fit, by the strategy, and what that came to."""
+    """The turns that fit, by the strategy, and what that came to (of the turns looked at: ``recent`` looks at the last ``most``)."""
+    if strategy == "recent":
+        turns = turns[max(0, len(turns) - most) :]
     kept = fit(pieces_of(messages_of_turns(turns), counter), strategy=strategy, budget=budget, turns=most)
     return tuple(turns[len(turns) - len(kept.indices) // 2 :]), kept
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ...core.chat import ContextUse, Message, Turn, Usage
 from ...errors import ModelError, ServiceUnavailableError
 from ...infra.config import AgentCfg
-from ...infra.persistence.turns import turn_from_dict
+from ...infra.persistence.turns import StoredTurns
 from ...infra.providers.passages import new_fence
 from ...infra.providers.protocol import ChatModel
 from ...infra.resilience.deadline import check
@@ -30,7 +30,7 @@ WORDS_PER_TOKEN = 0.6
 
 async def recall(state: AgentState, *, chat: ChatModel, counter: LazyCounter, cfg: AgentCfg, prompts: Prompts) -> AgentState:
     """Choose the earlier turns by ``[agent] history_strategy``. A model that only quotes is sent none of them: its follow-ups are made whole by rules."""
-    turns = [turn_from_dict(turn) for turn in earlier_turns(state)]
+    turns = StoredTurns(earlier_turns(state))
     if chat.extractive:
         return {"history": History(tuple(turns[-cfg.history_turns :] if cfg.history_turns else ()))}
     with stage("recall"):
@@ -56,8 +56,9 @@ class _Summarising:
     async def recall(self, state: AgentState, turns: Sequence[Turn]) -> AgentState:
         """Bring the summary up to date, if turns have to go into it, and take what then fits. At most one call of the model."""
         known = summary_of(state.get("summary"), turns)
-        sizes = [sum(piece.tokens for piece in pieces_of(messages_of_turns([turn]), self.counter)) for turn in turns]
         covered = known.turns if known else 0
+        # Those that the summary holds are asked for no more: their sizes count for nothing.
+        sizes = [0] * covered + [sum(piece.tokens for piece in pieces_of(messages_of_turns([turn]), self.counter)) for turn in turns[covered:]]
         fold = plan_fold(sizes, covered=covered, budget=self.cfg.history_tokens, summary=self.cfg.summary_tokens)
         if not fold.needed:
             return {"history": self._taken(known, turns)}

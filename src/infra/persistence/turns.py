@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from ...core.chat import Citation, Turn
 from ...core.identity import Identity
@@ -28,6 +28,23 @@ def turn_from_dict(data: Mapping[str, Any]) -> Turn:
     """The turn that `turn_to_dict` wrote."""
     citations = tuple(Citation(**citation) for citation in data["citations"])
     return Turn(**{**data, "citations": citations, "degraded": tuple(data["degraded"]), "retrieved": tuple(data.get("retrieved", ()))})
+
+
+class StoredTurns(Sequence[Turn]):
+    """Turns as a checkpoint holds them, each made when it is asked for: a long thread costs what of it is looked at."""
+
+    def __init__(self, stored: Sequence[Mapping[str, Any]]) -> None:
+        self._stored = stored
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+    @overload
+    def __getitem__(self, place: int) -> Turn: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Turn]: ...
+    def __getitem__(self, place: int | slice) -> Turn | Sequence[Turn]:
+        return turn_from_dict(self._stored[place]) if isinstance(place, int) else StoredTurns(self._stored[place])
 
 
 def turns_until(turns: Sequence[dict[str, Any]], message_id: str | None) -> list[dict[str, Any]]:

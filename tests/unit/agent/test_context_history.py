@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from src.agent.context.counting import ByteBound, message_tokens
 from src.agent.context.history import History, Summary, fitted, messages_of_turns, narrowed, pieces_of, summary_of, summary_size
+from src.agent.context.window import fit
 from src.core.chat import ContextUse, Message, ToolCall, Turn
+from src.infra.persistence.turns import StoredTurns, turn_to_dict
 
 BYTES = ByteBound()
 
@@ -33,6 +35,15 @@ def test_a_narrowed_history_fits_its_room_and_tells_every_turn_that_it_lost(turn
     assert taken <= max(room, 0) or shown.use == use
     assert kept[len(kept) - len(shown.turns) :] == shown.turns
     assert shown.use.kept_turns + shown.use.summarised_turns + shown.use.dropped_turns == len(turns) + use.summarised_turns
+
+
+@given(TURNS, st.integers(0, 9), st.integers(0, 900))
+def test_of_a_long_thread_only_the_last_turns_are_looked_at_and_they_are_the_same(turns: tuple[Turn, ...], most: int, budget: int) -> None:
+    every = fit(pieces_of(messages_of_turns(turns), BYTES), strategy="recent", budget=budget, turns=most)
+    spoiled = [{}] * max(0, len(turns) - most) + [turn_to_dict(one) for one in turns[max(0, len(turns) - most) :]]
+    kept, fits = fitted(StoredTurns(spoiled), BYTES, strategy="recent", budget=budget, most=most)
+    assert kept == turns[len(turns) - len(every.indices) // 2 :]
+    assert fits.tokens == every.tokens
 
 
 def test_answers_are_shown_without_the_marks_of_passages_that_are_not_there() -> None:
