@@ -62,6 +62,7 @@ class Store:
             cells = self._cells[figure.name] = {}
             if not (figure.labels or figure.by_tenant or figure.watched or figure.kind == "gauge"):
                 cells[()] = _cell(figure)  # a counter that begins at 0 is not taken for one that was not there
+            cells.update((tuple(sorted(key)), _cell(figure)) for key in figure.starts)
 
     def add(self, figure: Figure, value: float, key: Key) -> None:
         """As `metrics.Sink`."""

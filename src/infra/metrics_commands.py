@@ -139,6 +139,8 @@ def _read(path: Path) -> dict[str, dict[Key, Cell]]:
 def _added(known: dict[str, dict[Key, Cell]], figure: Figure, cells: list[tuple[Key, Cell]]) -> None:
     kept = known.setdefault(figure.name, {})
     for key, cell in cells:
+        if not cell.value and not any(cell.buckets) and figure.kind != "gauge":
+            continue
         before = kept.get(key)
         if before is not None and figure.kind != "gauge":
             cell.value += before.value

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
+
+from ..errors import DocumentReason
 
 Kind = Literal["counter", "gauge", "histogram"]
 
@@ -31,6 +33,7 @@ class Figure:
         labels: names that it may carry; not each value has all of them.
         by_tenant: carries `TENANT` as well, where `[telemetry] metrics_tenants` asks for it.
         watched: read when somebody looks, not recorded when something happens.
+        starts: attributes of series that are shown as 0 before the first: of a counter that is not there, no rise can be seen.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Figure:
     bounds: tuple[float, ...] = SECONDS
     by_tenant: bool = False
     watched: bool = False
+    starts: tuple[tuple[tuple[str, str], ...], ...] = ()
 
     @property
     def exposed(self) -> str:
@@ -67,6 +71,10 @@ def exposed_name(name: str, kind: Kind, unit: str) -> str:
     return f"{found}_total" if kind == "counter" and not found.endswith("_total") else found
 
 
+def _each(label: str, *values: str) -> tuple[tuple[tuple[str, str], ...], ...]:
+    return tuple(((label, value),) for value in values)
+
+
 _MODEL = ("gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model", "server.address", "server.port")
 _ALL = (
     # What is asked of this process.
@@ -89,7 +97,14 @@ _ALL = (
     Figure("rag.answer.degraded", "counter", "{answer}", "Why answers were less than asked for; an answer may have several reasons.", ("rag.reason",)),
     Figure("rag.answer.citations", "histogram", "{citation}", "Citations of an answer that is no refusal.", bounds=FEW),
     Figure("rag.chats.active", "gauge", "{chat}", "Turns under way.", watched=True),
-    Figure("rag.feedback", "counter", "{rating}", "Ratings of answers, up or down; a changed one counts again.", ("rag.rating",)),
+    Figure(
+        "rag.feedback",
+        "counter",
+        "{rating}",
+        "Ratings of answers, up or down; a changed one counts again.",
+        ("rag.rating",),
+        starts=_each("rag.rating", "up", "down"),
+    ),
     # Inside an answer.
     Figure("rag.stage.duration", "histogram", "s", "Stages of answers and of ingestion, and the operations around them.", ("rag.stage", "error.type")),
     Figure("gen_ai.client.operation.duration", "histogram", "s", "Calls of models.", (*_MODEL, "error.type"), GEN_AI_SECONDS),
@@ -126,9 +141,26 @@ _ALL = (
     Figure("rag.index.chunks", "gauge", "{chunk}", "Chunks of the index."),
     Figure("rag.index.changed.timestamp", "gauge", "s", "When the number of documents or chunks was last seen to change, or an ingestion ended (Unix time)."),
     Figure("rag.index.checked.timestamp", "gauge", "s", "When the index last told its size (Unix time)."),
-    Figure("rag.ingest.documents", "counter", "{document}", "Documents ingested: added, updated, unchanged or failed.", ("rag.outcome", "rag.reason")),
+    Figure(
+        "rag.ingest.documents",
+        "counter",
+        "{document}",
+        "Documents ingested: added, updated, unchanged or failed.",
+        ("rag.outcome", "rag.reason"),
+        starts=(
+            *_each("rag.outcome", "added", "updated", "unchanged"),
+            *((("rag.outcome", "failed"), ("rag.reason", reason)) for reason in (*get_args(DocumentReason), "not-found")),
+        ),
+    ),
     Figure("rag.ingest.chunks", "counter", "{chunk}", "Chunks written."),
-    Figure("rag.ingest.runs", "counter", "{run}", "Runs of ingestion: complete, or stopped by an error or by hand.", ("rag.outcome",)),
+    Figure(
+        "rag.ingest.runs",
+        "counter",
+        "{run}",
+        "Runs of ingestion: complete, or stopped by an error or by hand.",
+        ("rag.outcome",),
+        starts=_each("rag.outcome", "complete", "stopped"),
+    ),
     Figure("rag.ingest.ended.timestamp", "gauge", "s", "When a run of ingestion last ended whole (Unix time)."),
     Figure("rag.component.healthy", "gauge", "1", "1 where the last check of a component was good, else 0.", ("rag.component",)),
     Figure("rag.build.info", "gauge", "1", "Always 1; what runs.", ("service.version", "rag.engine", "rag.chat_model", "rag.embed_model"), watched=True),
