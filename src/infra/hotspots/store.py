@@ -92,12 +92,16 @@ class HotspotStore:
                     self._pruned_at = int(now // MINUTE_S)
 
     def cells(self, window: Window) -> dict[str, Cell]:
-        """The stages of a window; none where there is no file. Raises as `write`."""
-        found: dict[str, Cell] = {}
-        rows = self._rows("SELECT stage, calls, own_ms, total_ms, missed, budget_ms, buckets FROM stages", window)
-        for stage, calls, own_ms, total_ms, missed, budget_ms, buckets in rows:
-            cell = found.setdefault(stage, Cell())
-            _add_to(cell, Cell(calls, own_ms, total_ms, missed, budget_ms, _buckets(buckets)))
+        """The stages of a window; none where there is no file. Raises as `write`.
+
+        SQLite adds up, while other threads run: half a day of them took Python 0.5 s, in which the process answered nobody.
+        """
+        sums = "SELECT stage, sum(calls), sum(own_ms), sum(total_ms), sum(missed), max(budget_ms) FROM stages"
+        found = {stage: Cell(*figures) for stage, *figures in self._rows(sums, window, "GROUP BY stage")}
+        counts = "SELECT stage, CAST(key AS INTEGER), sum(value) FROM stages, json_each(buckets)"
+        for stage, bucket, count in self._rows(counts, window, "GROUP BY stage, key"):
+            if stage in found:  # what was written between the two is left to the next report
+                found[stage].buckets[bucket] = count
         return found
 
     def outcomes(self, window: Window) -> dict[str, Outcomes]:
@@ -124,14 +128,14 @@ class HotspotStore:
         for (text,) in self._rows(f"SELECT request FROM {table}", window):  # noqa: S608 - a table of ours
             yield _request(text)
 
-    def _rows(self, select: str, window: Window) -> list[tuple[Any, ...]]:
+    def _rows(self, select: str, window: Window, then: str = "") -> list[tuple[Any, ...]]:
         if not self.path.exists():
             return []
         with self._connection(write=False) as connection:
             if connection.execute("PRAGMA user_version").fetchone() != (VERSION,):  # just being made, or of another release
                 return []
             where = "WHERE minute BETWEEN ? AND ? AND (? IS NULL OR tenant = ?)"
-            return connection.execute(f"{select} {where}", (window.first, window.last, window.tenant, window.tenant)).fetchall()
+            return connection.execute(f"{select} {where} {then}", (window.first, window.last, window.tenant, window.tenant)).fetchall()
 
     @contextmanager
     def _connection(self, *, write: bool) -> Iterator[sqlite3.Connection]:
