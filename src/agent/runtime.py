@@ -18,6 +18,7 @@ from ..infra.persistence.turns import turn_to_dict
 from ..infra.persistence.user_context import create_langgraph_config
 from ..infra.resilience.deadline import deadline
 from ..telemetry.audit import NO_AUDIT, AuditEvent, AuditTrail, changing, reading, turn_id
+from ..telemetry.content import capture
 from ..telemetry.recording import note
 from ..telemetry.stages import collect_timings, operation, record_stage
 from .evidence import default_threshold
@@ -186,6 +187,7 @@ class Agent:
             answer = _answer(outcome, thread_id, message_id)
         answer = replace(answer, timings_ms={name: round(milliseconds, 2) for name, milliseconds in timings.items()})
         note(degraded=answer.degraded)
+        capture("turn", request.message, answer.answer, thread_id=answer.thread_id, message_id=message_id, refused=answer.refused)
         return answer
 
     async def _run(

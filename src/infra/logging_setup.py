@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..telemetry.log_context import use_user_key
-from ..telemetry.log_files import DAY_S, LogFile, Rotation
+from ..telemetry.log_files import LogFile
 from ..telemetry.log_formats import JsonFormatter
 from ..telemetry.logger import Structured, get_logger, set_levels, setup_logging, use_handlers
-from ..telemetry.redaction import use_policy
-from .redacting import policy_of
+from .capturing import rotation, set_up_privacy
 
 if TYPE_CHECKING:
     from .config import Settings
@@ -26,7 +25,6 @@ ACCESS = "src.api.access"
 """The logger of the stream `api`: a line a request."""
 FILES = "rag-files"
 KEY_FILE = "log-user.key"
-_PERIODS = {"hourly": 3600, "daily": DAY_S, "never": 0}
 _STRUCTURED: dict[str, Structured] = {"auto": "auto", "true": True, "false": False}
 
 
@@ -34,10 +32,10 @@ def set_up_logs(settings: Settings) -> None:
     """Log as `[logging]` says, redacted as `[telemetry]` does; again replaces what was set up before. No file is opened before there is a line for it.
 
     Raises:
-        ConfigurationError: see `policy_of`.
+        ConfigurationError: see `set_up_privacy`.
     """
     cfg = settings.logging
-    use_policy(policy_of(settings.telemetry))
+    set_up_privacy(settings)
     setup_logging(cfg.level, _STRUCTURED[cfg.structured], cfg.by_logger())
     use_user_key(lambda: _user_key(settings))
     use_handlers(FILES, [_stream(cfg.folder, name, cfg) for name in cfg.streams] if cfg.folder is not None else [])
@@ -47,11 +45,6 @@ def change_levels(cfg: LoggingCfg) -> None:
     """Log at these levels from now on; nothing else changes."""
     set_levels(cfg.level, cfg.by_logger())
     log.info("the levels of the log are changed", level=cfg.level, levels=", ".join(cfg.levels))
-
-
-def rotation(cfg: LoggingCfg) -> Rotation:
-    """When log files are set aside, and how long they are kept."""
-    return Rotation(cfg.max_bytes, _PERIODS[cfg.rotate], cfg.keep_files, cfg.keep_days * DAY_S)
 
 
 def _stream(folder: Path, name: str, cfg: LoggingCfg) -> logging.Handler:

@@ -84,6 +84,7 @@ def flush_telemetry() -> None:
 
 
 def _set_up(service_name: str | None, endpoint: str | None, settings: Settings | None, network: NetworkPolicy | None) -> Providers:
+    from .capturing import set_up_privacy
     from .exporting.plan import attributes_of, base_of, endpoint_of, headers_of
 
     if settings is None:
@@ -91,6 +92,7 @@ def _set_up(service_name: str | None, endpoint: str | None, settings: Settings |
 
         settings = load_settings()
     cfg = settings.telemetry
+    set_up_privacy(settings)
     attributes = attributes_of(settings, service_name or cfg.service_name)
     base = base_of(endpoint_of(cfg, endpoint)) if endpoint or cfg.exporter == "otlp" else ""
     if cfg.headers is not None:

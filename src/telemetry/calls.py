@@ -1,6 +1,7 @@
 """Calls of models and search engines as client spans, in the names of OTel's conventions for generative AI and databases.
 
-Each is a decorator: one line above the method. Names and figures alone are recorded, no prompt, answer, query or text.
+Each is a decorator: one line above the method. Names and figures alone are recorded, no prompt, answer, query or text,
+unless `content.py` is told to keep prompts and answers.
 The conventions: semantic-conventions 1.41 (databases: stable; generative AI: in development).
 """
 
@@ -12,7 +13,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
-from . import metrics, otel
+from . import content, metrics, otel
 from .spans import NO_SPAN, NoSpan, begin, failure
 
 if TYPE_CHECKING:
@@ -28,13 +29,15 @@ PROVIDERS = {"azure": "azure.ai.openai", "openai": "openai", "anthropic": "anthr
 class _ModelCall:
     """One call of a model: its span and its metrics."""
 
-    def __init__(self, model: Any, operation: str, more: Mapping[str, object] | None = None, *, current: bool = True) -> None:
+    def __init__(self, model: Any, operation: str, more: Mapping[str, object] | None = None, *, asked: object = None, current: bool = True) -> None:
         self.shared = _shared(model, operation)
         self._started = time.perf_counter()
         kind = "CLIENT" if "server.address" in self.shared else "INTERNAL"
         name = f"{operation} {self.shared['gen_ai.request.model']}".strip()
         self.span = _begun(name, {**self.shared, **(more or {})}, kind, current=current)
         self._first = False
+        self._asked = asked
+        self._said: list[str] = []
 
     def piece(self, piece: Any) -> None:
         """A piece of an answer has come."""
@@ -44,6 +47,8 @@ class _ModelCall:
             seconds = time.perf_counter() - self._started
             self.span.add({"gen_ai.response.time_to_first_chunk": seconds})
             metrics.record("gen_ai.client.operation.time_to_first_chunk", seconds, self.shared)
+        if self._asked is not None and isinstance(text, str):
+            self._said.append(text)
         self.answered(piece)
 
     def answered(self, answer: Any) -> None:
@@ -51,6 +56,8 @@ class _ModelCall:
         if isinstance(reason := getattr(answer, "finish_reason", None), str):
             self.span.add({"gen_ai.response.finish_reasons": reason})
         self.used(getattr(answer, "usage", None))
+        if self._asked is not None and isinstance(text := getattr(answer, "content", None), str):
+            self._said.append(text)
 
     def used(self, usage: Any) -> None:
         """What the service counted, where it did."""
@@ -61,6 +68,8 @@ class _ModelCall:
                 _count_tokens(self.shared, kind, tokens)
 
     def end(self, kind: type[BaseException] | None = None, error: BaseException | None = None) -> None:
+        if self._asked is not None:
+            content.capture("model call", self._asked, "".join(self._said), self.span.native, model=self.shared["gen_ai.request.model"])
         failed = failure(kind, error)
         more = {"error.type": failed} if failed else {}
         metrics.record("gen_ai.client.operation.duration", time.perf_counter() - self._started, {**self.shared, **more})
@@ -98,9 +107,9 @@ def chat_call(method: F) -> F:
 
     @wraps(method)
     async def traced(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if not metrics.recording():
+        if not (metrics.recording() or content.capturing()):
             return await method(self, *args, **kwargs)
-        call = _ModelCall(self, "chat")
+        call = _ModelCall(self, "chat", asked=_asked(args, kwargs))
         try:
             answer = await method(self, *args, **kwargs)
             call.answered(answer)
@@ -119,13 +128,18 @@ def chat_stream(method: F) -> F:
     @wraps(method)
     def traced(self: Any, *args: Any, **kwargs: Any) -> Any:
         pieces = method(self, *args, **kwargs)
-        return _streamed(self, pieces) if metrics.recording() else pieces
+        return _streamed(self, pieces, _asked(args, kwargs)) if metrics.recording() or content.capturing() else pieces
 
     return cast("F", traced)
 
 
-async def _streamed(model: object, pieces: AsyncIterator[R]) -> AsyncIterator[R]:
-    call = _ModelCall(model, "chat", {"gen_ai.request.stream": True}, current=False)
+def _asked(args: Sequence[object], kwargs: Mapping[str, object]) -> object:
+    """The messages of a call; None where content is not kept, so that nothing of it is even held."""
+    return (args[0] if args else kwargs.get("messages")) if content.capturing() else None
+
+
+async def _streamed(model: object, pieces: AsyncIterator[R], asked: object) -> AsyncIterator[R]:
+    call = _ModelCall(model, "chat", {"gen_ai.request.stream": True}, asked=asked, current=False)
     try:
         while True:
             call.span.enter()

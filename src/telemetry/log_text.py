@@ -15,14 +15,12 @@ from types import CodeType, FrameType
 
 from ..errors import RagError
 from .log_context import USER_FIELDS, user_hash
-from .redaction import redact, redact_value
+from .redaction import redact, redact_part, redact_value
 
 FIELDS = "rag_fields"
 OWN = "src"
 WITHHELD = "(text withheld)"
 UNFILLED = "…"
-MAX_TEXT = 8192
-"""Characters of a message, and of a field."""
 MAX_TRACE = 32_768
 MAX_CHAIN = 8
 MAX_FRAMES = 40
@@ -50,7 +48,7 @@ def is_own(record: logging.LogRecord) -> bool:
 def said(record: logging.LogRecord) -> str:
     """The record's message: redacted, bounded, no content of other libraries'."""
     text = _own_text(record) if is_own(record) else _foreign_text(record)
-    return redact(cut(text, MAX_TEXT))
+    return redact_part(text)
 
 
 def cut(text: str, most: int) -> str:
@@ -124,8 +122,7 @@ def fields_of(record: logging.LogRecord) -> dict[str, object]:
 def _shown_field(name: str, value: object) -> object:
     if name in USER_FIELDS and isinstance(value, str | int) and value != "":
         return user_hash(str(value))
-    shown = redact_value(_as_plain(value), name)
-    return cut(shown, MAX_TEXT) if isinstance(shown, str) else shown
+    return redact_value(_as_plain(value), name)
 
 
 def _as_plain(value: object) -> object:

@@ -25,6 +25,8 @@ _HINT = re.compile(r"[0-9@:=]|-----|--[a-z]|(?i:bearer|basic|token|authorization
 """What every text that holds one of the kinds holds."""
 SECRET = "[redacted:secret]"  # noqa: S105 - what stands instead of one
 MAX_DEPTH = 8
+MAX_VALUE = 8192
+"""Characters of a value that are kept."""
 
 BUILT_IN: tuple[tuple[str, Finder], ...] = (("secret", secrets), ("email", emails), ("card", cards), ("account", accounts), ("phone", phones))
 """In the order in which they name what several of them find."""
@@ -107,10 +109,16 @@ def redact_value(value: object, name: str = "", depth: int = 0) -> object:
         shown = redact(str(value))
         return value if shown == str(value) else shown
     if isinstance(value, str):
-        return redact(value)
+        return redact_part(value)
     if depth < MAX_DEPTH:
         if isinstance(value, Mapping):
             return {redact(str(key)): redact_value(item, str(key), depth + 1) for key, item in value.items()}
         if isinstance(value, list | tuple | set | frozenset):
             return [redact_value(item, "", depth + 1) for item in value]
-    return redact(str(value))
+    return redact_part(str(value))
+
+
+def redact_part(text: str, most: int = MAX_VALUE) -> str:
+    """So many characters of a text at most, redacted; what the end would cut in two is looked for in twice as many."""
+    shown = redact(text if len(text) <= 2 * most else text[: 2 * most])
+    return shown if len(shown) <= most else f"{shown[: most - 1]}…"

@@ -17,7 +17,6 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import metrics, trace
-from opentelemetry._logs import set_logger_provider
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk._logs import LoggerProvider, LogRecordLimits
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, ConsoleLogRecordExporter, LogRecordExporter
@@ -28,9 +27,11 @@ from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
 
 from ...telemetry.attributes import MAX_ATTRIBUTES
+from ...telemetry.content import MAX_MESSAGES
 from ...telemetry.logger import get_logger
 from .collector import CollectorSession, Link
 from .keeping import HeadSampler, Keeping
+from .privacy import with_redacted_content, without_content
 from .records import MAX_TEXT, ExportingHandler
 from .sending import GuardedLogs, GuardedMetrics, GuardedSpans, PrivateSpans
 
@@ -152,6 +153,7 @@ def set_up(cfg: TelemetryCfg, network: NetworkPolicy, attributes: dict[str, str]
 
 
 def _trace(made: Providers, cfg: TelemetryCfg, resource: Resource, session: Callable[[], CollectorSession]) -> None:
+    to_traces = cfg.capture_content and cfg.content_to == "traces"
     limits = SpanLimits(
         max_attributes=ATTRIBUTES,
         max_events=32,
@@ -160,7 +162,7 @@ def _trace(made: Providers, cfg: TelemetryCfg, resource: Resource, session: Call
         max_link_attributes=ATTRIBUTES,
         max_attribute_length=MAX_TEXT,
         max_span_attributes=ATTRIBUTES,
-        max_span_attribute_length=MAX_TEXT,
+        max_span_attribute_length=MAX_MESSAGES if to_traces else MAX_TEXT,
     )
     made.tracer = TracerProvider(HeadSampler(cfg.sample_ratio), resource, shutdown_on_exit=False, span_limits=limits, meter_provider=NoOpMeterProvider())
     exporter: SpanExporter | None = None
@@ -169,7 +171,7 @@ def _trace(made: Providers, cfg: TelemetryCfg, resource: Resource, session: Call
     elif cfg.exporter == "console":
         exporter = ConsoleSpanExporter(out=sys.stderr)
     if exporter is not None:
-        exporter = exporter if cfg.capture_content else PrivateSpans(exporter)
+        exporter = PrivateSpans(exporter, with_redacted_content if to_traces else without_content)
         batch = BatchSpanProcessor(exporter, cfg.queue_size, DELAY_MS, BATCH, cfg.timeout_s * 1000, meter_provider=NoOpMeterProvider())
         made.tracer.add_span_processor(Keeping(batch, cfg.slow_ms))
     trace.set_tracer_provider(made.tracer)
@@ -201,8 +203,6 @@ def _log(made: Providers, cfg: TelemetryCfg, resource: Resource, session: Callab
         made.logger.add_log_record_processor(batch)
         made.handler = ExportingHandler(made.logger)
         logging.getLogger().addHandler(made.handler)
-    if cfg.capture_content:  # what libraries tell OTel's logs directly may be anything; what they log comes through the handler
-        set_logger_provider(made.logger)
 
 
 def _with_process(attributes: dict[str, str]) -> dict[str, str]:

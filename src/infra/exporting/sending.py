@@ -20,7 +20,6 @@ from ...errors import RagError
 from ...telemetry.logger import get_logger
 from .collector import CollectorSession, Link, NotTakenError
 from .plan import PATHS
-from .privacy import without_content
 
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs import ReadableLogRecord
@@ -74,13 +73,14 @@ def common(endpoint: str, signal: str, session: CollectorSession, timeout_s: flo
 
 
 class PrivateSpans(SpanExporter):
-    """Spans without what may be content, to what exports them: on its thread, not while a request waits."""
+    """Spans without what may be content, or with it redacted, to what exports them: on its thread, not while a request waits."""
 
-    def __init__(self, then: SpanExporter) -> None:
+    def __init__(self, then: SpanExporter, private: Callable[[ReadableSpan], ReadableSpan]) -> None:
         self._then = then
+        self._private = private
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        return self._then.export([without_content(span) for span in spans])
+        return self._then.export([self._private(span) for span in spans])
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         return self._then.force_flush(timeout_millis)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.telemetry.redaction import Policy, redact, redact_value
+from src.telemetry.redaction import Policy, redact, redact_part, redact_value
 from src.util.patterns import Places
 
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEA7\nq8Zw==\n-----END RSA PRIVATE KEY-----"
@@ -180,3 +180,10 @@ def test_beyond_a_depth_what_is_left_is_redacted_as_text() -> None:
 def test_own_patterns_are_redacted_under_their_names() -> None:
     policy = Policy((("customer", Places("C-[0-9]{4,8}").of),))
     assert policy.redact("of C-12345 and C\u200b-99999: ann@example.com") == "of [redacted:customer] and [redacted:customer] [redacted:email]"
+
+
+def test_a_text_that_is_cut_holds_no_half_of_a_canary() -> None:
+    for length in range(80, 110):
+        shown = redact_part(f"{'x' * 80} 4111 1111 1111 1111", length)
+        assert "4111" not in shown
+        assert len(shown) <= length
