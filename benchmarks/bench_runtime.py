@@ -46,7 +46,7 @@ def serve(options: dict[str, Any]) -> None:
     from pydantic import SecretStr
 
     from src.api.app import create_app
-    from src.cli.serve import bind, make_server
+    from src.cli.serve import bind, event_loop, make_server
     from src.infra.config import AgentCfg, ChatCfg
     from src.telemetry.logger import setup_logging
 
@@ -59,7 +59,8 @@ def serve(options: dict[str, Any]) -> None:
     listener = bind(settings.api)
     announced = json.dumps({"url": f"http://127.0.0.1:{listener.getsockname()[1]}", "token": token})
     server = make_server(create_app(resources), lambda: print(announced, flush=True))
-    asyncio.run(server.serve(sockets=[listener]))
+    with asyncio.Runner(loop_factory=event_loop()) as runner:
+        runner.run(server.serve(sockets=[listener]))
 
 
 # -- the model's process

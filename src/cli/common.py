@@ -114,10 +114,11 @@ class CommandContext:
         """Print one value as JSON."""
         click.echo(json.dumps(to_json(value), ensure_ascii=False))
 
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+    def run(self, coroutine: Coroutine[Any, Any, T], loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None) -> T:
         """Run a command's coroutine in its own event loop."""
         try:
-            return asyncio.run(coroutine)
+            with asyncio.Runner(loop_factory=loop_factory) as runner:
+                return runner.run(coroutine)
         except asyncio.CancelledError:  # by SIGTERM (`heeding_sigterm`): nobody else cancels it
             raise KeyboardInterrupt from None
 
