@@ -47,9 +47,11 @@ def build_ingestor(resources: ResourceManager) -> Ingestor:
 
 
 def build_threads(resources: ResourceManager) -> ThreadService:
-    from .infra.persistence.threads import ThreadService
+    from .infra.persistence.threads import Beside, ThreadService
+    from .infra.persistence.waiting_list import WaitingList
 
-    return ThreadService(resources.settings, resources.checkpointer, [_feedback_records(resources)], resources.get("audit"))
+    beside: list[Beside] = [_feedback_records(resources), WaitingList(resources.store)]
+    return ThreadService(resources.settings, resources.checkpointer, beside, resources.get("audit"))
 
 
 def build_feedback(resources: ResourceManager) -> FeedbackService:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ..core.chat import Answer, Approval, ChatRequest
 from ..core.identity import Identity
 from ..errors import ConflictError, NotFoundError, RagError
-from ..infra.persistence.user_context import user_namespace
+from ..infra.persistence.waiting_list import WaitingList
 from .approvals import APPROVED, DECIDED, DENIED, PENDING, Held, approval_of, held_of, request_of
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from ..infra.persistence.threads import ThreadService
     from .state import AgentState
 
-MOST_LISTED = 200
 WAITS = "the turn waits for your decision about tool calls"
 
 
@@ -67,14 +66,15 @@ class Waiting:
         if self._store is None:
             return ()
         found: list[Approval] = []
-        for item in await self._store.asearch(_namespace(identity), limit=MOST_LISTED):
+        listed = WaitingList(self._store)
+        for thread_id in await listed.of_user(identity.tenant, identity.user):
             try:
-                await threads.get(item.key, identity)
-                waiting = await self.of_thread(item.key)
+                await threads.get(thread_id, identity)
+                waiting = await self.of_thread(thread_id)
             except NotFoundError:
                 waiting = None
             if waiting is None:
-                await self._store.adelete(_namespace(identity), item.key)
+                await listed.remove(identity.tenant, identity.user, thread_id)
             else:
                 found.append(waiting[1])
         return tuple(sorted(found, key=lambda approval: approval.created_at))
@@ -105,14 +105,10 @@ class Waiting:
             raise RagError("The agent ended without an answer.")
         held, approval = waiting
         if self._store is not None:
-            await self._store.aput(_namespace(identity), thread_id, {"approval_id": held.approval_id}, index=False)
+            await WaitingList(self._store).add(identity.tenant, identity.user, thread_id, held.approval_id)
         degraded = (*held.degraded, WAITS)
         return Answer(thread_id, message_id, held.answer, held.citations, degraded=degraded, usage=held.usage, approval=approval)
 
     async def _values(self, thread_id: str) -> dict[str, Any]:
         saved = await self._checkpointer.aget_tuple({"configurable": {"thread_id": thread_id}})
         return saved.checkpoint["channel_values"] if saved else {}
-
-
-def _namespace(identity: Identity) -> tuple[str, ...]:
-    return (*user_namespace(identity.tenant, identity.user), "approvals")

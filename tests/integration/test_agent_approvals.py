@@ -157,7 +157,9 @@ async def test_a_deleted_thread_waits_no_more(tmp_path: Path, model_cache: Path,
     async with tool_agent(tmp_path, model_cache, azure, chat_cfg, **APPROVE) as (agent, resources):
         waiting = (await agent.ask(ChatRequest(LEAVE), ME)).approval
         assert waiting is not None
+        assert [item.key for item in await resources.store.asearch(())] == [waiting.thread_id]
         await resources.get("threads").delete(waiting.thread_id, ME)
+        assert await resources.store.asearch(()) == []
         assert await agent.approvals(ME) == ()
         with pytest.raises(NotFoundError):
             await decide(agent, waiting, True)
