@@ -106,12 +106,13 @@ def stage_budgets(settings: Settings) -> dict[str, float]:
     """Seconds that a call of a stage may take, where a setting says so; a chat without one may take `[telemetry] slow_ms`."""
     from .retrieval.budgets import Budgets
 
-    budgets, agent = Budgets.of(settings.retrieval), settings.agent
+    budgets, agent, rerank = Budgets.of(settings.retrieval), settings.agent, settings.rerank
     found = {
         "chat": agent.max_seconds or settings.telemetry.slow_ms / 1000,
         "retrieve": budgets.whole.seconds,
         "embed": budgets.embed.seconds,
         "search": budgets.search.seconds,
+        "rerank": rerank.timeout_s if rerank.provider != "off" else None,
         "tool": agent.tool_timeout_s,
     }
     return {stage: seconds for stage, seconds in found.items() if seconds}

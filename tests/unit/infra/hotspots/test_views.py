@@ -18,6 +18,7 @@ from src.infra.hotspots.report import Report, make_report
 from src.infra.hotspots.store import Window
 from src.telemetry.recording import Finished
 
+RERANK = {"provider": "tei", "api_base": "http://127.0.0.1:1", "timeout_s": 2.0}
 EVIL = '<script>alert(1)</script>"\x1b[31m'
 
 
@@ -83,5 +84,5 @@ def test_a_time_of_another_day_has_its_day() -> None:
 
 def test_budgets_are_those_of_retrieval_and_of_the_agent() -> None:
     assert stage_budgets(Settings()) == {"chat": 2.0, "tool": 30}
-    set_ones = Settings.model_validate({"retrieval": {"budget_s": 1.0, "search_budget_s": 0.4}, "agent": {"max_seconds": 5}})
-    assert stage_budgets(set_ones) == {"chat": 5, "retrieve": 1.0, "embed": 0.5, "search": 0.4, "tool": 30}
+    set_ones = Settings.model_validate({"retrieval": {"budget_s": 1.0, "search_budget_s": 0.4}, "agent": {"max_seconds": 5}, "rerank": RERANK})
+    assert stage_budgets(set_ones) == {"chat": 5, "retrieve": 1.0, "embed": 0.5, "search": 0.4, "rerank": 2.0, "tool": 30}
