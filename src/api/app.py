@@ -22,7 +22,7 @@ from ..infra.resource_manager import ResourceManager
 from ..integrations.mcp.http import McpEndpoint
 from ..telemetry.logger import get_logger
 from ..telemetry.serving import NO_TELEMETRY, TraceRequests
-from . import admin, approvals, chat, documents, feedback, health, hotspots, log_levels, metrics, page, problems, search, threads
+from . import admin, approvals, chat, documents, feedback, health, hotspots, metrics, page, problems, search, threads
 from .auth import LocalOnly, RequireIdentity, caller, make_authenticator
 from .deps import Parts
 from .idempotency import HEADER, Idempotency
@@ -44,7 +44,7 @@ def create_app(resources: ResourceManager) -> FastAPI:
     """The HTTP API and the chat page over these resources, which are closed when the server stops.
 
     Raises:
-        ConfigurationError: `[api]` or `[audit]` cannot be served as it is.
+        ConfigurationError: `[api]` cannot be served as it is.
     """
     settings = resources.settings
     features = settings.features
@@ -60,8 +60,6 @@ def create_app(resources: ResourceManager) -> FastAPI:
         telemetry=NO_TELEMETRY,
     )
     app.state.parts = Parts(resources)
-    if settings.audit.enabled:
-        resources.get("audit")  # one that cannot be used is the operator's to hear of, before anybody is served
     problems.install(app)
     openai = (completions.router, models.router, embeddings.router)
     for router in (
@@ -76,7 +74,6 @@ def create_app(resources: ResourceManager) -> FastAPI:
         metrics.router,
         admin.router,
         hotspots.router,
-        log_levels.router,
     ):
         app.include_router(router)
     if features.mcp:
