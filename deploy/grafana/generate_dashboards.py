@@ -342,7 +342,10 @@ def render(uid: str) -> str:
             made = made.with_panel(_panel(entry))
     if uid == "rag-infrastructure":
         made = made.with_row(dashboard.Row("Alerts")).with_panel(_alerts())
-    return json.dumps(json.loads(JSONEncoder(sort_keys=True).encode(made.build())), indent=1) + "\n"
+    data = json.loads(JSONEncoder(sort_keys=True).encode(made.build()))
+    for number, panel in enumerate(data["panels"], 1):
+        panel["id"] = number
+    return json.dumps(data, indent=1, sort_keys=True) + "\n"
 
 
 def main(arguments: list[str]) -> int:
