@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import Problem, RagError
+from ..audit.trail import make_audit
 from ..network.bypass import direct_hosts
 from ..network.proxies import PROXY_KEYS, proxies_of
 from ..network.tls import make_context
@@ -33,6 +34,8 @@ def rule_problems(settings: Settings) -> tuple[Problem, ...]:
     found = [*_network(settings.network), *files]
     if not any(problem.key.startswith("network.") for problem in files):
         found += _tls(settings.network)
+    if not isinstance(settings.audit.keys, LiveSecret):
+        found += _of(lambda: make_audit(settings))
     return tuple(placed(settings, problem) for problem in found)
 
 
