@@ -22,7 +22,7 @@ from ..infra.resource_manager import ResourceManager
 from ..integrations.mcp.http import McpEndpoint
 from ..telemetry.logger import get_logger
 from ..telemetry.serving import NO_TELEMETRY, TraceRequests
-from . import admin, approvals, chat, documents, feedback, health, hotspots, metrics, page, problems, search, threads
+from . import admin, approvals, chat, documents, feedback, health, hotspots, log_levels, metrics, page, problems, search, threads
 from .auth import LocalOnly, RequireIdentity, caller, make_authenticator
 from .deps import Parts
 from .idempotency import HEADER, Idempotency
@@ -74,6 +74,7 @@ def create_app(resources: ResourceManager) -> FastAPI:
         metrics.router,
         admin.router,
         hotspots.router,
+        log_levels.router,
     ):
         app.include_router(router)
     if features.mcp:

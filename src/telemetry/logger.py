@@ -30,6 +30,13 @@ class Logger(logging.LoggerAdapter[logging.Logger]):
         kwargs["extra"] = {**(kwargs.get("extra") or {}), FIELDS: fields}
         return msg, kwargs
 
+    def log(self, level: int, msg: object, /, *args: object, **kwargs: Any) -> None:  # type: ignore[override]  # by place alone, so that fields may have these names
+        """As the standard library's; a field may be called ``level`` here."""
+        if self.isEnabledFor(level):
+            msg, kwargs = self.process(msg, kwargs)  # type: ignore[assignment]  # a dict in fact
+            # One further: this method stands between the caller and the library.
+            self.logger.log(level, msg, *args, **{**kwargs, "stacklevel": kwargs.get("stacklevel", 1) + 1})
+
 
 def get_logger(name: str) -> Logger:
     """The logger of a module; fields are keywords: ``log.info("stored", document=id)``."""
@@ -71,8 +78,13 @@ def use_handlers(name: str, handlers: list[logging.Handler]) -> None:
         root.addHandler(handler)
 
 
-_set: set[str] = set()
-"""Loggers that have a level of their own from `set_levels`."""
+_set: dict[str, str] = {}
+"""Levels that loggers have from `set_levels`."""
+
+
+def levels_now() -> dict[str, str]:
+    """The levels that were set, by logger."""
+    return dict(_set)
 
 
 def set_levels(level: str, levels: Mapping[str, str]) -> None:
@@ -83,12 +95,12 @@ def set_levels(level: str, levels: Mapping[str, str]) -> None:
     """
     wanted = {ROOT: FOREIGN_LEVEL, OWN: level, **levels}
     numbers = {name: _number(value) for name, value in wanted.items()}
-    for name in _set - numbers.keys():
+    for name in _set.keys() - numbers.keys():
         logging.getLogger(name).setLevel(logging.NOTSET)
     _set.clear()
     for name, number in numbers.items():
         logging.getLogger(None if name == ROOT else name).setLevel(number)
-        _set.add(name)
+        _set[name] = logging.getLevelName(number)
 
 
 def _number(level: str) -> int:

@@ -13,7 +13,8 @@ from .section import Section
 Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 LEVELS: tuple[Level, ...] = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _TRUTH = {"yes": "true", "on": "true", "1": "true", "true": "true", "no": "false", "off": "false", "0": "false", "false": "false"}
-_NAME = re.compile(r"[A-Za-z_][\w.-]{0,199}")
+LOGGER_NAME = r"[A-Za-z_][A-Za-z0-9_.-]{0,199}"
+_NAME = re.compile(LOGGER_NAME)
 
 
 class LoggingCfg(Section):

@@ -83,7 +83,7 @@ def test_a_line_says_when_where_and_whose_request_it_is(lines: Lines) -> None:
         set_correlation_id("")
     line = lines.last
     assert str(line["time"]).endswith("Z")
-    assert isinstance(line["line"], int)
+    assert line["line"] == test_a_line_says_when_where_and_whose_request_it_is.__code__.co_firstlineno + 5
     assert (line["level"], line["logger"], line["message"]) == ("WARNING", "src.x", "stored")
     assert (line["tenant"], line["correlation_id"], line["document"], line["chunks"]) == ("acme", "req-1", "a/b.pdf", 3)
     assert line["user"] == line["user_id"] == user_hash("ann@example.com") != "ann@example.com"
@@ -99,8 +99,9 @@ def test_the_hash_of_a_user_depends_on_the_key() -> None:
 
 
 def test_a_field_never_takes_the_place_of_what_the_line_says_itself(lines: Lines) -> None:
-    get_logger("src.x").warning("true", line="forged", time="forged", exception="forged")
+    get_logger("src.x").warning("true", level="forged", line="forged", time="forged", exception="forged")
     assert isinstance(lines.last["line"], int)
+    assert (lines.last["level"], lines.last["level_"]) == ("WARNING", "forged")
     assert (lines.last["line_"], lines.last["time_"]) == ("forged", "forged")
     assert "exception" not in lines.last
 
