@@ -24,6 +24,7 @@ from ...errors import QueryError
 from ...infra.resource_manager import ResourceManager, get_resources
 from ...infra.search.protocol import DocumentWrite, SearchClient
 from ...retrieval.retriever import tuning_of
+from ...telemetry.audit import AuditEvent, AuditTrail, changing, reading
 from ...telemetry.logger import get_logger
 from ...util.aio import run_sync
 from ..callers import identity_of
@@ -123,6 +124,9 @@ class RagVectorStore(BasePydanticVectorStore):
     async def _engine(self) -> SearchClient:
         return cast("SearchClient", await asyncio.to_thread(self.resources.get, "search"))
 
+    async def _audit(self) -> AuditTrail:
+        return cast("AuditTrail", await asyncio.to_thread(self.resources.get, "audit"))
+
     async def _add(self, nodes: list[BaseNode], caller: Identity) -> list[str]:
         if not nodes:
             return []
@@ -131,7 +135,9 @@ class RagVectorStore(BasePydanticVectorStore):
         vectors = await self._vectors(nodes)
         writes = [DocumentWrite(document, (chunk,), vectors[at : at + 1]) for at, (document, chunk) in enumerate(made)]
         engine = await self._engine()
-        await engine.write(writes)
+        written = tuple(write.document.id for write in writes)
+        async with changing(await self._audit(), AuditEvent.by(caller, "document.write", documents=written)):
+            await engine.write(writes)
         await engine.refresh()  # the library asks for, or deletes, at once what it has added
         return [node.node_id for node in nodes]
 
@@ -164,14 +170,19 @@ class RagVectorStore(BasePydanticVectorStore):
         own = await self._own(filters, caller, node_ids)
         if own:
             engine = await self._engine()
-            await engine.delete([document.id for document in own], access_scope(caller))
+            gone = tuple(document.id for document in own)
+            async with changing(await self._audit(), AuditEvent.by(caller, "document.delete", documents=gone)):
+                await engine.delete(gone, access_scope(caller))
             await engine.refresh()
 
     async def _get(self, node_ids: Sequence[str] | None, filters: MetadataFilters | None, caller: Identity) -> list[BaseNode]:
         engine, scope = await self._engine(), access_scope(caller)
         nodes: list[BaseNode] = []
-        for document in await self._own(filters_of(filters), caller, node_ids):
-            nodes += [node_of_chunk(document, chunk) for chunk in await engine.get_chunks(document.id, scope)]
+        async with reading(await self._audit(), AuditEvent.by(caller, "document.read", part="passages")) as noted:
+            own = await self._own(filters_of(filters), caller, node_ids)
+            for document in own:
+                nodes += [node_of_chunk(document, chunk) for chunk in await engine.get_chunks(document.id, scope)]
+            noted.documents = tuple(document.id for document in own)
         places = {name: at for at, name in enumerate(node_ids or ())}
         return sorted(nodes, key=lambda node: places.get(node.node_id, len(places)))
 
@@ -191,7 +202,9 @@ class RagVectorStore(BasePydanticVectorStore):
             vector=None if mode == "bm25" else await self._vector(query),
             tuning=tuning if query.alpha is None else replace(tuning, vector_weight=query.alpha),
         )
-        found = await (await self._engine()).search(request, access_scope(caller))
+        async with reading(await self._audit(), AuditEvent.by(caller, "search", mode=mode)) as noted:
+            found = await (await self._engine()).search(request, access_scope(caller))
+            noted.documents = tuple(hit.document_id for hit in found.hits)
         if found.degraded:
             log.warning("a query was answered with less than asked for", degraded=list(found.degraded))
         nodes = [node_of_hit(hit) for hit in found.hits]
