@@ -172,6 +172,8 @@ def announce(context: CommandContext, settings: Settings, listener: socket.socke
     click.secho(f"Serving on {url}", bold=True)
     if settings.features.chat_page:
         click.echo(f"  Chat page    {url}/")
+    if settings.features.admin_page:
+        click.echo(f"  Operators    {url}/admin")
     if settings.features.openapi:
         click.echo(f"  API          {url}/docs")
     if figures:

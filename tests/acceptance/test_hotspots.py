@@ -97,6 +97,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Any])
     more = (
         f"[embed]\nprovider = openai\nmodel = words\ndims = {DIMS}\napi_key = none\nmax_retries = 0\n"
         f"api_base = http://127.0.0.1:{embeddings.server_port}/v1\n[cache]\npath = {folder / 'cache'}\n[retrieval]\nembed_budget_s = 10\n"
+        "[telemetry]\nenabled = true\nexporter = none\n"
     )
     api = {"auth": "tokens", "tokens_file": folder / "tokens.json", "admin_group": "rag-admins"}
     with serve(folder, api, more) as server:
@@ -144,11 +145,12 @@ def test_its_json_has_what_the_text_says_and_more(planted: Planted) -> None:
     embed = report["stages"][0]
     assert (embed["stage"], embed["budget_ms"], embed["missed"]) == ("embed", 10_000, 0)
     assert embed["p50_ms"] >= 0.95 * DELAY_S * 1000
-    assert embed["change"]["verdict"] == "new"
+    assert embed["change"]["verdict"] == "nothing before"
     assert sum(line["share"] for line in report["stages"]) == pytest.approx(1, abs=0.01)
     assert report["requests"]["retrieve"] == {"count": 9, "failed": 0, "cancelled": 0, "degraded": 1}
     slow = next(one for one in report["worst"] if one["correlation_id"] == "slow-one")
     assert slow["kind"] == "chat"
+    assert re.fullmatch(r"[0-9a-f]{32}", slow["trace_id"])
     assert slow["ms"] == pytest.approx(sum(part["ms"] for part in slow["stages"]), rel=0.2)
 
 
@@ -161,6 +163,14 @@ def test_operators_get_the_report_others_are_refused_and_strangers_asked_who_the
         assert planted.get(f"/v1/admin/{path}", "nobodys-token").status_code == 401
     wrong = planted.get("/v1/admin/hotspots?since=soon")
     assert (wrong.status_code, wrong.json()["hint"]) == (400, "Write 15m, 1h or 2d.")
+
+
+def test_neither_a_collector_nor_telemetry_is_needed(handbook_server: Server) -> None:
+    with handbook_server.client() as client:
+        assert client.post("/v1/search", json={"query": "gas escape"}).status_code == 200
+        report = client.get("/v1/admin/hotspots?since=1d").json()
+    assert {"retrieve", "embed", "search"} <= {line["stage"] for line in report["stages"]}
+    assert not any("trace_id" in one and one["trace_id"] for one in report["worst"])
 
 
 def test_degraded_answers_and_runs_of_ingestion_are_told_by_reason(planted: Planted) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from .sketch import Buckets, interval, quantile
 
-Verdict = Literal["slower", "faster", "same", "too few", "new"]
+Verdict = Literal["slower", "faster", "same", "too few", "nothing before"]
 FEWEST = 20
 """Calls in either period below which nothing is said."""
 MARKS = ((0.5, "p50"), (0.95, "p95"))
@@ -19,7 +19,7 @@ class Change:
     """Against the period before. ``percent`` is that of the quantile that ``of`` names.
 
     ``same``: the difference is within what chance makes (99 % intervals of both meet). ``too few``: under 20 calls in one of
-    the periods. ``new``: none at all before.
+    the periods. ``nothing before``: no calls at all.
     """
 
     verdict: Verdict
@@ -32,7 +32,7 @@ def compare(now: Buckets, before: Buckets) -> Change:
     """What changed between two sketches of one stage."""
     calls, calls_before = sum(now.values()), sum(before.values())
     if not calls_before:
-        return Change("new")
+        return Change("nothing before")
     if min(calls, calls_before) < FEWEST:
         return Change("too few", calls_before=calls_before)
     for share, name in MARKS:

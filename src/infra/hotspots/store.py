@@ -143,7 +143,8 @@ class HotspotStore:
             if write and not self.path.exists():
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
-            with closing(sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None)) as connection:
+            address = f"{self.path.absolute().as_uri()}?mode=rw"  # what was deleted meanwhile is not made again by a reader
+            with closing(sqlite3.connect(address, timeout=BUSY_S, isolation_level=None, uri=True)) as connection:
                 if write:
                     _prepare(connection)
                 yield connection
@@ -270,7 +271,9 @@ def _from_sqlite(error: sqlite3.Error, path: Path) -> StorageError:
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return StorageLockedError(f"Another process holds the hotspots' file {path}.", **where, hint="Try again.")
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
-        return StorageReadOnlyError(f"Hotspots cannot be written to {path}.", **where, hint="Give this user write permission to file and folder.")
+        return StorageReadOnlyError(
+            f"The hotspots' file {path} cannot be opened for writing.", **where, hint="Give this user write permission to file and folder."
+        )
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return StorageCorruptError(f"The hotspots' file {path} is damaged: {error}.", **where, hint="Delete it; it is made again.")
     return StorageError(f"The hotspots' file {path} failed: {error}.", **where)

@@ -74,4 +74,4 @@ def test_too_few_calls_are_said_and_so_is_a_stage_that_was_not_there() -> None:
     many, few = drawn(1, 500), drawn(2, FEWEST - 1, slower=50)
     assert compare(few, many).verdict == compare(many, few).verdict == "too few"
     assert compare(few, many).calls_before == 500
-    assert compare(many, {}).verdict == "new"
+    assert compare(many, {}).verdict == "nothing before"

@@ -34,7 +34,7 @@ def test_the_text_says_which_stage_it_is_what_it_took_and_how_it_changed() -> No
     assert lines[0].endswith("30 answers, 1 failed, 2 degraded.")
     assert lines[1].startswith("Most of the time of questions: embed, 90%: 9.00 s in 30 calls")
     assert re.search(r"embed +█+ +90% .* 30 +2  slower, p50 \+\d,\d+ %", lines[4])
-    assert re.search(r"chat \(rest\) +█+. +10% .* 30 +–  new", lines[5])
+    assert re.search(r"chat \(rest\) +█+. +10% .* 30 +–  nothing before", lines[5])
     assert any("correlation abc · trace ffff" in line for line in lines)
 
 
