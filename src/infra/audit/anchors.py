@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ...errors import AuditError
@@ -20,20 +21,27 @@ SETTING = "audit.anchor"
 _TAIL = 4096
 
 
-def append_anchor(path: Path, head: Head) -> None:
-    """Add a head; it is on the disk when this returns.
+@contextmanager
+def anchoring(path: Path) -> Iterator[Callable[[Head], None]]:
+    """Opens the file, so that one that cannot be opened is known before anything is recorded, and yields what adds a head to it.
+
+    The head is on the disk when that returns.
 
     Raises:
-        OSError: it could not be written.
+        OSError: it cannot be opened, or written.
     """
-    line = json.dumps({"chain": head.chain, "mac": head.mac, "n": head.n, "time": iso_now()}, separators=(",", ":"))
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        # A line end before it as well: a writer that was killed may have left half a line.
-        os.write(descriptor, f"\n{line}\n".encode("ascii"))
-        os.fsync(descriptor)
+        yield lambda head: _append(descriptor, head)
     finally:
         os.close(descriptor)
+
+
+def _append(descriptor: int, head: Head) -> None:
+    line = json.dumps({"chain": head.chain, "mac": head.mac, "n": head.n, "time": iso_now()}, separators=(",", ":"))
+    # A line end before it as well: a writer that was killed may have left half a line.
+    os.write(descriptor, f"\n{line}\n".encode("ascii"))
+    os.fsync(descriptor)
 
 
 def read_anchors(path: Path) -> list[Anchor]:

@@ -12,8 +12,8 @@ import fcntl
 import os
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +57,11 @@ class ChainFile:
             AuditError: they are not; the file cannot be written, is not what was written before, or another process keeps its lock.
         """
         try:
-            with self._locked() as descriptor:
+            with self._locked() as descriptor, self._anchoring() as anchor:
                 head, repair = self._present(descriptor)
                 data, head = self._lines(head, [*repair, *bodies])
                 self._write(descriptor, (_TORN_MARK + b"\n" if repair else b"") + data)
-                self._anchor_head(head)
+                anchor(head)
                 self._head, self._end = head, os.fstat(descriptor).st_size
                 return head
         except OSError as error:
@@ -78,12 +78,10 @@ class ChainFile:
             AuditError: as `append`.
         """
         try:
-            with self._locked() as descriptor:
+            with self._locked() as descriptor, self._anchoring():
                 self._present(descriptor)
-            if self._anchor is not None:
-                self._anchor.open("ab").close()
         except OSError as error:
-            raise self._failed(error, Path(error.filename or self._path), SETTING) from error
+            raise self._failed(error, self._path, SETTING) from error
         finally:
             self.close()
 
@@ -174,13 +172,25 @@ class ChainFile:
             view = view[os.write(descriptor, view) :]
         os.fsync(descriptor)
 
-    def _anchor_head(self, head: Head) -> None:
+    @contextmanager
+    def _anchoring(self) -> Iterator[Callable[[Head], None]]:
         if self._anchor is None:
+            yield lambda head: None
             return
-        try:
-            anchors.append_anchor(self._anchor, head)
-        except OSError as error:
-            raise self._failed(error, self._anchor, anchors.SETTING) from error
+        with ExitStack() as stack:
+            try:
+                append = stack.enter_context(anchors.anchoring(self._anchor))
+            except OSError as error:
+                raise self._failed(error, self._anchor, anchors.SETTING) from error
+            path = self._anchor
+
+            def anchor(head: Head) -> None:
+                try:
+                    append(head)
+                except OSError as error:
+                    raise self._failed(error, path, anchors.SETTING) from error
+
+            yield anchor
 
     def _failed(self, error: OSError, path: Path, setting: str) -> AuditError:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -92,6 +92,7 @@ class AuditLog:
         self._failing: AuditError | None = None
         self._complaint = ""
         self._anchor_logged = 0.0
+        self._logged = 0
         self._head: Head | None = None
 
     @property
@@ -166,7 +167,7 @@ class AuditLog:
                 break
         if self._lost:
             self._write([])
-        if self._head is not None:
+        if self._head is not None and self._head.n != self._logged:
             self._log_head(self._head)
         self._file.close()
         self._ended.set()
@@ -210,7 +211,7 @@ class AuditLog:
     def _log_head(self, head: Head) -> None:
         """The head goes the way of the logs, out of reach of who can write the file."""
         if self._cfg.anchor_log_s:
-            self._anchor_logged = time.monotonic()
+            self._anchor_logged, self._logged = time.monotonic(), head.n
             log.info("audit head", chain=head.chain, n=head.n, mac=head.mac)
 
     def _complain(self, error: AuditError) -> None:
@@ -233,10 +234,9 @@ class AuditLog:
         Raises:
             AuditError: they cannot.
         """
+        await asyncio.to_thread(ChainFile(self.path, self.keys, self._cfg.anchor, self._cfg.timeout_s).check)
         if self._failing is not None:
             await self._kept(AuditEvent(RESUMED))
-        else:
-            await asyncio.to_thread(ChainFile(self.path, self.keys, self._cfg.anchor, self._cfg.timeout_s).check)
 
     async def aclose(self) -> None:
         """Write what waits, and close. Again is harmless."""

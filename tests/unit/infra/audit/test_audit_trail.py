@@ -260,6 +260,10 @@ class TestOutages:
         (tmp_path / "elsewhere").rmdir()
         with pytest.raises(AuditError, match=r"audit\.anchor"):
             await trail.record(AuditEvent.by(ANN, "search"))
+        for _ in range(3):
+            with pytest.raises(AuditError, match=r"audit\.anchor"):
+                await trail.ping()
+        assert rows(tmp_path) == []  # what is refused is not on record as done
         (tmp_path / "elsewhere").mkdir()
         await trail.record(AuditEvent.by(ANN, "search"))
         await trail.aclose()
