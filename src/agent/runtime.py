@@ -16,6 +16,7 @@ from ..core.identity import Identity
 from ..errors import DeadlineExceededError, InputError, RagError
 from ..infra.persistence.turns import turn_to_dict
 from ..infra.persistence.user_context import create_langgraph_config
+from ..infra.providers.protocol import tool_calling
 from ..infra.resilience.deadline import deadline
 from ..telemetry.audit import NO_AUDIT, AuditEvent, AuditTrail, changing, reading, turn_id
 from ..telemetry.content import capture
@@ -173,7 +174,7 @@ class Agent:
                 thread_id, outcome = "", await self._run(request, identity, "", message_id, started, queue)
             else:
                 async with self._threads.turn(request.thread_id, identity, request.message) as thread_id:
-                    if request.thread_id is not None and self._waiting.possible:
+                    if request.thread_id is not None:
                         request, message_id = await self._waiting.admit(request, message_id, decision)
                     outcome = await self._run(request, identity, thread_id, message_id, started, queue, decision)
                     ended = time.perf_counter()
@@ -235,7 +236,8 @@ class Agent:
 
     @cached_property
     def _waiting(self) -> Waiting:
-        names = frozenset(self._settings.agent.approve) if self._search is not None else frozenset()
+        callable_ = self._search is not None and self._toolbox is not None and tool_calling(self._chat) is not None
+        names = frozenset(self._settings.agent.approve) if callable_ else frozenset()
         return Waiting(self._checkpointer, self._store, names)
 
     @cached_property

@@ -40,7 +40,7 @@ class Waiting:
     """The turns that wait. The checkpoint says whether one does; the store only helps to find threads, and holds nothing of them.
 
     Args:
-        names: tools whose calls need approval.
+        names: tools whose calls need approval; none where none can be called.
     """
 
     def __init__(self, checkpointer: BaseCheckpointSaver[Any], store: BaseStore | None, names: frozenset[str]) -> None:
@@ -54,8 +54,8 @@ class Waiting:
         return bool(self._names)
 
     async def of_thread(self, thread_id: str) -> tuple[Held, Approval] | None:
-        """What a thread waits with."""
-        data = (await self._values(thread_id)).get(PENDING)
+        """What a thread waits with; nothing where nobody could decide about it."""
+        data = (await self._values(thread_id)).get(PENDING) if self.possible else None
         if not data:
             return None
         held = held_of(data)
@@ -63,7 +63,7 @@ class Waiting:
 
     async def of_user(self, identity: Identity, threads: ThreadService) -> tuple[Approval, ...]:
         """All that one user's threads wait with; what the store lists and the thread does not know is forgotten."""
-        if self._store is None:
+        if self._store is None or not self.possible:
             return ()
         found: list[Approval] = []
         listed = WaitingList(self._store)
@@ -83,10 +83,15 @@ class Waiting:
         """The request that runs, under its message id: the one that waited, for a decision; else the one that came, if none waits.
 
         Raises:
-            ConflictError: a question, and a turn waits; a decision, and it was decided already.
+            ConflictError: a question, and a turn waits; a decision, and it was decided already, or approvals are switched off by now.
             NotFoundError: a decision on what there never was.
         """
         thread_id = request.thread_id or ""
+        if not self.possible:
+            if decision is None:
+                return request, message_id
+            hint = "Name its tool in `[agent] tools` and `approve` again, or ask anew: the turn that waits is then left out."
+            raise ConflictError("No tool call waits for a decision by now.", setting="agent.approve", hint=hint)
         waiting = await self.of_thread(thread_id)
         if decision is None:
             if waiting is not None:

@@ -152,6 +152,32 @@ async def test_what_waits_holds_no_passage_and_one_that_is_gone_by_then_is_not_s
     assert b"not paid out in money" not in kept
 
 
+@pytest.mark.parametrize("off", [{"approve": ()}, {"approve": (), "tools": ()}])
+async def test_where_approvals_were_switched_off_a_thread_goes_on_without_what_waited(
+    tmp_path: Path, model_cache: Path, azure: AzureOpenAIEmulator, chat_cfg: Any, spy: SpyTool, off: dict[str, Any]
+) -> None:
+    azure.script += [CALL]
+    async with tool_agent(tmp_path, model_cache, azure, chat_cfg, **APPROVE) as (agent, _):
+        waiting = (await agent.ask(ChatRequest(LEAVE), ME)).approval
+    assert waiting is not None
+    async with tool_agent(tmp_path, model_cache, azure, chat_cfg, **{**APPROVE, **off}) as (agent, resources):
+        assert await agent.approvals(ME) == await agent.approvals(ME, waiting.thread_id) == ()
+        with pytest.raises(ConflictError, match="by now") as caught:
+            await decide(agent, waiting, True)
+        assert caught.value.setting == "agent.approve"
+    async with tool_agent(tmp_path, model_cache, azure, chat_cfg, **APPROVE) as (agent, _):
+        assert await agent.approvals(ME) == (waiting,)  # switched on again before anybody went on
+    async with tool_agent(tmp_path, model_cache, azure, chat_cfg, **{**APPROVE, **off}) as (agent, resources):
+        azure.script += [ANSWER]
+        await agent.ask(ChatRequest(LEAVE, waiting.thread_id), ME)
+        assert len(await resources.get("threads").history(waiting.thread_id, ME)) == 1
+    async with tool_agent(tmp_path, model_cache, azure, chat_cfg, **APPROVE) as (agent, _):
+        assert await agent.approvals(ME) == ()
+        azure.script += [ANSWER]
+        assert (await agent.ask(ChatRequest(LEAVE, waiting.thread_id), ME)).approval is None
+    assert spy.ran == []
+
+
 async def test_a_deleted_thread_waits_no_more(tmp_path: Path, model_cache: Path, azure: AzureOpenAIEmulator, chat_cfg: Any, spy: SpyTool) -> None:
     azure.script += [CALL]
     async with tool_agent(tmp_path, model_cache, azure, chat_cfg, **APPROVE) as (agent, resources):

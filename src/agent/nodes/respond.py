@@ -37,4 +37,6 @@ async def respond(state: AgentState, *, emit: Emit, prompts: Prompts, versions: 
     )
     use = state.get("history", History()).use
     emit(Outcome(turn=turn, usage=state.get("usage", Usage()), turns=len(earlier_turns(state)) + 1, context=use))
-    return {"turns": [{**turn_to_dict(turn), REPLACES: state["request"].replaces}]}
+    ended: AgentState = {"turns": [{**turn_to_dict(turn), REPLACES: state["request"].replaces}]}
+    # One that waited when approvals were switched off: the thread went on without it.
+    return {**ended, "pending": {}} if state.get("pending") else ended
