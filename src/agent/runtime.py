@@ -6,7 +6,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -21,7 +21,7 @@ from ..infra.resilience.deadline import deadline
 from ..telemetry.audit import NO_AUDIT, AuditEvent, AuditTrail, changing, reading, turn_id
 from ..telemetry.content import capture
 from ..telemetry.recording import note
-from ..telemetry.stages import collect_timings, operation, record_stage
+from ..telemetry.stages import collect_timings, operation, record_stage, stage
 from .evidence import default_threshold
 from .figures import Turns
 from .limits import ANSWERING, MAX_SECONDS, Limits
@@ -173,8 +173,13 @@ class Agent:
             if request.history is not None:
                 thread_id, outcome = "", await self._run(request, identity, "", message_id, started, queue)
             else:
+<<<<<<< Updated upstream
                 async with self._threads.turn(request.thread_id, identity, request.message) as thread_id:
                     if request.thread_id is not None:
+=======
+                async with self._own_turn(request, identity) as thread_id:
+                    if request.thread_id is not None and self._waiting.possible:
+>>>>>>> Stashed changes
                         request, message_id = await self._waiting.admit(request, message_id, decision)
                     outcome = await self._run(request, identity, thread_id, message_id, started, queue, decision)
                     ended = time.perf_counter()
@@ -191,6 +196,14 @@ class Agent:
         capture("turn", request.message, answer.answer, thread_id=answer.thread_id, message_id=message_id, refused=answer.refused)
         return answer
 
+    @asynccontextmanager
+    async def _own_turn(self, request: ChatRequest, identity: Identity) -> AsyncIterator[str]:
+        """The thread, for this turn alone; waiting for the turn before is a stage of its own."""
+        async with AsyncExitStack() as held:
+            with stage("thread"):
+                thread_id = await held.enter_async_context(self._threads.turn(request.thread_id, identity, request.message))
+            yield thread_id
+
     async def _run(
         self,
         request: ChatRequest,
@@ -206,16 +219,18 @@ class Agent:
         state: AgentState = {"request": request, "identity": identity, "message_id": message_id, "started": started, "thread_id": thread_id}
         outcome: Outcome | None = None
         stream = self._started(state, identity, thread_id, decision)
-        async with _within(self._settings.agent.max_seconds), aclosing(stream) as items:
-            async for item in items:
-                if isinstance(item, TokenEvent):
-                    queue.put_nowait(item)
-                else:
-                    outcome = item
-                    ended = time.perf_counter()
-        if outcome is not None:
-            record_stage("persist", (time.perf_counter() - ended) * 1000)
-        elif not self._waiting.possible or request.history is not None:
+        # Its own time is LangGraph's: reading the checkpoint, and the way from node to node.
+        with operation("graph"):
+            async with _within(self._settings.agent.max_seconds), aclosing(stream) as items:
+                async for item in items:
+                    if isinstance(item, TokenEvent):
+                        queue.put_nowait(item)
+                    else:
+                        outcome = item
+                        ended = time.perf_counter()
+            if outcome is not None:
+                record_stage("persist", (time.perf_counter() - ended) * 1000)
+        if outcome is None and (not self._waiting.possible or request.history is not None):
             raise RagError("The agent ended without an answer.")
         return outcome
 
