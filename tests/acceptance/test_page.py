@@ -234,6 +234,11 @@ def test_a_question_beyond_the_documents_is_shown_as_refused(open_page: Callable
     ask(page, "What is the price of coffee on the moon?")
     expect(page.locator(".answer.refused .note").first).to_contain_text("Not in the documents")
     expect(page.locator(".note.warn")).to_contain_text("searched by words alone")
+    page.unroute("**/v1/chat")
+    page.get_by_role("button", name="New conversation").click()
+    ask(page, "Who approves it?")  # asked back, which is no refusal
+    expect(page.locator(".answer-text")).to_contain_text("What do you mean by")
+    expect(page.locator(".note")).to_have_count(0)
 
 
 def test_an_error_is_shown_in_words_and_can_be_tried_again(open_page: Callable[..., Watched]) -> None:

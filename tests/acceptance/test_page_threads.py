@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, Route, expect
 
-from tests.acceptance.page_parts import CONTRAST, QUESTION, Watched, ask, browser, open_page
+from tests.acceptance.page_parts import CONTRAST, QUESTION, Watched, ask, browser, forgive, open_page
 
 __all__ = ["browser", "open_page"]
 
@@ -164,3 +164,44 @@ def test_what_cannot_be_done_is_said_on_the_page(open_page: Callable[..., Watche
     page.get_by_role("button", name="Close the message").click()
     expect(page.get_by_label("Your question")).to_be_focused()
     watched.faults[:] = [fault for fault in watched.faults if "503" not in fault]
+
+
+class Away(Watched):
+    """A page whose server is gone once the page is there."""
+
+    def __init__(self, context: BrowserContext, url: str) -> None:
+        def gone(route: Route) -> None:
+            route.abort()
+
+        for path in ("**/v1/**", "**/health/**"):
+            context.route(path, gone)
+        super().__init__(context, url)
+
+
+def test_a_server_that_is_away_when_the_page_opens_is_waited_for(open_page: Callable[..., Watched], handbook_server: Any) -> None:
+    watched = open_page(kind=Away)
+    page = watched.page
+    away = page.get_by_role("alert").filter(has_text="The server cannot be reached. This page goes on by itself")
+    expect(away).to_be_visible()
+    assert page.evaluate(CONTRAST) == []
+    page.get_by_label("Your question").fill(QUESTION)
+    page.keyboard.press("Enter")
+    expect(page.locator(".connection")).to_contain_text("Trying again")
+    for path in ("**/v1/**", "**/health/**"):
+        page.context.unroute(path)
+    page.get_by_role("button", name="Try now").click()
+    expect(away).to_be_hidden()
+    expect(page.locator(".answer-text")).to_contain_text("within one hour", timeout=30_000)
+    expect(page.locator("#threads li").first).to_contain_text(QUESTION)
+    forgive(watched)
+
+
+def test_a_page_whose_scripts_did_not_come_says_so(open_page: Callable[..., Watched], handbook_server: Any) -> None:
+    watched = open_page()
+    page = watched.page
+    expect(page.get_by_text("This page did not load whole")).to_be_hidden()
+    page.route("**/static/stream.js", lambda route: route.abort())
+    page.goto(handbook_server.url + "/?again")
+    page.evaluate("document.getAnimations().forEach((one) => one.finish())")  # after ten seconds
+    expect(page.get_by_text("This page did not load whole")).to_be_visible()
+    forgive(watched)

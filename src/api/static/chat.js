@@ -6,6 +6,7 @@ import { editQuestion } from "./edit.js";
 import { feedbackOf } from "./feedback.js";
 import { notice, noticeOf } from "./notice.js";
 import { Run } from "./stream.js";
+import { listedIds } from "./threads.js";
 import { TurnView } from "./turn.js";
 
 let threadId = null;
@@ -35,7 +36,9 @@ function remove(turn) {
   turns = turns.filter((other) => other !== turn);
 }
 
-const about = (question, more = {}) => ({ thread: threadId, question, known: turns.map((turn) => turn.id).filter(Boolean), asked: Date.now(), ...more });
+const about = (question, more = {}) => ({
+  thread: threadId, question, known: turns.map((turn) => turn.id).filter(Boolean), listed: listedIds(), asked: Date.now(), ...more,
+});
 
 /** Ask a question in the current thread, or in a new one where that was deleted elsewhere; `replaced` and those after it give way to the answer. */
 export async function ask(message, replaced = null) {
@@ -99,12 +102,12 @@ async function show(run, turn, signal, old) {
     else if (name === "token") turn.add(data.text);
     else if (name === "citations") turn.setCitations(data);
     else if (name === "error") throw new Problem(data);
-    else if (name === "done") arrived(data, turn, old);
+    else if (name === "done") arrived(data, turn, old, run);
     follow();
   }
 }
 
-function arrived(data, turn, old) {
+function arrived(data, turn, old, run) {
   old.forEach(remove);
   if (threadId !== data.thread_id) {
     threadId = data.thread_id;
@@ -112,13 +115,13 @@ function arrived(data, turn, old) {
   }
   if (data.approval) {
     turn.ask(data, document.activeElement === document.body || document.activeElement === $("question"));
-    page.waits();
   } else {
     turn.finish(data);
     turn.offer(threadId);
     const count = data.citations.length;
-    setStatus(data.refused ? "The documents do not hold an answer." : `Answered with ${count} ${count === 1 ? "citation" : "citations"}.`);
+    setStatus(data.clarifying ? "The assistant asks back." : data.refused ? "The documents do not hold an answer." : `Answered with ${count} ${count === 1 ? "citation" : "citations"}.`);
   }
+  if (data.approval || run.about.decided) page.waits();
   page.changed(threadId);
 }
 

@@ -17,8 +17,8 @@ const random = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) 
 /** Asks once: sent again under one Idempotency-Key, listened to again by Last-Event-ID. */
 export class Run {
   /**
-   * @param about what one has to know to find it again: `{thread, question, known, asked, decided}`, known being the ids of the turns before,
-   * asked the time, decided an approval's id.
+   * @param about what one has to know to find it again: `{thread, question, known, listed, asked, decided}`: `known` are the ids of the turns
+   * before, `listed` those of the latest conversations, `asked` is the time, `decided` an approval's id.
    */
   constructor(path, json, about, { key = random(), id = null } = {}) {
     Object.assign(this, { path, json, about, key, id, last: null, broke: id !== null, gone: false, again: false });
@@ -132,11 +132,11 @@ export class Run {
 }
 
 /** What became of a question whose run the server does not know any more: its answer, or what it waits with; null where nothing is kept of it. */
-async function outcomeOf({ thread, question, known, asked, decided }) {
+async function outcomeOf({ thread, question, known, listed, asked, decided }) {
   const { approvals } = await getJson(thread ? threadPath(thread, "/approvals") : "/v1/approvals");
   const approval = approvals.find((one) => one.question === question && one.approval_id !== decided && Date.parse(one.created_at) > asked - CLOCKS_MS);
   if (approval) return { thread_id: approval.thread_id, message_id: "", answer: "", citations: [], approval };
-  const id = thread ?? (await beganSince(question, asked));
+  const id = thread ?? (await beganSince(question, listed, asked));
   if (!id) return null;
   const { turns } = await getJson(threadPath(id, "/history"));
   const turn = turns.findLast((one) => one.question === question && !known.includes(one.message_id));
@@ -144,10 +144,10 @@ async function outcomeOf({ thread, question, known, asked, decided }) {
 }
 
 /** The thread that a question began: its id was in the answer that did not come. */
-async function beganSince(question, asked) {
+async function beganSince(question, listed, asked) {
   const { threads } = await getJson("/v1/threads?limit=5");
   for (const { thread_id: id, turns, created_at: made } of threads) {
-    if (turns !== 1 || Date.parse(made) < asked - CLOCKS_MS) continue;
+    if (turns !== 1 || listed.includes(id) || Date.parse(made) < asked - CLOCKS_MS) continue;
     const { turns: [first] } = await getJson(threadPath(id, "/history"));
     if (first?.question === question) return id;
   }

@@ -6,6 +6,7 @@ import { perform } from "./dialogs.js";
 import { notice, noticeOf } from "./notice.js";
 
 const PAGE = 50;
+const LATEST = 20;
 const TYPING_MS = 250;
 let page = { open: () => {}, deleted: () => {}, renamed: () => {}, current: () => null };
 let cursor = null;
@@ -27,6 +28,9 @@ export async function refreshThreads() {
   $("threads").replaceChildren(...threads.map(item));
   after(next);
 }
+
+/** Ids of the latest conversations, as far as they are listed. */
+export const listedIds = () => [...$("threads").children].slice(0, LATEST).map((one) => one.dataset.id);
 
 async function more() {
   const mine = loads;
@@ -53,7 +57,7 @@ function item(thread) {
   const selected = id === page.current();
   const open = h("button", { type: "button", class: "thread-open", "aria-current": selected ? "page" : null, title, onclick: () => page.open(id, title) }, title);
   const menu = h("button", { type: "button", class: "icon-button small", "aria-haspopup": "true", "aria-label": `More for “${title}”`, onclick: (event) => showMenu(id, title, event.currentTarget) }, icon("more"));
-  return h("li", { class: selected ? "thread selected" : "thread" }, open, menu);
+  return h("li", { class: selected ? "thread selected" : "thread", "data-id": id }, open, menu);
 }
 
 /** The menu of a conversation, beside the button that it was asked for with. */

@@ -74,14 +74,14 @@ export class TurnView {
   }
 
   /** The finished answer, from a stream or from history. */
-  finish({ message_id: id, answer, citations = [], refused = false, degraded = [] }) {
+  finish({ message_id: id, answer, citations = [], refused = false, clarifying = false, degraded = [] }) {
     this.id = id;
     this.end();
     this.text = answer;
     this.setCitations(citations);
-    this.answer.classList.toggle("refused", refused);
+    this.answer.classList.toggle("refused", refused && !clarifying);
     const notes = [];
-    if (refused) notes.push(h("p", { class: "note" }, icon("alert"), "Not in the documents. Try other words, or add the document that covers it."));
+    if (refused && !clarifying) notes.push(h("p", { class: "note" }, icon("alert"), "Not in the documents. Try other words, or add the document that covers it."));
     if (degraded.length) notes.push(h("p", { class: "note warn" }, icon("alert"), `This answer is less than asked for: ${degraded.join("; ")}`));
     const sources = citations.length ? [h("h3", { class: "label" }, "Sources"), h("ul", { class: "sources" }, ...citations.map((citation) => this.source(citation)))] : [];
     this.extra.replaceChildren(...notes, ...sources);
