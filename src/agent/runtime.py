@@ -173,13 +173,8 @@ class Agent:
             if request.history is not None:
                 thread_id, outcome = "", await self._run(request, identity, "", message_id, started, queue)
             else:
-<<<<<<< Updated upstream
-                async with self._threads.turn(request.thread_id, identity, request.message) as thread_id:
-                    if request.thread_id is not None:
-=======
                 async with self._own_turn(request, identity) as thread_id:
-                    if request.thread_id is not None and self._waiting.possible:
->>>>>>> Stashed changes
+                    if request.thread_id is not None:
                         request, message_id = await self._waiting.admit(request, message_id, decision)
                     outcome = await self._run(request, identity, thread_id, message_id, started, queue, decision)
                     ended = time.perf_counter()
