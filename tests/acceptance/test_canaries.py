@@ -75,6 +75,7 @@ path = {folder}/cache
 auth = tokens
 [logging]
 level = DEBUG
+levels = root=DEBUG
 """
 _TEMPLATES = {
     "keys": """
@@ -501,7 +502,7 @@ def test_the_server_answers_logs_and_writes_none(world: World, root: Path, monke
     token, catch = world.value("api-token"), world.catch
     monkeypatch.setenv("OPENAI_LOG", "debug")
     more = (
-        f"[logging]\nlevel = DEBUG\n[network]\nproxy = http://u:{world.canaries['proxy-url-password'].in_url}@127.0.0.1:{world.echo.port}\n"
+        f"[logging]\nlevel = DEBUG\nlevels = root=DEBUG\n[network]\nproxy = http://u:{world.canaries['proxy-url-password'].in_url}@127.0.0.1:{world.echo.port}\n"
         f"ca_bundle = {world.folder / 'ca.pem'}\n[azure_openai]\napi_key = {world.value('azure-openai-key')}\n[chat]\nprovider = azure\nmodel = gpt-4\n"
         "api_base = https://openai.company.test\napi_version = 2024-06-01\nmax_retries = 0\n"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 import trustme
 
-from tests.acceptance.conftest import Server, rag, serving
+from tests.acceptance.conftest import rag, serving
 from tests.emulators.azure_openai import KEY, AzureOpenAIEmulator
 from tests.emulators.collector import Collector, attributes_of
 from tests.emulators.quoting import QuotingModel
@@ -30,6 +31,8 @@ class Seen:
     answer: dict[str, Any]
     found: dict[str, Any]
     log: str
+    files: dict[str, str]
+    """Of the log."""
 
     @property
     def spans(self) -> list[Any]:
@@ -45,6 +48,7 @@ def configuration(folder: Path, collector: Collector, azure: AzureOpenAIEmulator
     return (
         f"[telemetry]\nenabled = true\nendpoint = {collector.url}\nheaders = authorization=Bearer%20collector-key\n"
         "metrics_interval_s = 3600\nflush_timeout_s = 20\n"
+        f"[logging]\nlevel = DEBUG\nlevels = root=DEBUG\nstructured = true\nfolder = {folder}/logs\n"
         f"[network]\nca_bundle = {azure.ca_file}\n[chat]\n{model}model = gpt-4\n[embed]\n{model}model = text-embedding-ada-002\ndims = 64\ncache_entries = 0\n"
     )
 
@@ -66,11 +70,8 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
                 assert answer.status_code == 200, answer.text
                 found = client.post("/v1/search", json={"query": QUESTION})
                 assert client.post("/v1/search", json={"query": QUESTION, "cursor": QUESTION}).status_code >= 400
-        yield Seen(collector, azure, answer.json(), found.json(), server_log(server))
-
-
-def server_log(server: Server) -> str:
-    return server.log()
+        files = {path.name: path.read_text() for path in sorted((folder / "logs").iterdir())}
+        yield Seen(collector, azure, answer.json(), found.json(), server.log() + done.stderr, files)
 
 
 def test_one_request_is_one_trace_from_the_caller_to_the_model(seen: Seen) -> None:
@@ -150,3 +151,19 @@ def test_no_export_holds_a_word_of_question_document_answer_or_secret(seen: Seen
     for body in seen.collector.bodies:
         text = body.decode("utf-8", "replace").lower()
         assert [canary for canary in CANARIES if canary in text] == []
+
+
+def test_no_log_line_holds_one_at_debug_of_every_library(seen: Seen) -> None:
+    lines = [json.loads(line) for text in seen.files.values() for line in text.splitlines()]
+    assert {line["logger"].partition(".")[0] for line in lines} >= {"src", "openai", "httpcore2", "urllib3"}, "they did say something"
+    for text in (seen.log, *seen.files.values()):
+        assert [canary for canary in CANARIES if canary in text.lower()] == []
+    assert any(line.get("trace_id") == TRACE and line["correlation_id"] == "call-7" for line in lines)
+
+
+def test_the_access_log_has_a_file_of_its_own_with_a_line_a_request(seen: Seen) -> None:
+    lines = [json.loads(line) for line in seen.files["api.log"].splitlines()]
+    asked = [(line["method"], line["path"], line["status"] // 100) for line in lines if line["path"].startswith("/v1/")]
+    assert asked == [("POST", "/v1/chat", 2), ("POST", "/v1/search", 2), ("POST", "/v1/search", 4)]
+    assert {line["logger"] for line in lines} == {"src.api.access"}
+    assert "src.api.access" not in seen.files["app.log"]
