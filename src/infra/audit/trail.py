@@ -129,7 +129,9 @@ class AuditLog:
         hidden = self._hidden if self._cfg.pseudonymous else _shown
         # What was refused need not be an id of ours: callers write into paths what they like.
         known = _shown if event.outcome in ("allowed", "begun") else _as_given
-        facts = event.facts if event.user or "client" in event.facts else {**event.facts, "account": _account()}
+        # Outside of a request the user is what the command line was told, so the account that ran it is recorded as well.
+        in_request = bool(correlation_id()) and (event.user or "client" in event.facts)
+        facts = event.facts if in_request else {**event.facts, "account": _account()}
         body = {
             "time": iso_now(),
             "action": event.action,

@@ -22,6 +22,7 @@ from src.infra.audit.trail import AuditLog, make_audit
 from src.infra.audit.verify import Verification, verify
 from src.infra.config import AuditCfg, Settings, StorageCfg
 from src.telemetry.audit import NO_AUDIT, AuditEvent, changing, reading, turn_id
+from src.telemetry.otel import set_correlation_id
 
 SECRET = f"k1:{base64.b64encode(b'k' * 32).decode()}"
 KEYS = parse_keys(SECRET)
@@ -106,15 +107,25 @@ class TestWhatARecordHolds:
     async def test_who_asked_is_told_from_the_scope_and_the_answer_it_was_for_from_the_context(self, make: Make, tmp_path: Path) -> None:
         trail = make()
         turn_id.set("m1")
+        set_correlation_id("request-1")
         async with reading(trail, AuditEvent.under(access_scope(ANN), "search", mode="bm25")) as noted:
             noted.documents = ("d1",)
         await trail.record(AuditEvent.under(system_scope("acme"), "search"))
         await trail.aclose()
         first, second = records(tmp_path)
         assert (first["user"], first["tenant"], first["turn"], first["documents"], first["facts"]) == ("ann", "acme", "m1", ["d1"], {"mode": "bm25"})
+        assert first["correlation_id"] == "request-1"
         assert "user" not in second
         assert second["facts"]["system"] is True
         assert second["facts"]["account"]
+
+    async def test_outside_of_a_request_the_account_that_ran_the_command_is_recorded_too(self, make: Make, tmp_path: Path) -> None:
+        trail = make()
+        await trail.record(AuditEvent.by(ANN, "search"))
+        await trail.aclose()
+        (record,) = records(tmp_path)
+        assert record["user"] == "ann"
+        assert record["facts"]["account"]
 
     async def test_pseudonymous_records_name_nobody_and_still_tell_people_apart(self, make: Make, tmp_path: Path) -> None:
         trail = make(pseudonymous=True)
