@@ -26,6 +26,8 @@ class Server:
     url: str
     folder: Path
     process: subprocess.Popen[str]
+    told: dict[str, Any]
+    """What it said when it was ready."""
 
     def client(self, **options: Any) -> httpx2.Client:
         return httpx2.Client(base_url=self.url, timeout=60, **options)
@@ -63,7 +65,8 @@ def serving(folder: Path, api: dict[str, Any] | None = None, more: str = "") -> 
             assert process.stdout is not None
             line = process.stdout.readline()
             assert line, (folder / "server.log").read_text(encoding="utf-8")
-            yield Server(json.loads(line)["url"], folder, process)
+            told = json.loads(line)
+            yield Server(told["url"], folder, process, told)
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)

@@ -33,6 +33,8 @@ class Seen:
     log: str
     files: dict[str, str]
     """Of the log."""
+    figures: str
+    """What `/metrics` showed."""
 
     @property
     def spans(self) -> list[Any]:
@@ -47,7 +49,7 @@ def configuration(folder: Path, collector: Collector, azure: AzureOpenAIEmulator
     model = f"provider = azure\napi_base = {azure.url}\napi_version = 2024-06-01\napi_key = {KEY}\n"
     return (
         f"[telemetry]\nenabled = true\nendpoint = {collector.url}\nheaders = authorization=Bearer%20collector-key\n"
-        "metrics_interval_s = 3600\nflush_timeout_s = 20\n"
+        "metrics_interval_s = 3600\nflush_timeout_s = 20\nprices = gpt-4=30/60, text-embedding-ada-002=0.1\n"
         f"[logging]\nlevel = DEBUG\nlevels = root=DEBUG\nstructured = true\nfolder = {folder}/logs\n"
         f"[network]\nca_bundle = {azure.ca_file}\n[chat]\n{model}model = gpt-4\n[embed]\n{model}model = text-embedding-ada-002\ndims = 64\ncache_entries = 0\n"
     )
@@ -70,8 +72,9 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
                 assert answer.status_code == 200, answer.text
                 found = client.post("/v1/search", json={"query": QUESTION})
                 assert client.post("/v1/search", json={"query": QUESTION, "cursor": QUESTION}).status_code >= 400
+                figures = client.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"}).text
         files = {path.name: path.read_text() for path in sorted((folder / "logs").iterdir())}
-        yield Seen(collector, azure, answer.json(), found.json(), server.log() + done.stderr, files)
+        yield Seen(collector, azure, answer.json(), found.json(), server.log() + done.stderr, files, figures)
 
 
 def test_one_request_is_one_trace_from_the_caller_to_the_model(seen: Seen) -> None:
@@ -167,3 +170,16 @@ def test_the_access_log_has_a_file_of_its_own_with_a_line_a_request(seen: Seen) 
     assert asked == [("POST", "/v1/chat", 2), ("POST", "/v1/search", 2), ("POST", "/v1/search", 4)]
     assert {line["logger"] for line in lines} == {"src.api.access"}
     assert "src.api.access" not in seen.files["app.log"]
+
+
+def test_figures_name_the_trace_and_what_it_cost(seen: Seen) -> None:
+    lines = seen.figures.splitlines()
+    turns = [line for line in lines if line.startswith("rag_stage_duration_seconds_bucket{") and 'rag_stage="chat"' in line and " # " in line]
+    assert [f'trace_id="{TRACE}"' in line for line in turns] == [True]
+    assert any(f'trace_id="{TRACE}"' in line for line in lines if line.startswith("http_server_request_duration_seconds_bucket"))
+    cost = {line.split("{")[1].split("}")[0]: float(line.split("} ")[1].split(" ")[0]) for line in lines if line.startswith("rag_cost_total{")}
+    tokens = {line.split("{")[1].split("}")[0]: float(line.split("} ")[1]) for line in lines if line.startswith("gen_ai_client_token_usage_sum{")}
+    for model, kind, price in (("gpt-4", "input", 30), ("gpt-4", "output", 60), ("text-embedding-ada-002", "input", 0.1)):
+        (counted,) = [n for labels, n in tokens.items() if f'model="{model}"' in labels and f'type="{kind}"' in labels]
+        assert cost[f'gen_ai_request_model="{model}",gen_ai_token_type="{kind}"'] == pytest.approx(counted * price / 1e6)
+    assert not [word for word in CANARIES if word in seen.figures.lower()]
