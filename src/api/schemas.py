@@ -83,6 +83,13 @@ class FeedbackBody(Body):
     comment: Annotated[str, Field(max_length=4000)] = ""
 
 
+class FeedbackPostBody(FeedbackBody):
+    """`POST /v1/feedback`"""
+
+    thread_id: Annotated[str, Field(min_length=1, max_length=200)]
+    message_id: Annotated[str, Field(min_length=1, max_length=200)]
+
+
 class SearchBody(Body):
     """`POST /v1/search`"""
 

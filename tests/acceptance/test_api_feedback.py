@@ -14,6 +14,8 @@ def test_a_word_on_an_answer_is_kept_shown_taken_out_as_a_collection_and_taken_b
         thread, message = answer["thread_id"], answer["message_id"]
         cited = {citation["document_id"] for citation in answer["citations"]}
         place = f"/v1/threads/{thread}/messages/{message}/feedback"
+        posted = client.post("/v1/feedback", json={"thread_id": thread, "message_id": message, "rating": "down"})
+        assert (posted.status_code, posted.json()["rating"], posted.json()["message_id"]) == (200, "down", message)
         given = client.put(place, json={"rating": "up", "comment": "exactly"})
         assert (given.status_code, given.json()["rating"], given.json()["message_id"]) == (200, "up", message)
         assert [one["comment"] for one in client.get(f"/v1/threads/{thread}/feedback").json()["feedback"]] == ["exactly"]
@@ -47,3 +49,5 @@ def test_what_is_no_feedback_is_the_callers_mistake(handbook_server: Any) -> Non
             assert client.put(path, json={"rating": "up"}).status_code == 404
             assert client.delete(path).status_code == 404
         assert client.get("/v1/threads/unknown/feedback").status_code == 404
+        assert client.post("/v1/feedback", json={"thread_id": "unknown", "message_id": answer["message_id"], "rating": "up"}).status_code == 404
+        assert client.post("/v1/feedback", json={"rating": "up"}).status_code == 422
