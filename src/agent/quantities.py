@@ -61,6 +61,7 @@ _WORDS = re.compile(
 _ARTICLE = re.compile(r"\b(?:an?|per|each|every)(?=\s)" + UNIT, re.IGNORECASE)
 _ORDINAL = re.compile(rf"\b(?:{'|'.join(_ORDINALS)})\b", re.IGNORECASE)
 _ANY_DIGIT = re.compile(r"\d")
+_LETTERS = re.compile(r"[a-z]+")
 _MONTH = re.compile(rf"\b(?:{'|'.join(name.capitalize() for name in sorted(_MONTHS, key=len, reverse=True))})\b")
 
 
@@ -88,7 +89,11 @@ def quantities(text: str) -> list[Quantity]:
     """The numbers of ``text`` in order; a number inside a code such as "F-204" is part of the code and not listed."""
     taken: list[tuple[int, int]] = []
     found: list[Quantity] = []
-    for finder in _FINDERS if _ANY_DIGIT.search(text) else _SPELLED_FINDERS:
+    words = frozenset(_LETTERS.findall(text.casefold()))
+    digits = _ANY_DIGIT.search(text) is not None
+    for finder, needed in _FINDERS:
+        if not (digits if needed is None else words & needed):
+            continue
         found += [quantity for quantity in finder(text) if all(quantity.end <= start or quantity.start >= end for start, end in taken)]
         taken = [(quantity.start, quantity.end) for quantity in found]
     return sorted(found, key=lambda quantity: quantity.start)
@@ -174,9 +179,16 @@ def _articles(text: str) -> list[Quantity]:
     return [Quantity("1", unit_of(match["unit"]), match.start(), match.end(), weak=True) for match in _ARTICLE.finditer(text)]
 
 
-_FINDERS = (_dates, _times, _months, _digits, _number_words, _ordinal_words, _articles)
-_SPELLED_FINDERS = (_months, _number_words, _ordinal_words, _articles)
-"""Those that find anything where there is no digit."""
+_FINDERS = (
+    (_dates, None),
+    (_times, None),
+    (_months, frozenset(_MONTHS) | {"m"}),  # of "märz"
+    (_digits, None),
+    (_number_words, frozenset({*_UNITS, *_TENS, *_SCALES})),
+    (_ordinal_words, frozenset(_ORDINALS)),
+    (_articles, frozenset({"a", "an", "per", "each", "every"})),
+)
+"""Each with the words without one of which it finds nothing; None: without a digit. Most sentences have none of most."""
 
 
 def _kind(match: re.Match[str]) -> str:

@@ -7,6 +7,7 @@ server's loop, the background loop of synchronous callers, or a new loop for eac
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import nullcontext, suppress
@@ -86,12 +87,16 @@ class PolicyTransport(httpx2.AsyncBaseTransport):
                 raise httpx2.ReadTimeout(_LATE, request=request) from error
             raise
         assert isinstance(response.stream, httpx2.AsyncByteStream)
-        stream = _Body(response.stream, self, loop, ends)
+        stream = _Body(response.stream, self, loop, min(ends, self._body_ends()))
         return httpx2.Response(response.status_code, headers=response.headers, stream=stream, extensions=response.extensions)
 
     def _seconds(self, request: httpx2.Request) -> float:
         asked = request.extensions.get("timeout", {}).get("read") or 0.0
         return max(self._total_s, asked) if asked > self._read_s else self._total_s
+
+    def _body_ends(self) -> float:
+        """When a body must have arrived, on the loop's clock, where it is known to be sooner than the exchange's own limit."""
+        return math.inf
 
     def _hold_to_connect_limit(self, request: httpx2.Request) -> float:
         """Connecting has the policy's limit whatever the client says: `openai` makes its one timeout that of every phase."""

@@ -14,7 +14,7 @@ from ...infra.persistence.turns import turn_from_dict
 from ...infra.providers.passages import NO_ANSWER, PromptContent, PromptPassage, new_fence, render, render_result
 from ...infra.providers.protocol import ChatDelta, ChatModel, tool_calling
 from ...infra.resilience.deadline import enforced, remaining
-from ...telemetry.stages import record_timing, stage
+from ...telemetry.stages import record_stage, record_timing, stage
 from ..citing import CitationChecker, heading_of
 from ..context.history import History, messages_of_turns
 from ..inert import Instructions
@@ -47,13 +47,14 @@ async def generate(
     checker = CitationChecker(state["context"].passages, strict=verify == "sentence", earlier=state.get("citations", ()))
     instructions, leaked = Instructions(messages[0].content, fence), 0
     sent, raw = [state["answer"]] if state.get("answer") else [], list(state.get("sentences", ()))
-    with stage("generate"):
+    checks = _Checks(checker)
+    with stage("generate"), checks:
         async for sentence in reply.sentences(begun=sent):
             if not chat.extractive and instructions.repeated_in(sentence):
                 leaked += 1
                 continue
             raw.append(sentence)
-            if (text := _checked(checker, sentence)) is None:
+            if (text := checks.of(sentence)) is None:
                 continue
             _send(text, sent, emit, state, first=len(raw) == len(state.get("sentences", ())) + 1)
     calls = reply.calls if offered else ()
@@ -141,9 +142,24 @@ def dropped_reason(dropped: int) -> list[str]:
     return [f"{dropped} sentence{'s' if dropped > 1 else ''} without support {'were' if dropped > 1 else 'was'} left out"] if dropped else []
 
 
-def _checked(checker: CitationChecker, sentence: str) -> str | None:
-    with stage("verify"):
-        return checker.check(sentence)
+class _Checks:
+    """The checks of one reply's sentences, a stage together: a stage for each took a quarter of what the checks did."""
+
+    def __init__(self, checker: CitationChecker) -> None:
+        self._checker = checker
+        self._seconds = 0.0
+
+    def of(self, sentence: str) -> str | None:
+        begun = time.perf_counter()
+        try:
+            return self._checker.check(sentence)
+        finally:
+            self._seconds += time.perf_counter() - begun
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None:
+        record_stage("verify", self._seconds * 1000)
 
 
 class _Reply:

@@ -88,9 +88,8 @@ class OpenAIChatModel:
             StreamInterruptedError: it broke off; what came before is not an answer. Else as `generate`.
         """
         client, errors = await self._open()
-        deadline = asyncio.get_running_loop().time() + self._cfg.timeout_s
         try:
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout(self._cfg.timeout_s):
                 with errors.noted():
                     stream = await self._create(client, messages, tools, stream=True)
         except errors.failures as error:
@@ -99,7 +98,7 @@ class OpenAIChatModel:
             yield ChatDelta(degraded=(WITHOUT_TOOLS,))
         read = Reading(errors)
         try:
-            async with aclosing(texts_of(stream.response, read, deadline, errors)) as texts:
+            async with aclosing(texts_of(stream.response, read, errors)) as texts:
                 async for text in texts:
                     yield ChatDelta(text)
         finally:

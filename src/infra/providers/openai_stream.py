@@ -125,11 +125,8 @@ class Reading:
         return ChatDelta(self._halves.flush(), "tool_calls" if calls else finish, self._usage, tool_calls=calls)
 
 
-async def texts_of(response: httpx2.Response, reading: Reading, deadline: float, errors: ErrorMap) -> AsyncGenerator[str, None]:
-    """An answer's text as it comes, to its end.
-
-    Args:
-        deadline: on the loop's clock. It is set anew around each wait: a timeout must not span a ``yield``.
+async def texts_of(response: httpx2.Response, reading: Reading, errors: ErrorMap) -> AsyncGenerator[str, None]:
+    """An answer's text as it comes, to its end; the transport holds it to the call's time (`attempts`).
 
     Raises:
         RagError: it broke off, or the service sent something else.
@@ -137,8 +134,7 @@ async def texts_of(response: httpx2.Response, reading: Reading, deadline: float,
     async with aclosing(response.aiter_bytes()) as pieces:
         while not reading.done:
             try:
-                async with asyncio.timeout_at(deadline):
-                    piece = await anext(pieces, None)
+                piece = await anext(pieces, None)
             except errors.failures as error:
                 raise errors.translate_stream(error) from None
             if piece is None:
