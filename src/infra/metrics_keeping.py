@@ -73,7 +73,8 @@ async def _ask_health(resources: ResourceManager) -> None:
         log.debug("the parts did not tell their health", error=type(error).__name__)
         return
     for component in found.components:
-        metrics.gauge("rag.component.healthy", float(component.status not in ("unhealthy", "unknown")), {"rag.component": component.name})
+        good = component.status not in ("unhealthy", "unknown")
+        metrics.gauge("rag.component.healthy", float(good), {"rag.component": component.name, "rag.required": component.required})
 
 
 def _changed(folder: Path) -> float | None:

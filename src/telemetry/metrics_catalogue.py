@@ -162,7 +162,7 @@ _ALL = (
         starts=_each("rag.outcome", "complete", "stopped"),
     ),
     Figure("rag.ingest.ended.timestamp", "gauge", "s", "When a run of ingestion last ended whole (Unix time)."),
-    Figure("rag.component.healthy", "gauge", "1", "1 where the last check of a component was good, else 0.", ("rag.component",)),
+    Figure("rag.component.healthy", "gauge", "1", "1 where a component is healthy or degraded, 0 where not.", ("rag.component", "rag.required")),
     Figure("rag.build.info", "gauge", "1", "Always 1; what runs.", ("service.version", "rag.engine", "rag.chat_model", "rag.embed_model"), watched=True),
 )
 FIGURES = {figure.name: figure for figure in _ALL}
