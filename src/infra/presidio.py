@@ -8,30 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
+from typing import Any
 
 import presidio_analyzer.predefined_recognizers as recognisers
-from presidio_analyzer import EntityRecognizer, PatternRecognizer
+from presidio_analyzer import PatternRecognizer
 from presidio_analyzer.predefined_recognizers import PhoneRecognizer
 
 LEAST_SCORE = 0.4
 
 
 @cache
-def known_entities() -> Mapping[str, tuple[type[EntityRecognizer], ...]]:
-    """Which recognisers find an entity by patterns alone."""
-    found: dict[str, list[type[EntityRecognizer]]] = {}
+def known_entities() -> Mapping[str, tuple[Callable[[], Any], ...]]:
+    """What makes the recognisers that find an entity by patterns alone."""
+    found: dict[str, list[Callable[[], Any]]] = {}
     for name in recognisers.__all__:
-        kind = getattr(recognisers, name)
-        if isinstance(kind, type) and issubclass(kind, PatternRecognizer | PhoneRecognizer) and kind is not PatternRecognizer:
-            for entity in kind().supported_entities:
-                found.setdefault(entity, []).append(kind)
-    return {entity: tuple(kinds) for entity, kinds in found.items()}
+        kind: Any = getattr(recognisers, name)
+        if isinstance(kind, type) and issubclass(kind, PatternRecognizer | PhoneRecognizer):
+            make: Callable[[], Any] = kind
+            for entity in make().supported_entities:
+                found.setdefault(entity, []).append(make)
+    return {entity: tuple(makers) for entity, makers in found.items()}
 
 
 def finder_for(entities: tuple[str, ...]) -> Callable[[str], Iterator[tuple[int, int]]]:
     """Where one of these entities stands in a text."""
-    known = known_entities()
-    made = [(kind(), [entity]) for entity in entities for kind in known[entity]]
+    made = [(make(), [entity]) for entity in entities for make in known_entities()[entity]]
 
     def find(text: str) -> Iterator[tuple[int, int]]:
         for recogniser, wanted in made:

@@ -11,8 +11,8 @@ from ..util.patterns import Places
 if TYPE_CHECKING:
     from .config.telemetry import TelemetryCfg
 
-NOT_WANTED = frozenset({"EMAIL_ADDRESS", "URL", "DOMAIN_NAME"})
-"""Presidio looks up a list of domains on the network for these; `redact` finds e-mail addresses by itself."""
+NOT_WANTED = frozenset({"EMAIL_ADDRESS"})
+"""Presidio would fetch a list of domains from the network for it; `redact` finds e-mail addresses by itself."""
 
 
 def policy_of(cfg: TelemetryCfg) -> Policy:
