@@ -30,9 +30,21 @@ def anchoring(path: Path) -> Iterator[Callable[[Head], None]]:
     Raises:
         OSError: it cannot be opened, or written.
     """
+    new = not path.exists()
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
+        if new:
+            sync_folder(path.parent)
         yield lambda head: _append(descriptor, head)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the disk know of a file that was made there."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

@@ -18,9 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import AuditError
+from ...telemetry.logger import get_logger
 from ...util.clock import iso_now
 from . import anchors
-from .chain import RECOVERED, Head, Keyring, authentic, digest, opened, sealed
+from .chain import KEY_SETTING, RECOVERED, Head, Keyring, Record, authentic, digest, opened, sealed
+
+log = get_logger(__name__)
 
 SETTING = "audit.path"
 _POLL_S = 0.005
@@ -122,7 +125,7 @@ class ChainFile:
             new = not self._path.exists()
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             if new:
-                _sync_folder(self._path.parent)
+                anchors.sync_folder(self._path.parent)
         return self._descriptor
 
     def _same_file(self, descriptor: int) -> bool:
@@ -145,15 +148,28 @@ class ChainFile:
         else:
             record = opened(last)
             if record is None or not authentic(record, self._keys) or (self._head is not None and record["n"] < self._head.n):
-                hint = "`rag audit verify` says which rows; keep the file as it is, and name another one to go on."
-                raise AuditError(f"The end of {self._path} is not what was written there.", setting=SETTING, hint=hint)
+                raise self._not_ours(record)
             head = Head(record["n"], record["mac"], record["chain"])
         self._check_anchor(head)
         return head, repair
 
+    def _not_ours(self, record: Record | None) -> AuditError:
+        """Of a last row that cannot be gone on from."""
+        if record is not None and record["key"] not in self._keys:
+            hint = "Put it back behind the present one: name:…, name:…."
+            return AuditError(
+                f"The last record of {self._path} was signed with a key that is not configured: {record['key'][:40]}.", setting=KEY_SETTING, hint=hint
+            )
+        hint = "`rag audit verify` says which rows; keep the file as it is, and name another one to go on."
+        return AuditError(f"The end of {self._path} is not what was written there.", setting=SETTING, hint=hint)
+
     def _check_anchor(self, head: Head) -> None:
         """A file that has less than was anchored was cut, or taken away: nothing is written behind that, for it would hide it."""
-        last = anchors.last_anchor(self._anchor) if self._anchor is not None else None
+        if self._anchor is None:
+            return
+        last = anchors.last_anchor(self._anchor)
+        if last is None and head.n:
+            log.warning("the anchor of the audit trail begins anew", anchor=str(self._anchor), record=head.n)
         if last is not None and last.n > head.n:
             hint = "Put the file back, and see `rag audit verify`; to begin a new one, name other files in both keys."
             what = f"The end of {self._path} is missing: {self._anchor} names record {last.n}, the file ends at {head.n}."
@@ -214,11 +230,3 @@ def _last_line(descriptor: int, size: int) -> tuple[bytes | None, bytes]:
             break
     head, newline, torn = data.rpartition(b"\n")
     return (head.rpartition(b"\n")[2] if newline else None), torn
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -91,7 +91,7 @@ class AuditLog:
         self._lost_since = ""
         self._failing: AuditError | None = None
         self._complaint = ""
-        self._anchor_logged = 0.0
+        self._anchor_logged = self._first = 0.0
         self._logged = 0
         self._head: Head | None = None
 
@@ -169,7 +169,7 @@ class AuditLog:
                 break
         if self._lost:
             self._write([])
-        if self._head is not None and self._head.n != self._logged:
+        if self._head is not None and self._cfg.anchor is None and self._head.n != self._logged:
             self._log_head(self._head)
         self._file.close()
         self._ended.set()
@@ -207,7 +207,8 @@ class AuditLog:
         for _, future in group:
             future.set_result(None)
         self._head = head
-        if self._cfg.anchor_log_s and time.monotonic() - self._anchor_logged >= self._cfg.anchor_log_s:
+        self._first = self._first or time.monotonic()
+        if self._cfg.anchor_log_s and time.monotonic() - (self._anchor_logged or self._first) >= self._cfg.anchor_log_s:
             self._log_head(head)
 
     def _log_head(self, head: Head) -> None:

@@ -32,7 +32,8 @@ Make = Callable[..., AuditLog]
 
 def cfg(tmp_path: Path, **more: Any) -> AuditCfg:
     (tmp_path / "elsewhere").mkdir(exist_ok=True)
-    return AuditCfg(enabled=True, keys=SecretStr(SECRET), path=tmp_path / "audit" / "a.jsonl", anchor=tmp_path / "elsewhere" / "heads", **more)
+    keys: dict[str, Any] = {"keys": SecretStr(SECRET), "path": tmp_path / "audit" / "a.jsonl", "anchor": tmp_path / "elsewhere" / "heads"}
+    return AuditCfg(enabled=True, **{**keys, **more})
 
 
 @pytest.fixture
@@ -291,3 +292,18 @@ class TestOutages:
 
     def test_a_scope_without_a_user_names_nobody(self) -> None:
         assert AuditEvent.under(AccessScope("acme", frozenset({"group:hr"})), "search").user == ""
+
+    async def test_a_key_that_was_taken_out_too_early_is_named(self, make: Make, tmp_path: Path) -> None:
+        await (trail := make()).record(AuditEvent.by(ANN, "search"))
+        await trail.aclose()
+        other = make(keys=SecretStr(SECRET.replace("k1:", "k2:")))
+        with pytest.raises(AuditError, match=r"not configured: k1.*audit\.keys"):
+            await other.record(AuditEvent.by(ANN, "search"))
+        await other.aclose()
+
+    async def test_without_an_anchor_the_log_has_the_head_at_the_end(self, make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level("INFO", logger="src.infra.audit")
+        for anchor in (tmp_path / "elsewhere" / "heads", None):
+            await (trail := make(anchor=anchor)).record(AuditEvent.by(ANN, "search"))
+            await trail.aclose()
+        assert [one.message for one in caplog.records] == ["audit head"]
