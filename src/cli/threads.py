@@ -121,7 +121,7 @@ def retain(ctx: CommandContext, days: float | None, keep: int | None, tenant: st
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @common_options
 def erase(ctx: CommandContext, user: str, tenant: str, yes: bool) -> None:
-    """Erase all that is kept of a user; nothing brings it back."""
+    """Erase all that is kept of a user but the documents they uploaded; nothing brings it back."""
     if not yes:
         click.confirm(f"Erase all conversations of {printable(user)} ({printable(tenant)})?", abort=True, err=True)
     report = ctx.run(_erase(ctx, tenant, user))

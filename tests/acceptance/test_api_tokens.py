@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -124,20 +125,52 @@ def test_the_same_content_of_two_users_outlives_the_deletion_of_one(member: Call
     assert member("bo", "south").get(f"/v1/documents/{quote(second, safe='')}/file").content == data
 
 
-def test_a_foreign_thread_is_as_if_it_were_not_there(member: Callable[..., httpx2.Client]) -> None:
+NEVER = "01a1ff15-78b7-71ee-b1b7-933b6bbf2fa2"
+"""A thread's id that nobody was given."""
+SENT = {"patch": {"title": "mine"}, "put": {"rating": "up"}, "post": {"approve": True}}
+
+
+def doors(client: httpx2.Client, message: str) -> Iterator[tuple[str, str, Any]]:
+    """Every way to a thread or run: those of the API's own description, so that none is forgotten, and those that name it in a body. `ID` stands for it."""
+    for path, operations in client.get("/openapi.json").json()["paths"].items():
+        for method in operations if "{thread_id}" in path or "{run_id}" in path else ():
+            place = path.replace("{thread_id}", "ID").replace("{run_id}", "ID").replace("{message_id}", message).replace("{approval_id}", "0" * 32)
+            yield method, place, {} if place.endswith("/fork") else SENT.get(method)
+    for stream in (False, True):
+        yield "post", "/v1/chat", {"message": "more", "thread_id": "ID", "stream": stream}
+    yield "post", "/v1/chat", {"message": "more", "thread_id": "ID", "replaces": message}
+    yield "post", "/v1/feedback", {"thread_id": "ID", "message_id": message, "rating": "up"}
+    call = {"name": "ask", "arguments": {"question": "more", "thread_id": "ID"}}
+    yield "post", "/mcp", {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
+
+
+def said(client: httpx2.Client, method: str, place: str, body: Any, named: str) -> tuple[int, Any]:
+    """What a door answers to an id, but for what repeats the request or differs with each."""
+    sent = None if body is None else json.loads(json.dumps(body).replace('"ID"', f'"{named}"'))
+    more = {"accept": "application/json, text/event-stream", "mcp-protocol-version": "2025-06-18"} if place == "/mcp" else {}
+    answer = client.request(method, place.replace("/ID", f"/{named}"), headers=more, **({} if sent is None else {"json": sent}))
+    found = answer.json()
+    return answer.status_code, {key: value for key, value in found.items() if key not in ("instance", "correlation_id")} if isinstance(found, dict) else found
+
+
+def test_a_foreign_thread_is_as_if_it_were_not_there_at_every_door(member: Callable[..., httpx2.Client]) -> None:
     ana = member("ana")
     send(ana, "asked.txt")
     answer = ana.post("/v1/chat", json={"message": QUESTION}).json()
     thread = answer["thread_id"]
-    assert ana.get(f"/v1/threads/{thread}/history").status_code == 200
+    run = ana.post("/v1/chat", json={"message": QUESTION, "stream": True}).headers["x-run-id"]
+    ways = list(doors(ana, answer["message_id"]))
+    assert len(ways) >= 18
     for other in (member("bo"), member("ana", "south")):
-        assert thread not in [entry["thread_id"] for entry in other.get("/v1/threads").json()["threads"]]
-        assert other.get(f"/v1/threads/{thread}").status_code == 404
-        assert other.get(f"/v1/threads/{thread}/history").status_code == 404
-        assert other.delete(f"/v1/threads/{thread}").status_code == 404
-        for stream in (False, True):
-            assert other.post("/v1/chat", json={"message": "more", "thread_id": thread, "stream": stream}).status_code == 404
+        assert other.get("/v1/threads").json()["threads"] == []
+        for method, place, body in ways:
+            held, never = (run, "f" * len(run)) if "/runs/" in place else (thread, NEVER)
+            refused = said(other, method, place, body, held)
+            assert refused == said(other, method, place, body, never), (method, place)
+            assert refused[0] == (200 if place == "/mcp" else 404), (method, place, refused)
+            assert place != "/mcp" or refused[1]["result"]["isError"]
     assert ana.get(f"/v1/threads/{thread}").json()["turns"] == 1
+    assert ana.get(f"/v1/chat/runs/{run}/events").status_code == 200
 
 
 def test_an_answer_never_rests_on_what_the_asker_may_not_see(member: Callable[..., httpx2.Client]) -> None:
