@@ -17,6 +17,7 @@ from tests.acceptance.page_parts import CONTRAST, QUESTION, Watched, ask, browse
 __all__ = ["browser", "open_page"]
 
 RAG = str(Path(sys.executable).parent / "rag")
+DOCUMENT = "examples/handbook/safety/gas-escape-procedure.pdf"
 FOLLOW_UP = "Who answers the gas emergency line?"
 CANARY = """The Marzipan protocol <img src=x onerror="window.pwned=1"> demands <script>window.pwned=2</script> three keys.
 The Marzipan protocol also names [a link](javascript:window.pwned=3) and <a href="javascript:window.pwned=4">another</a> key.
@@ -343,9 +344,10 @@ def test_a_server_with_tokens_is_signed_into_for_this_tab_only(
     (tmp_path / "tokens.json").write_text("{}")
     with serve(tmp_path, api) as server:
         config = str(tmp_path / "config.ini")
-        subprocess.run([RAG, "ingest", root / "examples/handbook/safety", "--config", config], check=True, capture_output=True, timeout=120)
         made = subprocess.run([RAG, "token", "create", "--user", "ana", "--config", config], check=True, capture_output=True, text=True, timeout=60)
         SignedIn.token = made.stdout.strip()
+        with server.client(headers={"Authorization": f"Bearer {SignedIn.token}"}) as client, (root / DOCUMENT).open("rb") as file:
+            assert client.post("/v1/documents", files={"files": file}).json()["documents"][0]["status"] == "added"
         watched = open_page(server.url, kind=SignedIn)
         page = watched.page
         ask(page, QUESTION)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, Route, expect
 
 from tests.acceptance.page_parts import CONTRAST, QUESTION, Watched, ask, browser, forgive, open_page
@@ -18,18 +17,8 @@ FOLLOW_UP = "Who answers the gas emergency line?"
 OUTAGE = '{"status": 503, "detail": "The disk is full.", "hint": "Free some room."}'
 
 
-@pytest.fixture
-def page(open_page: Callable[..., Watched]) -> Page:
-    return open_page().page
-
-
 def listed(page: Page, title: str) -> Locator:
     return page.locator("#threads li").filter(has=page.get_by_role("button", name=title, exact=True))
-
-
-def choose(page: Page, button: Locator, name: str) -> None:
-    button.click()
-    page.locator("#thread-menu").get_by_role("button", name=name).click()
 
 
 def history(page: Page) -> list[str]:
@@ -37,7 +26,7 @@ def history(page: Page) -> list[str]:
     return [turn["question"] for turn in page.request.get(f"{page.url.split('#', maxsplit=1)[0]}v1/threads/{thread}/history").json()["turns"]]
 
 
-def test_a_conversation_is_renamed_with_the_keyboard_and_found_by_its_title(open_page: Callable[..., Watched]) -> None:
+def test_a_conversation_is_renamed_with_the_keyboard_found_by_its_title_and_listed_page_by_page(open_page: Callable[..., Watched]) -> None:
     watched = open_page()
     page = watched.page
     ask(page, QUESTION)
@@ -71,21 +60,20 @@ def test_a_conversation_is_renamed_with_the_keyboard_and_found_by_its_title(open
     expect(page.get_by_text("No conversation has these words in its title.")).to_be_visible()
     find.fill("")
     expect(listed(page, "Zähler <b>und</b> Gas")).to_have_count(1)
-    watched.faults[:] = [fault for fault in watched.faults if "503" not in fault]
-
-
-def test_a_long_list_comes_page_by_page(page: Page) -> None:
+    # A long list comes page by page.
     page.route("**/v1/threads?*", lambda route: route.continue_(url=route.request.url.replace("limit=50", "limit=1")))
-    for question in (QUESTION, FOLLOW_UP):
-        page.get_by_role("button", name="New conversation").click()
-        ask(page, question)
+    page.get_by_role("button", name="New conversation").click()
+    ask(page, FOLLOW_UP)
     expect(page.locator("#threads li")).to_have_count(1)
     page.get_by_role("button", name="Show more").click()
     expect(page.locator("#threads li")).to_have_count(2)
     expect(page.locator("#threads li").last.get_by_role("button").first).to_be_focused()
+    watched.faults[:] = [fault for fault in watched.faults if "503" not in fault]
 
 
-def test_an_answer_is_made_anew_a_question_edited_and_a_branch_begun(page: Page) -> None:
+def test_an_answer_is_made_anew_a_question_edited_and_a_branch_begun(open_page: Callable[..., Watched]) -> None:
+    watched = open_page()
+    page = watched.page
     ask(page, QUESTION)
     ask(page, FOLLOW_UP)
     first, last = page.locator(".turn").first, page.locator(".turn").last
@@ -95,6 +83,13 @@ def test_an_answer_is_made_anew_a_question_edited_and_a_branch_begun(page: Page)
     expect(page.locator(".turn:not([hidden]) [aria-busy=false]")).to_have_count(2, timeout=30_000)
     expect(page.locator(".turn")).to_have_count(2)
     assert history(page) == [QUESTION, FOLLOW_UP]
+    page.route("**/v1/threads/*/fork", lambda route: route.fulfill(status=503, content_type="application/problem+json", body=OUTAGE))
+    first.get_by_role("button", name="Branch from here").click()
+    expect(page.get_by_role("alert").filter(has_text="The conversation could not be branched. The disk is full. Free some room.")).to_be_visible()
+    page.get_by_role("button", name="Close the message").click()
+    expect(page.get_by_label("Your question")).to_be_focused()
+    page.unroute("**/v1/threads/*/fork")
+    watched.faults[:] = [fault for fault in watched.faults if "503" not in fault]
     first.get_by_role("button", name="Branch from here").click()
     expect(page.get_by_text("This is a new conversation")).to_be_visible()
     assert page.url != before
@@ -115,8 +110,25 @@ def test_an_answer_is_made_anew_a_question_edited_and_a_branch_begun(page: Page)
     assert history(page) == [f"{QUESTION} Say it."]
 
 
-def test_stopping_an_answer_that_is_made_anew_leaves_the_one_before(page: Page) -> None:
+def test_a_conversation_is_copied_and_exported_and_a_stopped_answer_leaves_the_one_before(open_page: Callable[..., Watched]) -> None:
+    page = open_page(viewport={"width": 390, "height": 844}).page
     ask(page, QUESTION)
+    original = page.url
+    page.get_by_role("button", name="More for this conversation").click()
+    box = page.locator("#thread-menu").bounding_box()
+    assert box is not None
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= 390
+    page.locator("#thread-menu").get_by_role("button", name="Make a copy").click()
+    expect(page.get_by_text("This is a copy of the conversation.")).to_be_visible()
+    assert page.url != original
+    page.get_by_role("button", name="Close the message").click()
+    with page.expect_download() as found:
+        page.get_by_role("button", name="More for this conversation").click()
+        page.locator("#thread-menu").get_by_role("button", name="Export as a file").click()
+    assert found.value.suggested_filename == "How-quickly-must-an-uncontrolled-gas-escape-be-attended.json"
+    told: dict[str, Any] = json.loads(Path(found.value.path()).read_text(encoding="utf-8"))
+    assert [turn["question"] for turn in told["history"]] == [QUESTION]
     page.route("**/v1/chat", lambda route: None)  # never answers
     page.get_by_role("button", name="Answer again").click()
     expect(page.get_by_role("button", name="Edit the question")).to_be_hidden()
@@ -124,46 +136,8 @@ def test_stopping_an_answer_that_is_made_anew_leaves_the_one_before(page: Page) 
     expect(page.locator(".turn")).to_have_count(1)
     expect(page.locator(".answer-text")).to_contain_text("within one hour")
     expect(page.locator(".answer .note")).to_have_text("Stopped. The answer before stays.")
-
-
-def test_a_conversation_is_copied_and_exported(page: Page) -> None:
-    ask(page, QUESTION)
-    original = page.url
-    choose(page, page.get_by_role("button", name="More for this conversation"), "Make a copy")
-    expect(page.get_by_text("This is a copy of the conversation.")).to_be_visible()
-    assert page.url != original
-    page.get_by_role("button", name="Close the message").click()
-    with page.expect_download() as found:
-        choose(page, page.get_by_role("button", name="More for this conversation"), "Export as a file")
-    assert found.value.suggested_filename == "How-quickly-must-an-uncontrolled-gas-escape-be-attended.json"
-    told: dict[str, Any] = json.loads(Path(found.value.path()).read_text(encoding="utf-8"))
-    assert [turn["question"] for turn in told["history"]] == [QUESTION]
-
-
-def test_a_narrow_screen_has_room_for_menu_and_edited_question(open_page: Callable[..., Watched]) -> None:
-    page = open_page(viewport={"width": 390, "height": 844}).page
-    ask(page, QUESTION)
-    page.get_by_role("button", name="More for this conversation").click()
-    box = page.locator("#thread-menu").bounding_box()
-    assert box is not None
-    assert box["x"] >= 0
-    assert box["x"] + box["width"] <= 390
-    page.keyboard.press("Escape")
     page.get_by_role("button", name="Edit the question").click()
     assert page.evaluate("document.querySelector('#log').scrollWidth - document.querySelector('#log').clientWidth") == 0
-
-
-def test_what_cannot_be_done_is_said_on_the_page(open_page: Callable[..., Watched]) -> None:
-    watched = open_page()
-    page = watched.page
-    ask(page, QUESTION)
-    page.route("**/v1/threads/*/fork", lambda route: route.fulfill(status=503, content_type="application/problem+json", body=OUTAGE))
-    page.get_by_role("button", name="Branch from here").click()
-    expect(page.get_by_role("alert").filter(has_text="The conversation could not be branched. The disk is full. Free some room.")).to_be_visible()
-    assert page.evaluate(CONTRAST) == []
-    page.get_by_role("button", name="Close the message").click()
-    expect(page.get_by_label("Your question")).to_be_focused()
-    watched.faults[:] = [fault for fault in watched.faults if "503" not in fault]
 
 
 class Away(Watched):
@@ -178,7 +152,7 @@ class Away(Watched):
         super().__init__(context, url)
 
 
-def test_a_server_that_is_away_when_the_page_opens_is_waited_for(open_page: Callable[..., Watched], handbook_server: Any) -> None:
+def test_a_server_that_is_away_when_the_page_opens_is_waited_for_and_half_a_page_says_so(open_page: Callable[..., Watched]) -> None:
     watched = open_page(kind=Away)
     page = watched.page
     away = page.get_by_role("alert").filter(has_text="The server cannot be reached. This page goes on by itself")
@@ -193,15 +167,10 @@ def test_a_server_that_is_away_when_the_page_opens_is_waited_for(open_page: Call
     expect(away).to_be_hidden()
     expect(page.locator(".answer-text")).to_contain_text("within one hour", timeout=30_000)
     expect(page.locator("#threads li").first).to_contain_text(QUESTION)
-    forgive(watched)
-
-
-def test_a_page_whose_scripts_did_not_come_says_so(open_page: Callable[..., Watched], handbook_server: Any) -> None:
-    watched = open_page()
-    page = watched.page
+    # Scripts that do not come.
     expect(page.get_by_text("This page did not load whole")).to_be_hidden()
     page.route("**/static/stream.js", lambda route: route.abort())
-    page.goto(handbook_server.url + "/?again")
+    page.reload()
     page.evaluate("document.getAnimations().forEach((one) => one.finish())")  # after ten seconds
     expect(page.get_by_text("This page did not load whole")).to_be_visible()
     forgive(watched)
