@@ -27,6 +27,8 @@ MAX_SERIES = 2000
 """Of one figure; what comes beyond is added up in `OVERFLOW`, as OTel's SDK does."""
 OVERFLOW: metrics.Key = (("otel.metric.overflow", True),)
 Key = metrics.Key
+Labelled = tuple[tuple[str, str], ...]
+"""Labels of a series as Prometheus has them, in one order."""
 _UNITS = frozenset({"seconds", "bytes"})
 
 
@@ -66,6 +68,10 @@ class Store:
 
     def add(self, figure: Figure, value: float, key: Key) -> None:
         """As `metrics.Sink`."""
+        try:
+            value = float(value)
+        except OverflowError:  # a whole number of more than 300 digits
+            return
         example = _example(value) if metrics.SDK in sys.modules and figure.kind != "gauge" else None
         with self._lock:
             if self._figures.setdefault(figure.name, figure).kind != figure.kind:
@@ -110,15 +116,22 @@ class Families:
         self._stores = stores
 
     def collect(self) -> Iterator[Metric]:
-        """One family a figure, those without a value too: what there can be is seen from the first look on."""
-        joined: dict[str, tuple[Figure, dict[Key, Cell]]] = {}
+        """One family a figure, those without a value too: what there can be is seen from the first look on.
+
+        Of figures whose names are one in Prometheus (``rag.a.b``, ``rag.a_b``) the first is shown: it refuses all where a name stands twice.
+        """
+        joined: dict[str, tuple[Figure, dict[Labelled, Cell]]] = {}
         for store in self._stores:
             for figure, cells in store.series():
                 _, kept = joined.setdefault(figure.name, (figure, {}))
                 for key, cell in cells:
-                    _join(figure, kept, key, cell)
+                    _join(figure, kept, tuple(sorted({exposed_label(label): _text(value) for label, value in key}.items())), cell)
+        taken: set[str] = set()
         for figure, kept in joined.values():
-            yield _family(figure, kept.items())
+            names = _names(figure)
+            if taken.isdisjoint(names):
+                taken |= names
+                yield _family(figure, kept.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +234,15 @@ def _watched(name: str) -> Iterator[tuple[Key, Cell]]:
         yield key, cell
 
 
-def _join(figure: Figure, kept: dict[Key, Cell], key: Key, cell: Cell) -> None:
+def _names(figure: Figure) -> set[str]:
+    """All that its family puts into the text."""
+    name = figure.exposed
+    if figure.kind == "histogram":
+        return {name, *(f"{name}_{part}" for part in ("bucket", "sum", "count"))}
+    return {name, name.removesuffix("_total")}
+
+
+def _join(figure: Figure, kept: dict[Labelled, Cell], key: Labelled, cell: Cell) -> None:
     known = kept.setdefault(key, cell)
     if known is cell:
         return
@@ -240,14 +261,14 @@ def _example(value: float) -> Example | None:
     return Example(context.trace_id, context.span_id, value, time.time()) if context.is_valid and context.trace_flags.sampled else None
 
 
-def _family(figure: Figure, cells: Iterable[tuple[Key, Cell]]) -> Metric:
+def _family(figure: Figure, cells: Iterable[tuple[Labelled, Cell]]) -> Metric:
     from prometheus_client.core import Metric
 
     name = figure.exposed
     unit = name.removesuffix("_total").rpartition("_")[2]
     family = Metric(name.removesuffix("_total") if figure.kind == "counter" else name, figure.help, figure.kind, unit if unit in _UNITS else "")
     for key, cell in cells:
-        labels = {exposed_label(label): _text(value) for label, value in key}
+        labels = dict(key)
         if figure.kind == "histogram":
             _histogram(family, name, labels, figure, cell)
         else:

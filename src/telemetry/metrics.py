@@ -57,7 +57,7 @@ class _Door:
         self._memo: dict[object, Key] = {}
         self._own: dict[tuple[str, str], Figure] = {}
         self._metered_by: Any = None
-        self._instruments: dict[str, Any] = {}
+        self._instruments: dict[tuple[str, Kind], Any] = {}
         self._observed: set[str] = set()
 
     def begin(self, sink: Sink | None, prices: Mapping[str, Price], tenants: int) -> None:
@@ -106,15 +106,16 @@ class _Door:
         if provider is not self._metered_by:
             self._instruments, self._observed, self._metered_by = {}, set(), provider
         if len(self._observed) != len(_watched):
-            for name in set(_watched) - self._observed:
-                self._observed.add(name)
-                _observe(provider.get_meter(SCOPE), FIGURES[name])
-        made = self._instruments.get(figure.name)
+            with _watching:
+                for name in set(_watched) - self._observed:
+                    self._observed.add(name)
+                    _observe(provider.get_meter(SCOPE), FIGURES[name])
+        made = self._instruments.get((figure.name, figure.kind))
         if made is None:
             more = {"explicit_bucket_boundaries_advisory": list(figure.bounds)} if figure.kind == "histogram" else {}
             create = getattr(provider.get_meter(SCOPE), f"create_{figure.kind}")
             taking = {"histogram": "record", "counter": "add", "gauge": "set"}[figure.kind]
-            made = self._instruments[figure.name] = getattr(create(figure.name, unit=figure.unit, description=figure.help, **more), taking)
+            made = self._instruments[figure.name, figure.kind] = getattr(create(figure.name, unit=figure.unit, description=figure.help, **more), taking)
         return made
 
 

@@ -183,3 +183,7 @@ def test_figures_name_the_trace_and_what_it_cost(seen: Seen) -> None:
         (counted,) = [n for labels, n in tokens.items() if f'model="{model}"' in labels and f'type="{kind}"' in labels]
         assert cost[f'gen_ai_request_model="{model}",gen_ai_token_type="{kind}"'] == pytest.approx(counted * price / 1e6)
     assert not [word for word in CANARIES if word in seen.figures.lower()]
+
+
+def test_the_collector_gets_the_same_figures_also_those_that_are_watched(seen: Seen) -> None:
+    assert {"rag.stage.duration", "rag.answers", "rag.cost", "gen_ai.client.token.usage", "rag.chats.active", "rag.build.info"} <= set(seen.collector.metrics)

@@ -159,6 +159,23 @@ def test_whatever_a_program_records_is_shown_in_a_form_that_can_be_read(recorded
         assert sum(s.value for s in timed.samples if s.name.endswith("_count")) == sum(number >= 0 for _, number in recorded)
 
 
+def test_names_and_labels_that_are_one_in_prometheus_stand_once(store: Store) -> None:
+    metrics.gauge("rag.queue_depth", 1, {"rag.queue": "own"})
+    metrics.count("rag.stage_duration_seconds_count", 1, {})
+    metrics.gauge("rag.stage.duration.seconds.count", 1, {})
+    metrics.gauge("rag.answers", 1, {})
+    metrics.count("rag.own", 2, {"a.b": True, "c": 10**400})
+    metrics.count("rag.own", 3, {"a_b": "true", "c": 10**400})
+    metrics.gauge("rag.own.large", 10**400, {})
+    for accept in ("", OPENMETRICS):
+        lines = scrape(accept)[0].decode().splitlines()
+        heads = [line.split()[2] for line in lines if line.startswith("# TYPE")]
+        assert len(heads) == len(set(heads))
+        series = [line.split(" ")[0] for line in lines if not line.startswith("#")]
+        assert len(series) == len(set(series))
+    assert value("rag_own", "_total", a_b="true") == 5
+
+
 def test_a_figure_s_series_are_bounded_and_what_is_beyond_is_added_up() -> None:
     kept, figure = Store(), Figure("rag.own", "counter", "1", "Own.")
     for number in range(MAX_SERIES + 500):
