@@ -86,15 +86,18 @@ def build_agent(resources: ResourceManager) -> Agent:
 
 
 @asynccontextmanager
-async def hotspots_recorded(settings: Settings) -> AsyncIterator[HotspotRecorder | None]:
-    """Inside, what the stages of this process's requests take is recorded for `rag hotspots`; not where `[telemetry] hotspots` is off."""
+async def hotspots_recorded(settings: Settings, *, make_folder: bool = True) -> AsyncIterator[HotspotRecorder | None]:
+    """Inside, what the stages of this process's requests take is recorded for `rag hotspots`; not where `[telemetry] hotspots` is off.
+
+    ``make_folder``: whether the data folder is made for it; a command that only asks leaves no trace where there is none.
+    """
     if not settings.telemetry.hotspots:
         yield None
         return
     from .infra.hotspots.recorder import HotspotRecorder
     from .infra.hotspots.store import make_store
 
-    recorder = HotspotRecorder(make_store(settings), stage_budgets(settings))
+    recorder = HotspotRecorder(make_store(settings, make_folder=make_folder), stage_budgets(settings))
     recorder.start()
     try:
         yield recorder

@@ -105,7 +105,7 @@ class CommandContext:
         manager = ResourceManager(self.settings)
         export_telemetry(manager)
         try:
-            async with hotspots_recorded(self.settings):
+            async with hotspots_recorded(self.settings, make_folder=False):
                 yield manager
         finally:
             await manager.aclose()

@@ -56,12 +56,13 @@ def test_the_console_says_where_it_is_and_what_to_do_next(tmp_path: Path) -> Non
     process = subprocess.Popen([RAG, "serve", "--config", config(tmp_path, port=0)], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert process.stdout is not None
     with process.stdout as stdout:
-        lines = [stdout.readline() for _ in range(5)]
+        lines = [stdout.readline() for _ in range(6)]
         process.terminate()
         assert process.wait(20) == 0
     assert lines[0].startswith("Serving on http://127.0.0.1:")
-    assert "curl" in lines[3]
-    assert lines[4].startswith("Next: ")
+    assert lines[2].strip().endswith("/admin")
+    assert "curl" in lines[4]
+    assert lines[5].startswith("Next: ")
 
 
 def test_tokens_without_any_token_do_not_start(tmp_path: Path) -> None:

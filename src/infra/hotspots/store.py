@@ -68,10 +68,12 @@ class HotspotStore:
         path: of the file.
         days: how long figures are kept.
         megabytes: how large the file may grow; the oldest figures go first.
+        make_folder: whether a write makes the data folder; without, there is nothing to write to until something else has made it.
     """
 
-    def __init__(self, path: Path, *, days: int, megabytes: int) -> None:
+    def __init__(self, path: Path, *, days: int, megabytes: int, make_folder: bool = True) -> None:
         self.path = path
+        self._make_folder = make_folder
         self._days = days
         self._bytes = megabytes * 1_000_000
         self._pruned_at = 0
@@ -82,6 +84,8 @@ class HotspotStore:
         Raises:
             StorageError: kinds of it; the file cannot be written.
         """
+        if not self._make_folder and not self.path.parent.exists():
+            return
         with self._connection(write=True) as connection:
             connection.execute("BEGIN IMMEDIATE")
             with connection:
@@ -162,10 +166,10 @@ class HotspotStore:
             connection.execute(f"DELETE FROM {table} WHERE rowid <= (SELECT max(rowid) FROM {table}) - {KEEP_TROUBLES}")  # noqa: S608 - tables of ours
 
 
-def make_store(settings: Settings) -> HotspotStore:
+def make_store(settings: Settings, *, make_folder: bool = True) -> HotspotStore:
     """The store of a data folder; nothing is opened."""
     cfg = settings.telemetry
-    return HotspotStore(settings.storage.path / FILE, days=cfg.hotspots_days, megabytes=cfg.hotspots_mb)
+    return HotspotStore(settings.storage.path / FILE, days=cfg.hotspots_days, megabytes=cfg.hotspots_mb, make_folder=make_folder)
 
 
 def _prepare(connection: sqlite3.Connection) -> None:

@@ -161,6 +161,15 @@ def test_a_file_of_another_release_is_begun_anew(store: HotspotStore) -> None:
     assert store.cells(EVER)["embed"].calls == 1
 
 
+def test_a_command_that_only_asks_makes_no_data_folder(store: HotspotStore) -> None:
+    asking = HotspotStore(store.path, days=7, megabytes=32, make_folder=False)
+    asking.write(batch_of(request()), NOW)
+    assert not store.path.parent.exists()
+    store.path.parent.mkdir()
+    asking.write(batch_of(request()), NOW)
+    assert store.cells(EVER)["embed"].calls == 1
+
+
 def test_only_its_owner_reads_the_file(store: HotspotStore) -> None:
     store.write(batch_of(request()), NOW)
     assert {oct(path.stat().st_mode & 0o777) for path in store.path.parent.iterdir()} == {"0o600"}
