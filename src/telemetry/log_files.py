@@ -19,6 +19,7 @@ from logging.handlers import WatchedFileHandler
 from pathlib import Path
 from typing import Any
 
+from . import metrics
 from .logger import get_logger
 
 log = get_logger(__name__)
@@ -85,10 +86,16 @@ class LogFile(WatchedFileHandler):
         self.away = False
         self.dropped = 0
         """Lines since the file could last be written; 0 while it can."""
+        self._dropped_before = 0
         self._rotation = rotation
         self._clock = clock
         self._retry_at = 0.0
         super().__init__(path, delay=True)
+        metrics.watch("rag.log.dropped", self, lambda file: [(file.dropped_ever, {"rag.stream": path.stem})])
+
+    @property
+    def dropped_ever(self) -> int:
+        return self._dropped_before + self.dropped
 
     def _open(self) -> Any:
         return _Appender(self.baseFilename)
@@ -172,5 +179,7 @@ class LogFile(WatchedFileHandler):
 
     def _written(self) -> None:
         if self.away:
-            dropped, self.away, self.dropped = self.dropped, False, 0
+            dropped = self.dropped
+            self._dropped_before += dropped
+            self.away, self.dropped = False, 0
             log.warning("a log file is written again", path=self.baseFilename, dropped=dropped)

@@ -136,6 +136,7 @@ _ALL = (
     Figure("rag.pool.connections", "gauge", "{connection}", "Connections of a pool: used or idle.", ("rag.pool", "rag.state"), watched=True),
     Figure("rag.pool.limit", "gauge", "{connection}", "Connections that a pool may have.", ("rag.pool",), watched=True),
     Figure("rag.telemetry.lost", "counter", "{item}", "Spans, points and log records dropped because the collector was away.", watched=True),
+    Figure("rag.log.dropped", "counter", "{line}", "Log lines dropped because their file could not be written.", ("rag.stream",), watched=True),
     # The index and what goes into it.
     Figure("rag.index.documents", "gauge", "{document}", "Documents of the index."),
     Figure("rag.index.chunks", "gauge", "{chunk}", "Chunks of the index."),

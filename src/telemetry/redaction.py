@@ -25,6 +25,7 @@ _HINT = re.compile(r"[0-9@:=]|-----|--[a-z]|(?i:bearer|basic|token|authorization
 """What every text that holds one of the kinds holds."""
 SECRET = "[redacted:secret]"  # noqa: S105 - what stands instead of one
 MAX_DEPTH = 8
+MAX_ROUNDS = 8
 MAX_VALUE = 8192
 """Characters of a value that are kept."""
 
@@ -46,9 +47,14 @@ class Policy:
         """The text with ``[redacted:KIND]`` in place of what was found."""
         if not self.own and _HINT.search(text) is None and text.isascii():
             return text
-        seen, places = as_seen(text)
-        found = self.found(seen)
-        return _replaced(text, found if places is None else [(places[start], places[end - 1] + 1, kind) for start, end, kind in found])
+        # What was found hides what stands right beside it, such as a number that was taken for the end of another.
+        for _ in range(MAX_ROUNDS):
+            seen, places = as_seen(text)
+            found = self.found(seen)
+            if not found:
+                break
+            text = _replaced(text, found if places is None else [(places[start], places[end - 1] + 1, kind) for start, end, kind in found])
+        return text
 
     def found(self, seen: str) -> list[tuple[int, int, str]]:
         """Starts, ends and kinds, in order and apart from one another."""

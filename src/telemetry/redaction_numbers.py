@@ -18,7 +18,9 @@ MAX_LOCAL = 64
 
 _DIGITS = re.compile(r"[0-9](?:[ ()./-]{0,3}[0-9]){5}")
 """What every card, account and telephone number holds; most lines hold none."""
-_RUN = re.compile(r"(?<![0-9A-Za-z])(?<![0-9]\.)[0-9](?:[ -]?[0-9]){11,}+(?!\.[0-9])(?![0-9A-Za-z])")
+_RUN = re.compile(r"(?<![0-9A-Za-z])(?<![0-9]\.)[0-9](?:[ -]?[0-9]){11,}+")
+_BEHIND = re.compile(r"[0-9A-Za-z]|\.[0-9]")
+"""What stands behind digits that are part of something else."""
 _GROUP = re.compile(r"[0-9]+")
 
 _IBAN = re.compile(r"(?<![0-9A-Za-z])[A-Za-z]{2}[0-9]{2}(?=[ -]?[0-9A-Za-z]{3})")
@@ -36,7 +38,7 @@ _SSN = re.compile(r"(?<![0-9A-Za-z-])(?<![0-9][.,])(?!000|666|9)[0-9]{3}-(?!00)[
 _SSN_NAMED = re.compile(r"\b(?:ssn|social security(?: (?:number|no\.?|#))?)(?: is)?[\s:#=]{1,4}([0-9]{3}[ -]?[0-9]{2}[ -]?[0-9]{4})(?![0-9])", re.IGNORECASE)
 _ACCOUNT = re.compile(
     r"\b(?:(?:bank |customer |checking |savings )?(?:account|acct|a/c)|routing|sort code|konto|iban|bic|swift)(?:[ _-]?(?:number|num|no\.?|nr\.?|id|nummer))?"
-    r"(?: is)?[\"']?[\s:#=]{1,4}[\"']?([0-9](?:[ -]?[0-9]){5,19}+)(?![0-9A-Za-z]|[.,][0-9])",
+    r"(?: is)?[\"']?[\s:#=]{1,4}[\"']?([0-9](?:[ -]?[0-9]){5,19})(?![0-9A-Za-z]|[.,][0-9])",
     re.IGNORECASE,
 )
 
@@ -57,13 +59,13 @@ _PHONES = (
     re.compile(r"(?<![0-9A-Za-z.,-])0[1-9](?:(?P<mark>[ .-])[0-9]{2})(?:(?P=mark)[0-9]{2}){3}(?![0-9A-Za-z]|[.,-]?[0-9])"),
 )
 _PHONE_NAMED = re.compile(
-    r"\b(?:tele)?(?:phone|fon)(?: ?(?:number|no\.?|nummer))?(?: is)?[\"']?[\s:#=]{1,4}[\"']?(\+?\(?[0-9](?:[ ()./-]{0,2}[0-9]){5,14}+)(?![0-9A-Za-z])"
+    r"\b(?:tele)?(?:phone|fon)(?: ?(?:number|no\.?|nummer))?(?: is)?[\"']?[\s:#=]{1,4}[\"']?(\+?\(?[0-9](?:[ ()./-]{0,2}[0-9]){5,14})(?![0-9A-Za-z])"
     r"|\b(?:tel|mobile|cell|fax|handy|whatsapp|sms|call(?: me| us)?(?: (?:on|at))?)\.?(?: ?(?:number|no\.?|nummer))?[\"']?[\s:#=]{1,4}[\"']?"
-    r"(\+?\(?[0-9](?:[ ()./-]{0,2}[0-9]){6,14}+)(?![0-9A-Za-z]|[.,][0-9])",
+    r"(\+?\(?[0-9](?:[ ()./-]{0,2}[0-9]){6,14})(?![0-9A-Za-z]|[.,][0-9])",
     re.IGNORECASE,
 )
-MIN_PHONE, MAX_PHONE = 7, 15
-"""Digits of a telephone number that is not named as one; 15 is E.164's bound."""
+MIN_PHONE = 7
+"""Digits of a telephone number that is not named as one."""
 
 
 def emails(text: str) -> Iterator[Place]:
@@ -102,7 +104,7 @@ def cards(text: str) -> Iterator[Place]:
         groups = [found.span() for found in _GROUP.finditer(run[0])]
         for first, (start, _) in enumerate(groups):
             end = _card_end(run[0], groups[first : first + 19])
-            if end:
+            if end and (end < len(run[0]) or not _BEHIND.match(text, run.end())):
                 yield run.start() + start, run.start() + end
 
 
@@ -175,7 +177,8 @@ def phones(text: str) -> Iterator[Place]:
         return
     for pattern in _PHONES:
         for found in pattern.finditer(text):
-            if MIN_PHONE <= sum(char.isdigit() for char in found[0]) <= MAX_PHONE:
+            # Without an upper bound: two of them side by side look like a long one.
+            if sum(char.isdigit() for char in found[0]) >= MIN_PHONE:
                 yield found.span()
     for found in _PHONE_NAMED.finditer(text):
         yield found.span(1) if found[1] else found.span(2)

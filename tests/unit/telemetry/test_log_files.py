@@ -13,6 +13,7 @@ import pytest
 
 from src.telemetry.log_files import RETRY_S, LogFile, Rotation, _Appender
 from src.telemetry.log_formats import JsonFormatter
+from src.telemetry.metrics import watched
 
 HOUR = 3600
 
@@ -123,6 +124,7 @@ def test_a_full_disk_is_said_once_lines_are_dropped_and_counted_and_its_end_is_s
     clock.now += RETRY_S
     say(handler, "after")
     assert (handler.away, handler.dropped) == (False, 0)
+    assert [value for value, key in watched("rag.log.dropped") if ("rag.stream", "app") in key] == [50]
     assert messages(tmp_path) == ["before", "after"]
     assert [record.getMessage() for record in told.records] == ["a log file cannot be written", "a log file is written again"]
     assert told.records[0].__dict__["rag_fields"]["error"] == "No space left on device"

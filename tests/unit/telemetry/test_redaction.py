@@ -99,6 +99,12 @@ def test_a_planted_canary_is_never_left_wherever_it_stands(planted: tuple[str, s
         assert canary not in redact(whole)
 
 
+@given(st.lists(st.sampled_from(PLANTED), min_size=2, max_size=3), st.sampled_from([" ", ", ", "\n", " | ", "\t", "  "]))
+def test_one_beside_another_hides_neither(planted: list[tuple[str, str, str]], between: str) -> None:
+    shown = redact(between.join(text for _, text, _ in planted))
+    assert [canary for canary, *_ in planted if canary in shown] == []
+
+
 @given(st.text(max_size=40), st.lists(st.sampled_from([text for _, text, _ in PLANTED]), max_size=4), st.sampled_from([" ", ", ", "\n", "; ", " | "]))
 def test_redacting_again_changes_nothing(text: str, planted: list[str], between: str) -> None:
     once = redact(between.join([text, *planted, text]))
