@@ -48,6 +48,8 @@ SERVERS = frozenset(
     }
 )
 """Fixtures that start a server."""
+FIRST = frozenset({"test_telemetry_soak.py"})
+"""Takes ten minutes of `make test-long`, and hardly a processor: whatever else runs, runs beside it."""
 KINDS = ("acceptance", "integration", "contract", "unit")
 """Folders of tests, those of the slowest first."""
 
@@ -56,7 +58,7 @@ KINDS = ("acceptance", "integration", "contract", "unit")
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Which tests stay together when `make test` runs them in several processes: those of a file, which share its fixtures, and
     those of a server, so that no more than two are started of the one that most tests ask for. What takes long begins first."""
-    order: dict[pytest.Item, tuple[bool, int]] = {}
+    order: dict[pytest.Item, tuple[bool, bool, int]] = {}
     for item in items:
         # By fixture, or by the parameter that has a fixture asked for it while the test runs.
         servers = SERVERS.intersection(getattr(item, "fixturenames", ())) | SERVERS.intersection(re.split(r"[\[\]-]", item.name))
@@ -65,7 +67,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         # The secured one takes longest to start and few ask for it: once.
         group = server if server == "opensearch_secured" else f"{server} {place.parts[1] == 'integration'}" if server else str(place)
         item.add_marker(pytest.mark.xdist_group(group))
-        order[item] = (not server, KINDS.index(place.parts[1]) if place.parts[1] in KINDS else len(KINDS))
+        order[item] = (item.path.name not in FIRST, not server, KINDS.index(place.parts[1]) if place.parts[1] in KINDS else len(KINDS))
     if hasattr(config, "workerinput"):
         items.sort(key=order.__getitem__)
 

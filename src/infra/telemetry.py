@@ -42,7 +42,7 @@ def setup_telemetry(
 
     Args:
         service_name: instead of `[telemetry] service_name`.
-        endpoint: of an OTLP/HTTP receiver, as https://host:4318, instead of `[telemetry] endpoint`.
+        endpoint: of an OTLP receiver, as https://host:4318 or grpc://host:4317, instead of `[telemetry] endpoint`.
         settings: loaded when left out.
         network: the outbound policy; made from ``settings`` when left out.
 
@@ -51,8 +51,7 @@ def setup_telemetry(
 
     Raises:
         ConfigurationError: no collector is named, or what is configured for it cannot be used.
-        UnsupportedFeatureError: OTLP over gRPC.
-        MissingExtraError: the extra `otel` is not installed.
+        MissingExtraError: the extra `otel`, or `otel-grpc`, is not installed.
     """
     global _providers, _foreign  # noqa: PLW0603 - one SDK a process is OTel's own rule
     with _lock:
@@ -85,7 +84,7 @@ def flush_telemetry() -> None:
 
 def _set_up(service_name: str | None, endpoint: str | None, settings: Settings | None, network: NetworkPolicy | None) -> Providers:
     from .capturing import set_up_privacy
-    from .exporting.plan import attributes_of, base_of, endpoint_of, headers_of
+    from .exporting.plan import attributes_of, base_of, endpoint_of, headers_of, over_grpc
 
     if settings is None:
         from .settings import load_settings
@@ -106,7 +105,7 @@ def _set_up(service_name: str | None, endpoint: str | None, settings: Settings |
     except ImportError:
         text, hint = "Exporting telemetry needs the extra `otel`, which is not installed.", "Install it with: pip install 'founders-rag[otel]'"
         raise MissingExtraError(text, setting="telemetry.enabled", hint=hint) from None
-    return set_up(cfg, network, attributes, base)
+    return set_up(cfg, network, attributes, base, grpc=bool(base) and over_grpc(cfg, endpoint))
 
 
 def _other_sdk() -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from src.errors import ConfigurationError, UnsupportedFeatureError
+from src.errors import ConfigurationError
 from src.infra import telemetry
 from src.infra.network import NetworkPolicy
 from src.infra.search.opensearch.wire.transport import Transport
@@ -295,10 +295,8 @@ def test_the_console_takes_the_place_of_a_collector(authority: trustme.CA, tmp_p
 def test_what_cannot_be_exported_to_is_told_at_once(authority: trustme.CA, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"telemetry\.endpoint"):
         setup_telemetry(settings=settings_for(authority, tmp_path))
-    with pytest.raises(UnsupportedFeatureError, match=r"gRPC.*telemetry\.protocol"):
-        setup_telemetry(endpoint="https://localhost:4317", settings=settings_for(authority, tmp_path, telemetry__protocol="grpc"))
-    with pytest.raises(UnsupportedFeatureError, match="gRPC"):
-        setup_telemetry(endpoint="grpc://localhost:4317", settings=settings_for(authority, tmp_path))
+    with pytest.raises(ConfigurationError, match="is no address"):
+        setup_telemetry(endpoint="udp://localhost:4317", settings=settings_for(authority, tmp_path))
     with pytest.raises(ConfigurationError, match=r"telemetry\.headers") as caught:
         setup_telemetry(endpoint="https://localhost:4318", settings=settings_for(authority, tmp_path, telemetry__headers="SECRET-value"))
     assert "SECRET" not in str(caught.value)

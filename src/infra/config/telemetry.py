@@ -9,11 +9,22 @@ from pydantic import Field, SecretStr, field_validator
 
 from ...retrieval.config import LINES
 from ...util.patterns import SYNTAX, Places
-from .section import Section, usable_address
+from .section import Section, has_form, usable_address, without_credentials
 
 Signal = Literal["traces", "metrics", "logs"]
 _KIND = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 _PRICE = re.compile(r"[^=]+=\s*[0-9]+(\.[0-9]+)?\s*(/\s*[0-9]+(\.[0-9]+)?\s*)?")
+
+
+def collector_address(value: str | None) -> str | None:
+    """An address in the schemes of HTTP or gRPC as it is.
+
+    Raises:
+        ValueError: as of `usable_address`.
+    """
+    if value is not None and without_credentials(value) and has_form(value, ("grpc", "grpcs", "grpc+insecure")):
+        return value
+    return usable_address(value)
 
 
 class TelemetryCfg(Section):
@@ -23,10 +34,8 @@ class TelemetryCfg(Section):
     exporter: Literal["otlp", "console", "none"] = Field(
         "otlp", description="Where to: `otlp` sends to `endpoint`, `console` writes JSON to standard error, `none` keeps all in the process."
     )
-    endpoint: str | None = Field(None, description="OTLP endpoint: of the OTLP/HTTP receiver, as https://host:4318.")
-    protocol: Literal["http", "grpc"] = Field(
-        "http", description="OTLP over HTTP, in protobuf. `grpc` is refused: its library takes neither our proxies nor our TLS settings."
-    )
+    endpoint: str | None = Field(None, description="OTLP endpoint: of the OTLP receiver, as https://host:4318; or grpc://host:4317, over TLS.")
+    protocol: Literal["http", "grpc"] = Field("http", description="OTLP over HTTP, in protobuf, or over gRPC; `grpc` needs the extra `otel-grpc`.")
     headers: SecretStr | None = Field(None, description="Headers for the collector, as Authorization=Bearer%20KEY,x-team=search; values percent-encoded.")
     service_name: str = Field("founders-rag", min_length=1, max_length=128, description="Name under which this service is found, `service.name`.")
     resource: tuple[str, ...] = Field((), max_length=32, description="Further attributes of all that is exported, each as name=value.")
@@ -61,7 +70,7 @@ class TelemetryCfg(Section):
     prices: tuple[str, ...] = Field(
         (), description="What a million tokens of a model cost, read/written, as gpt-4o=2.5/10; for `rag_cost_total`. `[agent]` has those of the chat model."
     )
-    _address = field_validator("endpoint")(usable_address)
+    _address = field_validator("endpoint")(collector_address)
 
     @field_validator("redact_patterns")
     @classmethod

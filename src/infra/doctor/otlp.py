@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from ..exporting.plan import GRPC_PORT, PATHS, base_of, headers_of, refusal
+from ...errors import MissingExtraError
+from ..exporting.plan import GRPC_PORT, PATHS, base_of, endpoint_of, headers_of, over_grpc, refusal
 from ..hops import error_of
 from ..network.faults import fault_of
 from . import fixes
@@ -18,7 +19,9 @@ def steps() -> tuple[Step, ...]:
 
 
 async def export(walk: Walk) -> str:
-    """Send it; OTLP/HTTP is what is spoken here, not gRPC."""
+    """Send it, as exports are sent."""
+    if over_grpc(walk.settings.telemetry):
+        return await _called(walk)
     import httpx2
 
     from ..http_transport import make_async_client
@@ -32,7 +35,7 @@ async def export(walk: Walk) -> str:
             answer = await client.post(url, content=b"", headers={**own, "content-type": "application/x-protobuf"})
     except (httpx2.HTTPError, OSError) as error:
         found = error_of(fault_of(error), walk.target.way(walk.policy))
-        found.hint += " 4317 is the port of gRPC; exports go over HTTP here, whose port is 4318." if walk.target.port == GRPC_PORT else ""
+        found.hint += " 4317 is the port of gRPC: set protocol = grpc, or name the port of HTTP, 4318." if walk.target.port == GRPC_PORT else ""
         raise found from None
     finally:
         await client.aclose()
@@ -41,3 +44,23 @@ async def export(walk: Walk) -> str:
         walk.fixes = fixes.of_error(walk.settings, found)
         raise found
     return f"it takes exports at {PATH}"
+
+
+async def _called(walk: Walk) -> str:
+    from ..exporting.collector import Link, NotTakenError
+
+    try:
+        from ..exporting.grpc_session import GrpcSession
+    except ImportError:
+        hint = "Install it with: pip install 'founders-rag[otel-grpc]'; or use protocol = http."
+        raise MissingExtraError("OTLP over gRPC needs the extra `otel-grpc`, which is not installed.", setting="telemetry.protocol", hint=hint) from None
+    cfg = walk.settings.telemetry
+    base = endpoint_of(cfg, None)
+    session = GrpcSession(Link(base), walk.policy, walk.left(walk.settings.network.read_timeout_s), cfg.headers)
+    try:
+        await asyncio.to_thread(session.request, "POST", base_of(base) + PATH, data=b"")
+    except NotTakenError as found:
+        raise found.error from None
+    finally:
+        session.close()
+    return "it takes exports over gRPC"

@@ -11,6 +11,7 @@ from ...errors import ConfigurationError, RagError
 from ..azure_auth.exchange import address as address_of
 from ..azure_auth.kinds import KINDS, authority_of, kind_names
 from ..clients import OPENAI_API
+from ..exporting.plan import plain_address
 from ..factories import cache_folder, effective_chat, effective_embed
 from ..hops import Hop
 from ..network.proxies import DEFAULT_PORTS, proxies_of
@@ -186,7 +187,7 @@ def _others(settings: Settings) -> Iterator[Target]:
         yield Target(
             "otlp",
             "otlp",
-            _origin(settings.telemetry.endpoint),
+            _origin(plain_address(settings.telemetry.endpoint)),
             "The OTLP collector",
             "telemetry.endpoint",
             settings.network.connect_timeout_s,

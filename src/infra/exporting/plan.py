@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from ...errors import ConfigurationError, RagError, ServiceCredentialsError, UnsupportedFeatureError
+from ...errors import ConfigurationError, RagError, ServiceCredentialsError
 from ..hops import Hop, answer_error
 
 if TYPE_CHECKING:
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 PATHS = {"traces": "/v1/traces", "metrics": "/v1/metrics", "logs": "/v1/logs"}
 """Of each signal below the endpoint (OTLP/HTTP 1.x)."""
 GRPC_PORT = 4317
+GRPC_SCHEMES = {"grpc": "https", "grpcs": "https", "grpc+insecure": "http"}
+"""What an address in them comes to. ``grpc`` alone means TLS: a key must not go out in the clear because a letter is missing."""
 NOUN = "The OTLP collector"
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -37,29 +39,37 @@ def hop_of(endpoint: str) -> Hop:
     return Hop(NOUN, address, "telemetry.endpoint", timeout_setting="telemetry.timeout_s")
 
 
+def over_grpc(cfg: TelemetryCfg, given: str | None = None) -> bool:
+    """Whether exports go over gRPC: by `[telemetry] protocol`, or by the address's scheme."""
+    return cfg.protocol == "grpc" or (given or cfg.endpoint or "").partition("://")[0].lower() in GRPC_SCHEMES
+
+
 def endpoint_of(cfg: TelemetryCfg, given: str | None) -> str:
-    """Where to export to: what the caller gave, else `[telemetry] endpoint`.
+    """Where to export to, as an http or https address: what the caller gave, else `[telemetry] endpoint`.
 
     Raises:
-        ConfigurationError: neither names an http or https address.
-        UnsupportedFeatureError: gRPC is asked for.
+        ConfigurationError: neither names an address.
     """
     endpoint = given or cfg.endpoint
-    if cfg.protocol == "grpc" or (endpoint or "").startswith(("grpc://", "grpcs://")):
-        raise UnsupportedFeatureError(
-            "OTLP over gRPC is not spoken here: its library takes no TLS settings of ours, and its proxies from the environment.",
-            setting="telemetry.protocol" if cfg.protocol == "grpc" else "telemetry.endpoint",
-            hint="Each collector takes OTLP over HTTP as well: protocol = http, endpoint = https://host:4318.",
-        )
     if not endpoint:
-        hint = "Name the OTLP/HTTP receiver, as https://host:4318; or set exporter = console."
+        hint = "Name the OTLP receiver, as https://host:4318; or set exporter = console."
         raise ConfigurationError("Telemetry is to be exported, and no collector is named.", setting="telemetry.endpoint", hint=hint)
-    from ..config.section import usable_address
+    from ..config.telemetry import collector_address
 
     try:
-        return usable_address(endpoint) or ""
+        return plain_address(collector_address(endpoint) or "")
     except ValueError as error:
         raise ConfigurationError(f"The collector's address {error}", setting="telemetry.endpoint", hint="Write it as https://host:4318.") from None
+
+
+def plain_address(endpoint: str) -> str:
+    """An address in the schemes of gRPC as https or http, on gRPC's port where it names none; any other as it is."""
+    scheme, _, rest = endpoint.partition("://")
+    plain = GRPC_SCHEMES.get(scheme.lower())
+    if plain is None:
+        return endpoint
+    rest = rest.partition("/")[0]
+    return f"{plain}://{rest}" if urlsplit(f"//{rest}").port else f"{plain}://{rest.rstrip(':')}:{GRPC_PORT}"
 
 
 def headers_of(text: str) -> dict[str, str]:
@@ -104,5 +114,5 @@ def refusal(status: int, way: Hop, port: int | None) -> RagError:
     if status in (401, 403):
         hint = "Set its key in telemetry.headers, or ask for this machine to be allowed."
         return ServiceCredentialsError(f"{NOUN} refuses us (HTTP {status}).", hint=hint, **where)
-    hint = "Name the OTLP/HTTP receiver, as https://host:4318" + ("; 4317 is gRPC." if port == GRPC_PORT else ".")
+    hint = "Name the OTLP/HTTP receiver, as https://host:4318" + ("; 4317 is gRPC: protocol = grpc." if port == GRPC_PORT else ".")
     return ConfigurationError(f"What answers takes no OTLP over HTTP (HTTP {status}).", hint=hint, **where)

@@ -26,6 +26,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
 
+from ...errors import MissingExtraError
 from ...telemetry.attributes import MAX_ATTRIBUTES
 from ...telemetry.content import MAX_MESSAGES
 from ...telemetry.logger import get_logger
@@ -38,6 +39,7 @@ from .sending import GuardedLogs, GuardedMetrics, GuardedSpans, PrivateSpans
 if TYPE_CHECKING:
     from ..config import TelemetryCfg
     from ..network import NetworkPolicy
+    from .grpc_session import GrpcSession
 
 log = get_logger(__name__)
 
@@ -126,20 +128,25 @@ def _ended(shutdown: Callable[[], Any], ends: float) -> None:
     thread.join(max(0.05, ends - time.monotonic()))
 
 
-def set_up(cfg: TelemetryCfg, network: NetworkPolicy, attributes: dict[str, str], endpoint: str) -> Providers:
+def set_up(cfg: TelemetryCfg, network: NetworkPolicy, attributes: dict[str, str], endpoint: str, *, grpc: bool = False) -> Providers:
     """Make the providers and hand them to the OpenTelemetry API.
 
     Args:
         attributes: of the resource; ``service.name`` is among them.
         endpoint: of the collector; empty where it is none.
+        grpc: the collector is spoken with over gRPC.
+
+    Raises:
+        MissingExtraError: the extra `otel-grpc` is not installed.
     """
+    speaking: type[CollectorSession] | type[GrpcSession] = _grpc_session() if grpc else CollectorSession
     link = Link(endpoint) if endpoint else None
     made = Providers(attributes["service.name"], endpoint, link, cfg.flush_timeout_s)
     resource = _Source(_with_process(attributes))
 
-    def session() -> CollectorSession:
+    def session() -> CollectorSession | GrpcSession:
         assert link is not None
-        return CollectorSession(link, network, cfg.timeout_s, cfg.headers)
+        return speaking(link, network, cfg.timeout_s, cfg.headers)
 
     if "traces" in cfg.signals:
         _trace(made, cfg, resource, session)
@@ -152,7 +159,16 @@ def set_up(cfg: TelemetryCfg, network: NetworkPolicy, attributes: dict[str, str]
     return made
 
 
-def _trace(made: Providers, cfg: TelemetryCfg, resource: Resource, session: Callable[[], CollectorSession]) -> None:
+def _grpc_session() -> type[GrpcSession]:
+    try:
+        from .grpc_session import GrpcSession
+    except ImportError:
+        text, hint = "OTLP over gRPC needs the extra `otel-grpc`, which is not installed.", "Install it with: pip install 'founders-rag[otel-grpc]'"
+        raise MissingExtraError(text, setting="telemetry.protocol", hint=f"{hint}; or use protocol = http.") from None
+    return GrpcSession
+
+
+def _trace(made: Providers, cfg: TelemetryCfg, resource: Resource, session: Callable[[], CollectorSession | GrpcSession]) -> None:
     to_traces = cfg.capture_content and cfg.content_to == "traces"
     limits = SpanLimits(
         max_attributes=ATTRIBUTES,
@@ -177,7 +193,7 @@ def _trace(made: Providers, cfg: TelemetryCfg, resource: Resource, session: Call
     trace.set_tracer_provider(made.tracer)
 
 
-def _meter(made: Providers, cfg: TelemetryCfg, resource: Resource, session: Callable[[], CollectorSession]) -> None:
+def _meter(made: Providers, cfg: TelemetryCfg, resource: Resource, session: Callable[[], CollectorSession | GrpcSession]) -> None:
     exporter: MetricExporter | None = None
     if made.link is not None:
         exporter = GuardedMetrics(made.endpoint, made.link, session(), cfg.timeout_s)
@@ -188,7 +204,7 @@ def _meter(made: Providers, cfg: TelemetryCfg, resource: Resource, session: Call
     metrics.set_meter_provider(made.meter)
 
 
-def _log(made: Providers, cfg: TelemetryCfg, resource: Resource, session: Callable[[], CollectorSession]) -> None:
+def _log(made: Providers, cfg: TelemetryCfg, resource: Resource, session: Callable[[], CollectorSession | GrpcSession]) -> None:
     limits = LogRecordLimits(
         max_attributes=ATTRIBUTES, max_attribute_length=MAX_TEXT, max_log_record_attributes=ATTRIBUTES, max_log_record_attribute_length=MAX_TEXT
     )

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from opentelemetry.sdk._logs import ReadableLogRecord
     from opentelemetry.sdk.trace import ReadableSpan
 
+    from .grpc_session import GrpcSession
+
 log = get_logger(__name__)
 
 _CUMULATIVE: dict[type, AggregationTemporality] = dict.fromkeys(
@@ -36,7 +38,7 @@ _BUCKETS: dict[type, Any] = {Histogram: ExplicitBucketHistogramAggregation()}
 class _Guard:
     """Passes a batch on to an exporter while the collector is there, and takes the signal."""
 
-    def __init__(self, signal: str, link: Link, session: CollectorSession) -> None:
+    def __init__(self, signal: str, link: Link, session: CollectorSession | GrpcSession) -> None:
         self._signal = signal
         self._link = link
         self._session = session
@@ -60,7 +62,7 @@ class _Guard:
             return False
 
 
-def common(endpoint: str, signal: str, session: CollectorSession, timeout_s: float) -> dict[str, Any]:
+def common(endpoint: str, signal: str, session: CollectorSession | GrpcSession, timeout_s: float) -> dict[str, Any]:
     """What all exporters are told, so that they look for none of it in the environment."""
     return {
         "endpoint": endpoint + PATHS[signal],
@@ -92,7 +94,7 @@ class PrivateSpans(SpanExporter):
 class GuardedSpans(SpanExporter):
     """Spans to the collector."""
 
-    def __init__(self, endpoint: str, link: Link, session: CollectorSession, timeout_s: float) -> None:
+    def __init__(self, endpoint: str, link: Link, session: CollectorSession | GrpcSession, timeout_s: float) -> None:
         self._guard = _Guard("traces", link, session)
         self._exporter = OTLPSpanExporter(**common(endpoint, "traces", session, timeout_s))
 
@@ -110,7 +112,7 @@ class GuardedSpans(SpanExporter):
 class GuardedLogs(LogRecordExporter):
     """Log records to the collector."""
 
-    def __init__(self, endpoint: str, link: Link, session: CollectorSession, timeout_s: float) -> None:
+    def __init__(self, endpoint: str, link: Link, session: CollectorSession | GrpcSession, timeout_s: float) -> None:
         self._guard = _Guard("logs", link, session)
         self._exporter = OTLPLogExporter(**common(endpoint, "logs", session, timeout_s))
 
@@ -128,7 +130,7 @@ class GuardedLogs(LogRecordExporter):
 class GuardedMetrics(MetricExporter):
     """Metrics to the collector, cumulative."""
 
-    def __init__(self, endpoint: str, link: Link, session: CollectorSession, timeout_s: float) -> None:
+    def __init__(self, endpoint: str, link: Link, session: CollectorSession | GrpcSession, timeout_s: float) -> None:
         super().__init__(preferred_temporality=dict(_CUMULATIVE), preferred_aggregation=dict(_BUCKETS))
         self._guard = _Guard("metrics", link, session)
         self._exporter = OTLPMetricExporter(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ssl
 import threading
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from .tls import make_context
 
 if TYPE_CHECKING:
     from ..config import NetworkCfg
+    from .files import TlsFiles
 
 
 CONNECT_SHARE = 0.8
@@ -67,6 +69,17 @@ class NetworkPolicy:
     def proxies(self) -> tuple[ProxySettings, ...]:
         """The configured ones, each once."""
         return tuple(dict.fromkeys(proxy for proxy in self._proxies.values() if proxy is not None))
+
+    @property
+    def tls_min_version(self) -> str:
+        """As `[network] tls_min_version`, for what takes no context."""
+        return self._cfg.tls_min_version
+
+    def tls_files(self) -> AbstractContextManager[TlsFiles]:
+        """Trust and client certificate as files, for what takes no context: see `tls_files`."""
+        from .files import tls_files
+
+        return tls_files(self._cfg)
 
     @property
     def ssl_context(self) -> ssl.SSLContext:

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from src.errors import ConfigurationError
-from src.infra.exporting.plan import base_of, headers_of, hop_of, refusal
+from src.infra.config import TelemetryCfg
+from src.infra.exporting.plan import base_of, headers_of, hop_of, over_grpc, plain_address, refusal
 from src.infra.telemetry import get_metrics
 from src.telemetry.attributes import MAX_ATTRIBUTES, MAX_LENGTH, OTHER, Labels, bounded
 
@@ -35,6 +36,20 @@ def test_without_an_sdk_the_api_is_not_even_imported() -> None:
 def test_an_endpoint_that_names_a_signal_s_path_is_understood(path: str) -> None:
     assert base_of(f"https://otel.bank.test:4318{path}") == "https://otel.bank.test:4318"
     assert base_of(f"https://otel.bank.test/otel{path}") == "https://otel.bank.test/otel"
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("grpc://otel.bank.test", "https://otel.bank.test:4317"),
+        ("grpcs://otel.bank.test:443/", "https://otel.bank.test:443"),
+        ("grpc+insecure://[::1]:4317", "http://[::1]:4317"),
+        ("https://otel.bank.test/otel", "https://otel.bank.test/otel"),
+    ],
+)
+def test_an_address_of_grpc_is_over_tls_unless_it_says_otherwise(written: str, expected: str) -> None:
+    assert plain_address(written) == expected
+    assert over_grpc(TelemetryCfg(), written) == written.startswith("grpc")
 
 
 def test_headers_are_read_as_they_are_written_elsewhere() -> None:
