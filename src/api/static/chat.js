@@ -56,7 +56,7 @@ function waits() {
   const waiting = turns.find((turn) => turn.approval);
   if (!waiting) return false;
   notice("This conversation waits for your decision. Allow or refuse the tool first.");
-  waiting.root.querySelector(".approval h3").focus();
+  waiting.lead();
   return true;
 }
 

@@ -105,7 +105,14 @@ export class TurnView {
     const card = approvalCard(approval, (approved) => this.does.decide(this, approved));
     this.extra.replaceChildren(card);
     setStatus(`The assistant asks whether it may run ${names(approval)}.`);
-    if (focus) card.querySelector("h3").focus();
+    if (focus) this.lead();
+    else card.scrollIntoView({ block: "nearest" });
+  }
+
+  /** Lead the person to the question whether tools may run. */
+  lead() {
+    const card = this.extra.querySelector(".approval");
+    card.querySelector("h3").focus({ preventScroll: true });
     card.scrollIntoView({ block: "nearest" });
   }
 
