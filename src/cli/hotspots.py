@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING
 
 import click
@@ -25,7 +27,7 @@ def command(context: CommandContext, since: str, tenant: str | None, page: Path 
     """
     from ..infra.hotspots.report import parse_span, read_report
     from ..infra.hotspots.store import make_store
-    from .hotspots_view import text_of
+    from .hotspots_view import WIDE, text_of
 
     cfg = context.settings.telemetry
     store = make_store(context.settings)
@@ -35,7 +37,8 @@ def command(context: CommandContext, since: str, tenant: str | None, page: Path 
     if context.json:
         context.emit(report)
         return
-    click.echo(text_of(report))
+    width = get_terminal_size().columns if sys.stdout.isatty() else WIDE
+    click.echo(text_of(report, width))
     if not report.requests:
         click.echo(_why_empty(store.path, kept=cfg.hotspots), err=True)
     if page is not None:

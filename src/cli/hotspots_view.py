@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from .common import printable
@@ -12,21 +14,35 @@ if TYPE_CHECKING:
     from ..infra.hotspots.comparing import Change
     from ..infra.hotspots.report import Report, StageLine, WorstRequest
 
-BAR = 20
-"""Characters of a whole bar."""
-WIDEST = 26
-"""Characters of a stage's name."""
+WIDE = 128
+"""Characters of a line that holds everything."""
 _AROUND = frozenset({"chat", "retrieve", "ingest"})
 _PARTS, _WORST = 4, 5
 """What is shown of a request, and of requests; ``--json`` and the page have more."""
 
 
-def text_of(report: Report) -> str:
-    """The whole report, for a terminal."""
-    return "\n".join(_lines(report))
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a line has room for: characters of a stage's name and of a whole bar, and whether all figures are shown or the first three."""
+
+    width: int
+    name: int
+    bar: int
+    figures: int
+
+    @classmethod
+    def of(cls, width: int) -> Layout:
+        if width >= WIDE:
+            return cls(WIDE, 26, 20, 6)
+        return cls(width, 20, 8, 6) if width >= 108 else cls(max(width, 60), 18, 6, 3)
 
 
-def _lines(report: Report) -> Iterator[str]:
+def text_of(report: Report, width: int = WIDE) -> str:
+    """The whole report, for a terminal of so many columns."""
+    return "\n".join(_lines(report, Layout.of(width)))
+
+
+def _lines(report: Report, layout: Layout) -> Iterator[str]:
     of_tenant = f", tenant {printable(report.tenant)}" if report.tenant is not None else ""
     yield f"Hotspots from {clock(report.since)} to {clock(report.until)}{of_tenant}: {requests_of(report)}."
     if report.hottest is not None:
@@ -34,7 +50,7 @@ def _lines(report: Report) -> Iterator[str]:
     for title, stages in (("Questions", report.stages), ("Ingestion", report.ingestion)):
         if stages:
             yield ""
-            yield from _table(title, stages)
+            yield from _table(title, stages, layout)
     if report.worst:
         yield ""
         yield "Slowest requests"
@@ -42,12 +58,12 @@ def _lines(report: Report) -> Iterator[str]:
             yield from _request(request)
     if report.stages or report.ingestion:
         yield ""
-        yield from NOTES
+        yield from wrap(NOTES, layout.width)
 
 
 NOTES = (
-    "Share: of the stages' own time, without that of stages within; (rest) is what no stage covers. p50 to p99: of whole calls, within 5 %.",
-    "Missed: calls beyond their budget. Change: against the period before; `same` is within chance, `too few` is under 20 calls in either.",
+    "Share: of the stages' own time, without that of stages within; (rest) is what no stage covers. p50 to p99: of whole calls, within 5 %."
+    " Missed: calls beyond their budget. Change: against the period before; `same` is within chance, `too few` is under 20 calls in either."
 )
 
 
@@ -65,15 +81,16 @@ def requests_of(report: Report) -> str:
     return ", ".join([*counts, *(f"{count:,} {word}" for word, count in ends.items() if count)]) or "no requests"
 
 
-def _table(title: str, stages: Sequence[StageLine]) -> Iterator[str]:
-    heads = ("share", "p50", "p95", "p99", "calls", "missed")
-    yield f"{title:<{WIDEST}} {'':<{BAR}} " + " ".join(f"{head:>8}" for head in heads) + "  change"
+def _table(title: str, stages: Sequence[StageLine], layout: Layout) -> Iterator[str]:
+    heads = ("share", "p50", "p95", "p99", "calls", "missed")[: layout.figures]
+    yield f"{title:<{layout.name}} {'':<{layout.bar}} " + " ".join(f"{head:>8}" for head in heads) + "  change"
     for line in stages:
         name = printable(label(line.stage))
         share = percent(line.share) if line.own_ms else "–"
         cells = (share, ms(line.p50_ms), ms(line.p95_ms), ms(line.p99_ms), f"{line.calls:,}", missed(line))
-        shown = name if len(name) <= WIDEST else name[: WIDEST - 1] + "…"
-        yield f"{shown:<{WIDEST}} {bar(line.share):<{BAR}} " + " ".join(f"{cell:>8}" for cell in cells) + f"  {change(line.change)}"
+        shown = name if len(name) <= layout.name else name[: layout.name - 1] + "…"
+        figures = " ".join(f"{cell:>8}" for cell in cells[: layout.figures])
+        yield f"{shown:<{layout.name}} {bar(line.share, layout.bar):<{layout.bar}} {figures}  {change(line.change)}"
 
 
 def _request(request: WorstRequest) -> Iterator[str]:
@@ -94,9 +111,9 @@ def label(stage: str) -> str:
     return f"{stage} (rest)" if stage in _AROUND else stage
 
 
-def bar(share: float) -> str:
-    """A share as a bar, in eighths of a character; never empty where there is something."""
-    eighths = round(share * BAR * 8)
+def bar(share: float, whole: int) -> str:
+    """A share as a bar of ``whole`` characters at most, in eighths of one; never empty where there is something."""
+    eighths = round(share * whole * 8)
     if not eighths:
         return "▏" if share else ""
     return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()

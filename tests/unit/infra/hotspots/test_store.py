@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -192,13 +193,18 @@ def test_what_is_wrong_with_the_file_has_a_name(store: HotspotStore, monkeypatch
         store.write(batch_of(request()), NOW)
 
 
-def test_a_full_disk_has_a_name_and_leaves_what_was_there(store: HotspotStore) -> None:
+def test_where_the_disk_has_no_room_the_file_stays_whole_and_the_error_has_a_name(store: HotspotStore) -> None:
     store.write(batch_of(request()), NOW)
-    error = sqlite3.OperationalError("database or disk is full")
-    error.sqlite_errorcode = sqlite3.SQLITE_FULL
-    with pytest.raises(StorageFullError, match="No space"), store_file._storage_errors(store.path):
-        raise error
-    assert store.cells(EVER)["embed"].calls == 1
+    large = batch_of(*(request(ended=NOW + 60 * number, own={f"{number:0150}": 1.0}) for number in range(500)))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, before[1]))  # no file of this process may grow beyond
+    try:
+        with pytest.raises(StorageFullError, match="No space"):
+            store.write(large, NOW)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    store.write(batch_of(request()), NOW)
+    assert store.cells(EVER)["embed"].calls == 2
 
 
 async def test_requests_reach_the_file_by_the_recorder(recorder: HotspotRecorder) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from src.assembly import stage_budgets
 from src.cli.hotspots_page import html_of
-from src.cli.hotspots_view import BAR, bar, change, clock, ms, text_of
+from src.cli.hotspots_view import bar, change, clock, ms, text_of
 from src.infra.config import Settings
 from src.infra.hotspots.batch import Cell, Outcomes
 from src.infra.hotspots.comparing import Change
@@ -60,12 +60,20 @@ def test_an_empty_report_is_said() -> None:
     assert html_of(empty).count("<table>") == 0
 
 
-@given(st.floats(0, 1))
-def test_a_bar_is_as_long_as_its_share_and_never_hides_something(share: float) -> None:
-    drawn = bar(share)
-    assert len(drawn) <= BAR
+@given(st.floats(0, 1), st.integers(1, 40))
+def test_a_bar_is_as_long_as_its_share_and_never_hides_something(share: float, whole: int) -> None:
+    drawn = bar(share, whole)
+    assert len(drawn) <= whole
     assert bool(drawn) == bool(share)
-    assert abs(len(drawn) - share * BAR) <= 1
+    assert abs(len(drawn) - share * whole) <= 1
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 200])
+def test_the_tables_fit_the_terminal(width: int) -> None:
+    lines = text_of(report_of(), width).splitlines()
+    table = [line for line in lines if line.startswith(("Questions", "embed", "chat"))]
+    assert len(table) == 3
+    assert max(map(len, table)) <= width
 
 
 @pytest.mark.parametrize(("milliseconds", "text"), [(0.0042, "0.0042 ms"), (3.21, "3.2 ms"), (412.3, "412 ms"), (1204, "1.20 s"), (65_000, "65.0 s")])
