@@ -297,8 +297,11 @@ DASHBOARDS: dict[str, tuple[str, list[tuple[str, list[Chart | Number]]]]] = {
                     Chart(
                         "Telemetry that was lost",
                         "short",
-                        [("{{instance}}", f"increase(rag_telemetry_lost_total{{{JOB}}}[1h])")],
-                        "In an hour; the collector was away.",
+                        [
+                            ("to the collector, {{instance}}", f"increase(rag_telemetry_lost_total{{{JOB}}}[1h])"),
+                            ("log lines, {{rag_stream}} {{instance}}", f"increase(rag_log_dropped_total{{{JOB}}}[1h])"),
+                        ],
+                        "In an hour: the collector was away, or a file could not be written.",
                     ),
                 ],
             ),

@@ -76,6 +76,7 @@ def test_a_listener_of_its_own_shows_the_server_s_figures_and_those_of_a_command
     assert not any(word in text.lower() for word in ("swallow", "annual leave", "scrape-me"))
 
 
+@pytest.mark.long
 def test_looks_while_others_ask_and_while_commands_end_lose_nothing(server: tuple[Server, str], tmp_path: Path) -> None:
     running, url = server
     before = sum(values(look(url), "http_server_request_duration_seconds_count").values())

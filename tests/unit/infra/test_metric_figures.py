@@ -6,6 +6,8 @@ import ast
 import json
 import re
 import runpy
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -278,7 +280,9 @@ def test_what_a_command_counted_is_shown_by_one_server_and_added_up(tmp_path: Pa
     assert [s.value for s in families["rag_ingest_ended_timestamp_seconds"].samples] == [1003]
     assert [s.value for s in families["rag_stage_duration_seconds"].samples if s.name.endswith("_count")] == [2]
     assert "rag_own" not in families
-    assert mine == [] or CommandFigures(tmp_path / "elsewhere").mine() == []
+    other = "import pathlib, sys; from src.infra.metrics_commands import CommandFigures; sys.exit(len(CommandFigures(pathlib.Path(sys.argv[1])).mine()))"
+    assert len(mine) == 1
+    assert subprocess.run([sys.executable, "-c", other, str(tmp_path)], cwd=ROOT, check=False).returncode == 0, "a second server on the folder shows them, too"
 
 
 @pytest.mark.parametrize(
