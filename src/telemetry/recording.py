@@ -6,6 +6,7 @@ no stage within it covers, counted once where several run side by side. Figures 
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from contextvars import ContextVar
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..core.identity import DEFAULT_TENANT, current_identity
 from . import otel
-from .attributes import short
+from .attributes import MAX_LENGTH
+from .redaction import redact_part
 from .spans import CANCELLED, error_type
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ MOST_SPANS = 64
 MOST_REASONS = 8
 CANCELLED_WORD = "cancelled"
 """What `Finished.failed` says where a caller went away."""
+
+_CODES = re.compile(r"[a-z0-9_.-]+(, [a-z0-9_.-]+){0,4}")
 
 Call = tuple[str, float, float]
 """A stage, its seconds, and those of them that are its own."""
@@ -123,10 +127,19 @@ class Recording:
 
     def finished(self, kind: str, seconds: float, failed: str, trace_id: str) -> Finished:
         """The whole, at its end."""
-        degraded = tuple(short(reason) for reason in list(self.degraded)[:MOST_REASONS])
+        degraded = tuple(without_quotes(reason) for reason in list(self.degraded)[:MOST_REASONS])
         # Copies: what outlives the request may still add to these.
         own, counts = dict(self.own), dict(self.counts)
         return Finished(kind, self.tenant, time.time(), seconds, own, failed, degraded, counts, otel.correlation_id(), trace_id)
+
+
+def without_quotes(reason: str) -> str:
+    """A reason for `degraded`, redacted, and without what stands in brackets, unless that is codes or settings: a service may repeat the question there."""
+    before, opened, rest = reason.partition("(")
+    inside, closed, after = rest.rpartition(")")
+    if opened and not (closed and _CODES.fullmatch(inside)):
+        reason = f"{before}(…){after if closed else ''}"
+    return redact_part(reason, MAX_LENGTH)
 
 
 class Frame:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from src.core.identity import Identity, current_identity
 from src.telemetry import recording
-from src.telemetry.recording import MOST_CALLS, Call, Finished, Frame, note
+from src.telemetry.recording import MOST_CALLS, Call, Finished, Frame, note, without_quotes
 from src.telemetry.stages import operation, record_stage, record_timing, stage
 
 
@@ -116,6 +116,21 @@ def test_how_a_request_failed_is_told_by_a_word_and_never_by_its_text(heard: Hea
         raise raised
     assert heard.requests[0].failed == said
     assert "secret" not in repr(heard.requests)
+
+
+@pytest.mark.parametrize(
+    ("reason", "kept"),
+    [
+        ("embedding failed (deadline, retrieval.embed_budget_s): by words alone", "embedding failed (deadline, retrieval.embed_budget_s): by words alone"),
+        ("only a part of the index answered: 2 of 5 shards failed (x_exception)", "only a part of the index answered: 2 of 5 shards failed (x_exception)"),
+        ("fusion was not possible (no field [salary of (Ana)]): fused here", "fusion was not possible (…): fused here"),
+        ("fusion was not possible (no field for salary of Ana", "fusion was not possible (…)"),
+        ("fusion was not possible (salary) or (of Ana): fused here", "fusion was not possible (…): fused here"),
+        ("a tool of somebody's own wrote to ana@example.com", "a tool of somebody's own wrote to [redacted:email]"),
+    ],
+)
+def test_what_a_service_may_have_repeated_of_the_question_is_left_out_of_reasons(reason: str, kept: str) -> None:
+    assert without_quotes(reason) == kept
 
 
 def test_a_figure_is_no_stage_and_takes_nothing_from_others(heard: Heard) -> None:
