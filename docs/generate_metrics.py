@@ -62,7 +62,8 @@ scrape_configs:
   Prometheus shows them they follow OTel's rule (dots are underscores, the unit behind, `_total` behind counters), so a collector's
   Prometheus exporter makes the same names. Only what the process takes (`process_…`) is at `/metrics` alone.
 - **Cost** is in the unit of `[telemetry] prices` (and of `[agent] input_price`, `output_price` for the answering model): `prices = gpt-4o=2.5/10,
-  text-embedding-3-small=0.02`, for a million tokens read/written. Tokens are those that the service counts.
+  text-embedding-3-small=0.02`, for a million tokens read/written. Tokens are those that the service counts; those that it
+  bills at less, because it had them in its cache, count in full.
 - **Your own figures** (`get_metrics().count("orders")`) are shown as well, as `rag_orders_total`.
 
 ## All figures

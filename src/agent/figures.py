@@ -13,12 +13,13 @@ from ..telemetry.spans import failure
 OTHER = "other"
 REASONS = (
     ("keyword_only", re.compile(r"hybrid search failed")),
+    ("rerank_failed", re.compile(r"reranking failed")),
     ("partial_index", re.compile(r"only a part of the index")),
     ("client_fusion", re.compile(r"fusion on the server")),
-    ("partial_question", re.compile(r"parts? of the question|documents do not|no passage")),
+    ("partial_question", re.compile(r"parts? \S*\s*of the question|part \d+ of the question")),
     ("unsupported_sentences", re.compile(r"sentences? without support")),
     ("cut_off", re.compile(r"cut off at")),
-    ("no_room", re.compile(r"no room in the prompt|left out of the conversation")),
+    ("no_room", re.compile(r"no room in the prompt")),
     ("steps_ended", re.compile(r"tool calls were ended")),
     ("tool_failed", re.compile(r"^the tool .* failed")),
     ("no_tools", re.compile(r"tools")),

@@ -32,10 +32,12 @@ from src.agent.nodes.generate import CUT, dropped_reason
 from src.agent.waiting import WAITS
 from src.core.chat import Answer
 from src.core.identity import Identity, current_identity
-from src.errors import ConfigurationError
+from src.errors import ConfigurationError, RagError
 from src.infra.metrics import MAX_SERIES, Families, Store, current_store, prices_of, scrape, start_metrics, stop_metrics
 from src.infra.metrics_commands import FILE, FOLDER, CommandFigures, counted
 from src.infra.metrics_listener import MetricsListener
+from src.infra.providers.key_fallback import reason as fallback_reason
+from src.infra.providers.openai_tools import WITHOUT_TOOLS
 from src.infra.settings import load_settings
 from src.telemetry import metrics
 from src.telemetry.metrics_catalogue import FIGURES, Figure, exposed_name
@@ -236,9 +238,27 @@ def test_a_price_that_cannot_be_read_is_an_error_of_the_configuration(entry: str
 
 
 def test_every_reason_of_a_degraded_answer_has_a_kind() -> None:
-    said = [CUT, STEPS_ENDED, WAITS, cut_reason("agent.max_tokens"), *dropped_reason(2)]
-    assert OTHER not in {kind_of(reason) for reason in said}
-    assert kind_of("hybrid search failed (unreachable): searched by words alone, not by meaning") == "keyword_only"
+    said = {
+        "cut_off": [CUT, cut_reason("agent.max_tokens")],
+        "steps_ended": [STEPS_ENDED],
+        "waiting": [WAITS],
+        "unsupported_sentences": [*dropped_reason(1), *dropped_reason(2)],
+        "no_tools": [WITHOUT_TOOLS],
+        "keyword_only": ["hybrid search failed (unreachable): searched by words alone, not by meaning"],
+        "rerank_failed": ["reranking failed (deadline): in the order of the search"],
+        "partial_question": ["part 2 of the question has no answer in the documents", "1 of 3 parts of the question could not be searched for (deadline)"],
+        "partial_index": ["only a part of the index answered: shard 2"],
+        "client_fusion": ["fusion on the server was not possible (x): both legs were fused by the client"],
+        "no_room": ["3 passages found had no room in the prompt ([chat] context_window)"],
+        "tool_failed": ["the tool search failed (deadline)"],
+        "key_fallback": [fallback_reason(RagError("x"))],
+        "condense_failed": ["condensing the question failed (model): done by rules"],
+        "summary_failed": ["summarising the conversation failed (model): its oldest turns were left out"],
+    }
+    assert {kind: {kind_of(reason) for reason in reasons} for kind, reasons in said.items()} == {kind: {kind} for kind in said}
+    assert set(said) == {kind for kind, _ in REASONS}
+    page = (ROOT / "docs" / "runbooks" / "RagAnswersDegraded.md").read_text(encoding="utf-8")
+    assert [kind for kind in said if f"`{kind}`" not in page] == []
     assert kind_of("something new") == OTHER
     assert len({kind for kind, _ in REASONS}) == len(REASONS)
 
