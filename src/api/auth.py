@@ -315,6 +315,7 @@ class RequireIdentity:
                 await respond_to(error, scope)(scope, receive, send)
                 return
         token = current_identity.set(identity)
+        scope.setdefault("state", {})["identity"] = identity  # for the access log, which is written outside of this
         try:
             await self.app(scope, receive, send)
         finally:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import re
 import time
 import uuid
+from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..core.identity import Identity
 from ..telemetry.logger import get_logger
 from ..telemetry.otel import set_correlation_id
 from .problems import respond_to
@@ -74,7 +76,9 @@ class RequestContext:
         finally:
             write = access_log.debug if scope["path"].startswith(QUIET_PATHS) else access_log.info
             took = round((time.perf_counter() - start) * 1000, 1)
-            write("request", method=scope["method"], path=scope["path"], status=status, took_ms=took, correlation_id=identifier)
+            caller: Identity | None = scope["state"].get("identity")
+            who: dict[str, Any] = {"tenant": caller.tenant, "user": caller.user} if caller is not None else {}
+            write("request", method=scope["method"], path=scope["path"], status=status, took_ms=took, correlation_id=identifier, **who)
 
 
 class SecurityHeaders:

@@ -169,6 +169,7 @@ def test_the_access_log_has_a_file_of_its_own_with_a_line_a_request(seen: Seen) 
     asked = [(line["method"], line["path"], line["status"] // 100) for line in lines if line["path"].startswith("/v1/")]
     assert asked == [("POST", "/v1/chat", 2), ("POST", "/v1/search", 2), ("POST", "/v1/search", 4)]
     assert {line["logger"] for line in lines} == {"src.api.access"}
+    assert {(line.get("tenant"), len(line.get("user", ""))) for line in lines if line["path"].startswith("/v1/")} == {("default", 16)}
     assert "src.api.access" not in seen.files["app.log"]
 
 
