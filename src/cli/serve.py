@@ -32,9 +32,11 @@ GRACE_S = 5
 def command(context: CommandContext, host: str | None, port: int | None) -> None:
     """Serve the HTTP API and the chat page until Ctrl-C or SIGTERM."""
     from ..api.auth import check_bind_address
+    from ..infra.logging_setup import log_uncaught
 
     settings = with_address(context.settings, host, port)
     check_bind_address(settings.api)
+    log_uncaught()
     listener = bind(settings.api)
     with listener:
         context.run(serve(context, settings, listener), event_loop())

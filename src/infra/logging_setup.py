@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,6 +47,19 @@ def change_levels(cfg: LoggingCfg) -> None:
     """Log at these levels from now on; nothing else changes."""
     set_levels(cfg.level, cfg.by_logger())
     log.info("the levels of the log are changed", level=cfg.level, levels=", ".join(cfg.levels))
+
+
+def log_uncaught() -> None:
+    """Log what threads and finalisers raise and nobody catches, as other exceptions are: Python itself prints it, with its text."""
+
+    def of_thread(found: threading.ExceptHookArgs) -> None:
+        if not issubclass(found.exc_type, SystemExit):
+            log.error("a thread failed", thread=found.thread.name if found.thread is not None else "", exc_info=found.exc_value)
+
+    def of_finaliser(found: sys.UnraisableHookArgs) -> None:
+        log.error("an object could not be cleared away", kind=type(found.object).__qualname__, exc_info=found.exc_value)
+
+    threading.excepthook, sys.unraisablehook = of_thread, of_finaliser
 
 
 def _stream(folder: Path, name: str, cfg: LoggingCfg) -> logging.Handler:

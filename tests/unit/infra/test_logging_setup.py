@@ -4,6 +4,7 @@ import importlib.util
 import json
 import logging
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from src.core.identity import Identity, current_identity
 from src.errors import InvalidSettingsError, MissingExtraError
 from src.infra.capturing import set_up_privacy
 from src.infra.config import Settings
-from src.infra.logging_setup import ACCESS, FILES, KEY_FILE, set_up_logs
+from src.infra.logging_setup import ACCESS, FILES, KEY_FILE, log_uncaught, set_up_logs
 from src.infra.redacting import policy_of
 from src.infra.settings import load_settings
 from src.telemetry import logger as logs
@@ -94,6 +95,21 @@ def test_where_no_key_can_be_kept_the_hash_ends_with_the_process(tmp_path: Path)
     (tmp_path / "data").write_text("")
     set_up_logs(settings(tmp_path))
     assert user_hash("ann") == user_hash("ann") != "ann"
+
+
+def test_what_threads_raise_is_logged_without_its_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    set_up_logs(settings(tmp_path))
+    log_uncaught()
+    thread = threading.Thread(target=int, args=("xyzzy-canary",), name="worker")
+    thread.start()
+    thread.join()
+    said = capsys.readouterr().err
+    (line,) = [json.loads(line) for line in said.splitlines()]
+    assert (line["message"], line["thread"]) == ("a thread failed", "worker")
+    assert "ValueError: (text withheld)" in line["exception"]
+    assert "canary" not in said
 
 
 def test_own_patterns_of_the_configuration_are_redacted(tmp_path: Path) -> None:
