@@ -108,6 +108,14 @@ def test_an_answer_is_made_anew_a_question_edited_and_a_branch_begun(open_page: 
     expect(page.locator(".turn")).to_have_count(1, timeout=30_000)
     expect(page.locator(".turn .question")).to_contain_text(f"{QUESTION} Say it.")
     assert history(page) == [f"{QUESTION} Say it."]
+    # Somebody asks it anew in another window.
+    thread, url = page.url.split("#thread=")[1], f"{page.url.split('#', maxsplit=1)[0]}v1"
+    message = page.request.get(f"{url}/threads/{thread}/history").json()["turns"][0]["message_id"]
+    assert page.request.post(f"{url}/chat", data={"message": FOLLOW_UP, "thread_id": thread, "replaces": message}).ok
+    page.get_by_role("button", name="Answer again").click()
+    expect(page.get_by_text("This conversation was changed in another window.")).to_be_visible()
+    expect(page.locator(".turn .question")).to_contain_text(FOLLOW_UP)
+    expect(page.get_by_label("Your question")).to_have_value(f"{QUESTION} Say it.")
 
 
 def test_a_conversation_is_copied_and_exported_and_a_stopped_answer_leaves_the_one_before(open_page: Callable[..., Watched]) -> None:
@@ -136,6 +144,11 @@ def test_a_conversation_is_copied_and_exported_and_a_stopped_answer_leaves_the_o
     expect(page.locator(".turn")).to_have_count(1)
     expect(page.locator(".answer-text")).to_contain_text("within one hour")
     expect(page.locator(".answer .note")).to_have_text("Stopped. The answer before stays.")
+    page.get_by_label("Your question").fill(FOLLOW_UP)
+    page.keyboard.press("Enter")
+    page.go_back()
+    expect(page.get_by_text("The answer under way was stopped, because its conversation was left.")).to_be_visible()
+    expect(page.locator(".turn")).to_have_count(1)
     page.get_by_role("button", name="Edit the question").click()
     assert page.evaluate("document.querySelector('#log').scrollWidth - document.querySelector('#log').clientWidth") == 0
 

@@ -3,7 +3,7 @@
 import { $, fillIcons } from "./dom.js";
 import { onTokenNeeded, usable } from "./api.js";
 import { refreshWaiting, setupApprovals } from "./approvals.js";
-import { currentThread, newThread, openThread, resume, setTitle, setupChat } from "./chat.js";
+import { currentThread, newThread, openThread, resume, setTitle, setupChat, stopAnswer } from "./chat.js";
 import { clearNotice, notice, noticeOf, setupNotice } from "./notice.js";
 import { onceBack } from "./retry.js";
 import { refreshThreads, setupThreads } from "./threads.js";
@@ -146,6 +146,9 @@ async function start() {
     renamed: (id, title) => {
       if (id === currentThread()) setTitle(title);
       list();
+    },
+    deleting: (id) => {
+      if (id === currentThread()) stopAnswer();
     },
     deleted: (id) => {
       refreshWaiting();

@@ -20,7 +20,7 @@ export const currentThread = () => threadId;
 
 const does = {
   again: (turn) => ask(turn.question, turn),
-  edit: (turn) => editQuestion(turn, turns.length - 1 - turns.indexOf(turn), (text) => ask(text, turn)),
+  edit: (turn) => running || waits() || editQuestion(turn, turns.length - 1 - turns.indexOf(turn), (text) => ask(text, turn)),
   branch: (turn) => branch(turn),
   decide: (turn, approved) => decide(turn, approved),
 };
@@ -136,7 +136,9 @@ function stopped(run, turn, old) {
 async function failed(error, run, turn, old) {
   if (!(error instanceof Problem)) console.error(error);
   if ((error.status === 409 || (error.status === 404 && run.about.decided)) && (await conflict(run, turn))) return;
-  gone = Boolean(threadId) && error instanceof Problem && error.status === 404;
+  const missing = Boolean(threadId) && error.status === 404;
+  if (missing && run.json.replaces && (await changed(turn))) return;
+  gone = missing;
   const shown = gone
     ? new Problem({ detail: "This conversation was deleted elsewhere.", hint: "The question can begin a new one." })
     : error instanceof Problem ? error : new Problem({ detail: "The answer broke off.", hint: "Try again." });
@@ -149,13 +151,26 @@ async function conflict(run, turn) {
   if (!threadId) return false;
   const waiting = await getJson(threadPath(threadId, "/approvals")).then((found) => found.approvals[0], () => null);
   if (!waiting && !run.about.decided) return false;
-  if (!run.about.decided && !$("question").value) $("question").value = turn.question;
+  await reopen(run.about.decided ? null : turn, waiting ? "This conversation waits for your decision. Allow or refuse the tool first."
+    : "This was decided already, or the server was restarted while the tool ran. If the answer is not here in a moment, ask the question again.");
+  return true;
+}
+
+/** A question that was to be replaced is not there any more: show the conversation as it is by now. False where that is gone, too. */
+async function changed(turn) {
+  const thread = threadId;
+  if (!(await getJson(threadPath(thread)).catch(() => null))) return false;
+  await reopen(turn, "This conversation was changed in another window. It is shown as it is now, and what you asked stands below.");
+  return true;
+}
+
+/** Show the thread anew, with the question that was not asked where it can be sent again. */
+async function reopen(turn, why) {
   running = null;
   Run.forget();
   await page.open(threadId);
-  notice(waiting ? "This conversation waits for your decision. Allow or refuse the tool first."
-    : "This was decided already, or the server was restarted while the tool ran. If the answer is not here in a moment, ask the question again.");
-  return true;
+  if (turn && !$("question").value) $("question").value = turn.question;
+  notice(why);
 }
 
 function again(error, run, turn, old) {
@@ -188,6 +203,8 @@ export function resume() {
   const { question, known } = kept.about;
   if (turns.some((view) => view.question === question && !known.includes(view.id))) return; // it was answered meanwhile
   steps += 1;
+  const waiting = turns.find((view) => view.approval);
+  if (waiting && kept.about.decided) remove(waiting);
   const at = turns.findIndex((view) => view.id === kept.json.replaces);
   const old = at < 0 ? [] : turns.slice(at);
   listen(new Run(kept.path, kept.json, kept.about, kept), add(question), old);
@@ -229,6 +246,7 @@ export function newThread() {
   if (running) {
     stopAnswer();
     Run.forget();
+    notice("The answer under way was stopped, because its conversation was left.");
   }
   running = null;
   busy(false);

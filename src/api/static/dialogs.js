@@ -12,7 +12,10 @@ export function perform(id, { work, from, focus }) {
   const form = dialog.querySelector("form");
   const said = dialog.querySelector(".dialog-said");
   const buttons = form.querySelectorAll("button");
-  const busy = (on) => buttons.forEach((button) => (button.disabled = on));
+  const busy = (on) => {
+    buttons.forEach((button) => (button.disabled = on));
+    dialog.oncancel = on ? (event) => event.preventDefault() : null;
+  };
   said.textContent = "";
   return new Promise((resolve) => {
     let done = false;

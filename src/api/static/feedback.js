@@ -2,6 +2,7 @@
 
 import { call, getJson, Problem } from "./api.js";
 import { h, icon, setStatus } from "./dom.js";
+import { noticeOf } from "./notice.js";
 
 const NAMES = { up: "Good answer", down: "Bad answer" };
 
@@ -11,8 +12,8 @@ export async function feedbackOf(thread) {
     const { feedback } = await getJson(`/v1/threads/${encodeURIComponent(thread)}/feedback`);
     return Object.fromEntries(feedback.map((one) => [one.message_id, one]));
   } catch (error) {
-    if (error instanceof Problem) return {};
-    throw error;
+    if (error.status !== 404) noticeOf(error, "What you said of these answers before cannot be shown.");
+    return {};
   }
 }
 

@@ -8,7 +8,7 @@ import { notice, noticeOf } from "./notice.js";
 const PAGE = 50;
 const LATEST = 20;
 const TYPING_MS = 250;
-let page = { open: () => {}, deleted: () => {}, renamed: () => {}, current: () => null };
+let page = { open: () => {}, deleting: () => {}, deleted: () => {}, renamed: () => {}, current: () => null };
 let cursor = null;
 let loads = 0;
 let chosen = null; // what the menu is about: {id, title, from}
@@ -99,6 +99,7 @@ async function remove({ id, title, from }) {
   $("confirm-message").textContent = `“${title}” with all its questions and answers.`;
   const work = async () => {
     try {
+      page.deleting(id); // the server would wait for the end of an answer
       await call("DELETE", threadPath(id));
     } catch (error) {
       if (error.status !== 404) throw error;
