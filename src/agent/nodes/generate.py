@@ -210,6 +210,10 @@ class _Reply:
         stream = caller.stream(self._messages, self._tools) if caller is not None and self._tools else self._chat.stream(self._messages)
         # Closing the stream with the turn stops the model when the caller goes away.
         async with aclosing(cast("_Closable", stream)) as pieces:
+            if remaining() is None:
+                async for piece in pieces:
+                    yield piece
+                return
             while True:
                 async with enforced("waiting for the model"):  # around each wait: a timeout must not span a yield
                     delta = await anext(pieces, None)

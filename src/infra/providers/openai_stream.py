@@ -131,7 +131,8 @@ async def texts_of(response: httpx2.Response, reading: Reading, errors: ErrorMap
     Raises:
         RagError: it broke off, or the service sent something else.
     """
-    async with aclosing(response.aiter_bytes()) as pieces:
+    packed = response.headers.get("content-encoding", "identity") != "identity"
+    async with aclosing(response.aiter_bytes() if packed else response.aiter_raw()) as pieces:
         while not reading.done:
             try:
                 piece = await anext(pieces, None)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+from collections.abc import AsyncIterator
 from itertools import pairwise
 from typing import Any
 
+import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +17,7 @@ from src.core.chat import Usage
 from src.errors import ContentFilteredError, ForeignServiceError, StreamInterruptedError
 from src.infra.config import ChatCfg
 from src.infra.providers.openai_errors import ErrorMap
-from src.infra.providers.openai_stream import EventData, Reading
+from src.infra.providers.openai_stream import EventData, Reading, texts_of
 
 words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n"), max_size=8)
 line_ends = st.sampled_from(["\n", "\r\n", "\r"])
@@ -66,6 +69,23 @@ def test_what_came_together_is_read_together() -> None:
     assert found.done
     assert not found.nothing
     assert (found.last().finish_reason, found.last().usage) == ("stop", Usage(3, 2))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+async def test_an_answer_that_comes_packed_is_the_same(packed: bool) -> None:
+    end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    body = wire(token("One "), token("two."), end, b"[DONE]")
+    data = gzip.compress(body) if packed else body
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for start in range(0, len(data), 7):
+            yield data[start : start + 7]
+
+    response = httpx2.Response(200, headers={"content-encoding": "gzip"} if packed else {}, content=pieces())
+    errors = ErrorMap("chat", ChatCfg(provider="openai", model="m", api_base="https://model.example"))
+    found = Reading(errors)
+    assert "".join([text async for text in texts_of(response, found, errors)]) == "One two."
+    assert (found.finish, found.done) == ("stop", True)
 
 
 @pytest.mark.parametrize(
