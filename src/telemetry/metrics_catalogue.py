@@ -24,6 +24,9 @@ FEW = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0)
 TENANT = "rag.tenant"
 _UNITS = {"s": "seconds", "ms": "milliseconds", "By": "bytes", "%": "percent"}
 
+Start = tuple[tuple[str, str | bool], ...]
+"""Attributes of a series that is shown before its first value."""
+
 
 @dataclass(frozen=True, slots=True)
 class Figure:
@@ -44,7 +47,7 @@ class Figure:
     bounds: tuple[float, ...] = SECONDS
     by_tenant: bool = False
     watched: bool = False
-    starts: tuple[tuple[tuple[str, str], ...], ...] = ()
+    starts: tuple[Start, ...] = ()
 
     @property
     def exposed(self) -> str:
@@ -71,10 +74,11 @@ def exposed_name(name: str, kind: Kind, unit: str) -> str:
     return f"{found}_total" if kind == "counter" and not found.endswith("_total") else found
 
 
-def _each(label: str, *values: str) -> tuple[tuple[tuple[str, str], ...], ...]:
+def _each(label: str, *values: str) -> tuple[Start, ...]:
     return tuple(((label, value),) for value in values)
 
 
+_ENDS = (("answered", False), ("answered", True), ("refused", False), ("refused", True), ("clarifying", False))
 _MODEL = ("gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model", "server.address", "server.port")
 _ALL = (
     # What is asked of this process.
@@ -93,6 +97,9 @@ _ALL = (
         "Turns by how they ended: answered, refused, clarifying (asked back), waiting (for an approval), failed, cancelled.",
         ("rag.outcome", "rag.degraded", "rag.mode", "error.type"),
         by_tenant=True,
+        starts=tuple(
+            (("rag.outcome", outcome), ("rag.degraded", degraded), ("rag.mode", mode)) for mode in ("bm25", "knn", "hybrid") for outcome, degraded in _ENDS
+        ),
     ),
     Figure("rag.answer.degraded", "counter", "{answer}", "Why answers were less than asked for; an answer may have several reasons.", ("rag.reason",)),
     Figure("rag.answer.citations", "histogram", "{citation}", "Citations of an answer that is no refusal.", bounds=FEW),
