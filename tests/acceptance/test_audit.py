@@ -98,8 +98,8 @@ def test_verify_finds_it_intact_and_the_log_alone_is_anchor_enough(folder: Path)
 @pytest.mark.parametrize(
     ("harm", "kind"),
     [
-        (lambda rows: [*rows[:5], rows[5].replace(b'"ann"', b'"eve"'), *rows[6:]], "changed"),
-        (lambda rows: [*rows[:5], *rows[6:]], "deleted"),
+        pytest.param(lambda rows: [*rows[:5], rows[5].replace(b'"ann"', b'"eve"'), *rows[6:]], "changed", marks=pytest.mark.long),
+        pytest.param(lambda rows: [*rows[:5], *rows[6:]], "deleted", marks=pytest.mark.long),
         (lambda rows: rows[:-3], "cut"),
     ],
 )
@@ -113,6 +113,7 @@ def test_verify_names_the_row_that_was_tampered_with(folder: Path, tmp_path: Pat
     assert kind in done.stdout
 
 
+@pytest.mark.long
 def test_exports_hold_what_was_asked_for_in_each_format(folder: Path) -> None:
     copy = str(folder / "data" / "audit" / "audit.jsonl")
     rows = list(csv.DictReader(io.StringIO(audit(folder, "export", "--format", "csv", "--file", copy).stdout)))
@@ -123,14 +124,12 @@ def test_exports_hold_what_was_asked_for_in_each_format(folder: Path) -> None:
     events = [json.loads(line) for line in audit(folder, "export", "--format", "ocsf", "--file", copy).stdout.splitlines()]
     assert [(one["class_uid"], one["type_uid"]) for one in events][5:10] == [(6003, 600302)] * 3 + [(6003, 600399), (3002, 300201)]
     assert events[5]["resources"] == [{"uid": "ann/=reserve.md", "type": "document"}]
-    wrong = audit(folder, "export", "--since", "yesterday-ish", "--file", copy)
-    assert wrong.returncode == 1
-    assert "is no time" in wrong.stderr
 
 
 def test_an_export_is_recorded_itself(folder: Path) -> None:
     before = len(records(folder))
-    done = audit(folder, "export", "--action", "audit.export")
-    assert json.loads(done.stdout)["action"] == "audit.export"
-    assert len(records(folder)) == before + 1
-    assert audit(folder, "verify").returncode == 0
+    done = audit(folder, "export", "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert len(rows) == len(records(folder)) == before + 1
+    assert rows[-1]["action"] == "audit.export"
+    assert not [value for row in rows for value in row.values() if value.startswith(("=", "+", "-", "@"))]

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from .conftest import rag, write_config
 
 
@@ -30,6 +32,7 @@ def test_an_index_that_cannot_be_read_is_unhealthy_and_the_exit_code_says_so(tmp
     assert "storage.path" in done.stdout
 
 
+@pytest.mark.long
 def test_an_address_where_nobody_answers_is_an_error_with_its_hop(tmp_path: Path) -> None:
     done = rag("health", "--json", "--url", "http://127.0.0.1:9", "--config", write_config(tmp_path, {}), cwd=tmp_path)
     assert done.returncode == 1

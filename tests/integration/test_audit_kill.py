@@ -55,20 +55,18 @@ class Writer:
 
 def rounds(folder: Path, count: int, rng: random.Random) -> None:
     (folder / "anchors").mkdir()
-    path, known, torn = folder / "audit" / "a.jsonl", set[str](), 0
+    path, known = folder / "audit" / "a.jsonl", set[str]()
     for number in range(count):
-        writers = [Writer(f"{number}{side}", folder) for side in "ab"]
-        for writer in rng.sample(writers, 2):
+        writers = [Writer(f"{number}{side}", folder) for side in ("ab" if number % 2 == 0 else "a")]
+        for writer in rng.sample(writers, len(writers)):
             writer.kill_after(rng.randrange(20, 200))
         known |= {one for writer in writers for one in writer.acknowledged}
         rows = path.read_bytes().splitlines(keepends=True)
         found = verify(rows, parse_keys(KEYS), read_anchors(folder / "anchors" / "heads"))
         assert found.intact, found.findings
-        torn = sum(one.kind == "torn" for one in found.findings)
         written = [json.loads(row).get("object") for row in rows if row.endswith(b"}\n") and b'"action":"search"' in row]
         assert known <= set(written)
         assert len(written) == len(set(written))
-    print(f"{count} rounds, {len(known)} acknowledged, {torn} torn lines")
 
 
 def test_two_killed_writers_leave_one_intact_chain_with_all_that_they_acknowledged(tmp_path: Path) -> None:

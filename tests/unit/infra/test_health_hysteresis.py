@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.infra.health.hysteresis import SEVERITY, Rules, Standing, Status, observe
@@ -21,6 +21,7 @@ def after(seen: list[Status], rules: Rules) -> list[Standing]:
     return found
 
 
+@settings(max_examples=50)
 @given(SEEN, RULES)
 def test_a_status_changes_only_after_enough_observations_in_a_row_on_its_side(seen: list[Status], rules: Rules) -> None:
     standings = after(seen, rules)
@@ -38,12 +39,14 @@ def test_a_status_changes_only_after_enough_observations_in_a_row_on_its_side(se
         assert all((SEVERITY[one] >= SEVERITY[now.status]) if worse else (SEVERITY[one] <= SEVERITY[now.status]) for one in last)
 
 
+@settings(max_examples=50)
 @given(SEEN, RULES, st.sampled_from(STATUSES))
 def test_what_is_seen_often_enough_is_told_in_the_end(seen: list[Status], rules: Rules, steady: Status) -> None:
     standing = after([*seen, *[steady] * (2 * max(rules.failures, rules.recoveries))], rules)[-1]
     assert standing.status == steady
 
 
+@settings(max_examples=50)
 @given(st.lists(st.sampled_from(STATUSES), min_size=1, max_size=8))
 def test_one_blip_among_good_answers_never_shows(blips: list[Status]) -> None:
     seen: list[Status] = ["healthy"]

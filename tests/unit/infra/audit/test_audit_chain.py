@@ -6,7 +6,7 @@ import base64
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.errors import ConfigurationError
@@ -35,6 +35,7 @@ def kinds(found: Verification) -> list[tuple[str, int]]:
 
 
 SIZES = st.integers(3, 12)
+fewer = settings(max_examples=40)
 
 
 def test_an_untouched_chain_is_intact_and_its_last_row_is_its_head() -> None:
@@ -46,6 +47,7 @@ def test_an_untouched_chain_is_intact_and_its_last_row_is_its_head() -> None:
     assert verify([], KEYS).intact
 
 
+@fewer
 @given(SIZES, st.data())
 def test_a_changed_row_is_found_and_named_alone(size: int, data: st.DataObject) -> None:
     lines, anchors = chain(size)
@@ -59,6 +61,7 @@ def test_a_changed_row_is_found_and_named_alone(size: int, data: st.DataObject) 
         assert kinds(verify(lines, KEYS, known)) in ([("changed", row + 1)], [("unknown-key", row + 1)])
 
 
+@fewer
 @given(SIZES, st.data())
 def test_deleted_rows_are_found_where_they_were_and_counted(size: int, data: st.DataObject) -> None:
     lines, anchors = chain(size)
@@ -68,6 +71,7 @@ def test_deleted_rows_are_found_where_they_were_and_counted(size: int, data: st.
     assert verify(lines, KEYS, anchors).findings == [Finding("deleted", first + 1, first + 1, count)]
 
 
+@fewer
 @given(SIZES, st.data())
 def test_a_cut_tail_is_found_by_the_anchor_and_never_without(size: int, data: st.DataObject) -> None:
     lines, anchors = chain(size)
@@ -76,6 +80,7 @@ def test_a_cut_tail_is_found_by_the_anchor_and_never_without(size: int, data: st
     assert verify(lines[:left], KEYS).intact
 
 
+@fewer
 @given(SIZES, st.data())
 def test_rows_in_another_order_are_found(size: int, data: st.DataObject) -> None:
     lines, anchors = chain(size)
@@ -87,6 +92,7 @@ def test_rows_in_another_order_are_found(size: int, data: st.DataObject) -> None
     assert {one.kind for one in found.findings} == {"moved"}
 
 
+@fewer
 @given(SIZES, st.data())
 def test_a_row_that_stands_twice_or_was_put_in_is_found(size: int, data: st.DataObject) -> None:
     lines, anchors = chain(size)
@@ -97,6 +103,7 @@ def test_a_row_that_stands_twice_or_was_put_in_is_found(size: int, data: st.Data
     assert kinds(verify(foreign, KEYS, anchors)) == [("changed", at + 1)]
 
 
+@fewer
 @given(SIZES, st.data())
 def test_a_chain_written_anew_with_the_key_is_found_at_the_first_anchor_behind_the_change(size: int, data: st.DataObject) -> None:
     lines, anchors = chain(size)
