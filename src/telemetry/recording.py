@@ -115,13 +115,16 @@ class Recording:
         self.counts: dict[str, int] = {}
 
     def add(self, name: str, seconds: float, own: float) -> None:
-        self.held.append((name, seconds, own))
-        self.own[name] = self.own.get(name, 0.0) + own
-        if len(self.held) >= MOST_CALLS:
+        held = self.held
+        held.append((name, seconds, own))
+        if len(held) >= MOST_CALLS:
             self.hand_on()
 
     def hand_on(self) -> None:
         held, self.held = self.held, []
+        sums = self.own
+        for name, _, own in held:
+            sums[name] = sums.get(name, 0.0) + own
         if sink is not None:
             sink.calls(self.tenant, held)
 
@@ -150,12 +153,15 @@ class Frame:
     def __init__(self, outer: Frame | None) -> None:
         self._outer = outer
         self.recording: Recording = Recording() if outer is None else outer.recording
-        self._spans: list[tuple[float, float]] = []
+        self._spans: list[tuple[float, float]] | None = None
         self._sum = 0.0
 
     def cover(self, begun: float, ended: float) -> None:
         """A stage within ran from one reading of the clock to another. They come in the order in which they end."""
         spans = self._spans
+        if spans is None:
+            self._spans = [(begun, ended)]
+            return
         while spans and spans[-1][1] >= begun:
             first, last = spans.pop()
             begun, ended = min(first, begun), max(last, ended)
@@ -166,16 +172,22 @@ class Frame:
 
     def covered(self) -> float:
         """Seconds that others cover, each once."""
-        return self._sum + sum(end - start for start, end in self._spans)
+        spans = self._spans
+        if spans is None:
+            return 0.0
+        if len(spans) == 1:
+            return self._sum + spans[0][1] - spans[0][0]
+        return self._sum + sum(end - start for start, end in spans)
 
     def end(self, name: str, begun: float, ended: float, raised: type[BaseException] | None, error: BaseException | None, span: RunningSpan | None) -> None:
         """The stage ends. Where it is a request's outermost, the request is told."""
         # Laid over and not reset to: a generator may be closed in another context than it began in.
-        _inside.set(self._outer)
+        outer = self._outer
+        _inside.set(outer)
         seconds = ended - begun
-        self.recording.add(name, seconds, max(0.0, seconds - self.covered()))
-        if self._outer is not None:
-            self._outer.cover(begun, ended)
+        self.recording.add(name, seconds, seconds if self._spans is None else max(0.0, seconds - self.covered()))
+        if outer is not None:
+            outer.cover(begun, ended)
         elif sink is not None:
             self.recording.hand_on()
             failed = "" if raised is None else CANCELLED_WORD if issubclass(raised, CANCELLED) else error_type(raised, error)

@@ -56,7 +56,7 @@ def test_very_many_stages_within_one_take_no_more_room_than_a_few() -> None:
     for at in range(0, 100_000, 10):
         frame.cover(at, at + 4)
     assert frame.covered() == 40_000
-    assert len(frame._spans) <= recording.MOST_SPANS
+    assert len(frame._spans or ()) <= recording.MOST_SPANS
 
 
 def test_a_stage_has_as_its_own_what_none_within_covers(heard: Heard) -> None:
