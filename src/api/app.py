@@ -149,7 +149,7 @@ async def warm_up(resources: ResourceManager) -> None:
         await asyncio.to_thread(resources.get, "agent")
         found = await (await asyncio.to_thread(lambda: resources.health)).check_all()
     except Exception as error:  # noqa: BLE001 - the server runs on, and the request that needs the part reports why it cannot
-        log.error("warming up failed", error=type(error).__name__, detail=str(error))
+        log.error("warming up failed", error=type(error).__name__, detail=error)
         return
     for component in found.components:
         if component.status != "healthy":

@@ -109,7 +109,7 @@ def log_problem(error: BaseException, body: Mapping[str, Any]) -> None:
     if body["status"] >= HTTPStatus.INTERNAL_SERVER_ERROR:
         trace = None if isinstance(error, errors.RagError) else error
         said: dict[str, Any] = {"said": error.said} if isinstance(error, errors.ServiceCredentialsError) and error.said else {}
-        log.error("request failed", correlation_id=body.get("correlation_id"), error=type(error).__name__, detail=str(error), exc_info=trace, **said)
+        log.error("request failed", correlation_id=body.get("correlation_id"), error=type(error).__name__, detail=error, exc_info=trace, **said)
 
 
 def respond(body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:

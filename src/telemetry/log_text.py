@@ -127,7 +127,8 @@ def _shown_field(name: str, value: object) -> object:
 
 def _as_plain(value: object) -> object:
     if isinstance(value, BaseException):
-        return f"{type(value).__qualname__}: {what_it_says(value)}".removesuffix(": ")
+        said = what_it_says(value)
+        return said if isinstance(value, RagError) else f"{type(value).__qualname__}: {said}".removesuffix(": ")
     if isinstance(value, bytes | bytearray | memoryview):
         return f"({len(value)} bytes)"
     return value

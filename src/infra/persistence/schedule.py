@@ -65,7 +65,7 @@ async def keep_retained(resources: ResourceManager) -> None:
             retention = Retention(threads, resources.store, cfg)
             await run_if_due(threads, retention, timedelta(hours=cfg.retention_every_h))
         except Exception as error:  # noqa: BLE001 - nobody waits for this task: it has to go on, and say so
-            log.error("retention failed; it is tried again", error=type(error).__name__, detail=str(error))
+            log.error("retention failed; it is tried again", error=type(error).__name__, detail=error)
 
 
 async def _is_due(threads: ThreadService, now: datetime) -> bool:

@@ -115,7 +115,7 @@ def as_ours(error: Exception, what: str, context: Context) -> RagError:
     ours = isinstance(error, RagError)
     state = getattr(context.request, "scope", {}).get("state", {})
     correlation = {"correlation_id": state["request_id"]} if "request_id" in state else {}
-    log.error("an MCP call failed", call=what, error=type(error).__name__, detail=str(error), exc_info=None if ours else error, **correlation)
+    log.error("an MCP call failed", call=what, error=type(error).__name__, detail=error, exc_info=None if ours else error, **correlation)
     return error if isinstance(error, RagError) else _UNKNOWN
 
 

@@ -151,6 +151,7 @@ def test_the_text_of_another_library_s_exception_is_withheld_and_its_place_told(
     except KeyError as error:
         get_logger("src.x").exception("failed", error=error)
     assert CANARY not in lines.all
+    assert lines.last["error"] == f"KeyError: {WITHHELD}"
     exception = str(lines.last["exception"])
     assert exception.index("ValueError: " + WITHHELD) < exception.index("direct cause") < exception.index("KeyError: " + WITHHELD)
     assert "test_log_lines.py" in exception
