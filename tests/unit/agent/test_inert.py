@@ -55,3 +55,11 @@ def test_instructions_are_known_by_eight_words_in_a_row_and_by_the_code() -> Non
     assert rules.repeated_in("It says: USE only, the passages in the user's message!")
     assert rules.repeated_in("The code is 00ff00ff00ff00ff.")
     assert not rules.repeated_in("Use only the passages that you know.")
+
+
+def test_the_code_is_told_in_any_case_and_runs_on_both_sides_of_it_are_known() -> None:
+    instructions = Instructions("never say one two three four five six seven eight AB12 nine ten eleven twelve thirteen fourteen fifteen sixteen", "AB12")
+    assert instructions.repeated_in("It is ab12.")
+    assert instructions.repeated_in("So: one two three four five six seven EIGHT!")
+    assert instructions.repeated_in("nine ten eleven twelve thirteen fourteen fifteen sixteen")
+    assert not instructions.repeated_in("five six seven eight nine ten eleven twelve")
