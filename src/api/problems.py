@@ -15,6 +15,7 @@ from starlette.types import Scope
 
 from .. import errors
 from ..telemetry.logger import get_logger
+from ..telemetry.redaction import redact
 from .openai.shapes import error_of, is_openai_path
 
 log = get_logger(__name__)
@@ -98,7 +99,10 @@ def problem_of(error: BaseException, scope: Scope) -> dict[str, Any]:
     """The problem document of an error. What is not ours says nothing but its correlation id; the log has the rest."""
     if isinstance(error, errors.RagError):
         more = {name: getattr(error, name, "") for name in ("reason", "param")}
-        return problem(status_of(error), error.code, error.message, scope, hint=error.hint, setting=error.setting, **more)
+        status = status_of(error)
+        # What a service said may be part of it; what a caller got wrong is their own.
+        message, hint = (redact(error.message), redact(error.hint)) if status >= HTTPStatus.INTERNAL_SERVER_ERROR else (error.message, error.hint)
+        return problem(status, error.code, message, scope, hint=hint, setting=error.setting, **more)
     if isinstance(error, HTTPException):
         return problem(error.status_code, HTTP_CODES.get(error.status_code, "http"), str(error.detail), scope)
     return problem(500, "internal", "Something went wrong in the server. Its log tells more under the correlation id.", scope)

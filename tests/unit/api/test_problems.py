@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from src import errors
 from src.api.problems import MEDIA_TYPE, STATUS, problem_of, respond_to, status_of
+from src.telemetry.log_formats import JsonFormatter
 
 SCOPE: dict[str, Any] = {"type": "http", "method": "GET", "path": "/v1/x y", "raw_path": b"/v1/x%20y", "state": {"request_id": "abc"}}
 
@@ -177,3 +178,22 @@ async def test_an_unknown_path_and_a_wrong_method_say_what_there_is(client_of: A
     assert (missing.status_code, wrong.status_code, unknown.status_code) == (404, 405, 404)
     assert wrong.headers["allow"] == "DELETE, GET, POST"
     assert {answer.headers["content-type"] for answer in (missing, wrong, unknown)} == {MEDIA_TYPE}
+
+
+def test_what_a_service_said_of_secrets_and_people_does_not_reach_the_caller() -> None:
+    error = errors.ServiceUnavailableError("It said: refused postgresql://rag:hunter2x@db for ann@example.com.", hint="Ask +44 20 7946 0958.")
+    body = problem_of(error, SCOPE)
+    assert body["detail"] == "It said: refused postgresql://[redacted:secret]@db for [redacted:email]."
+    assert body["hint"] == "Ask [redacted:phone]."
+
+
+def test_what_our_own_code_raised_unforeseen_is_logged_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
+    said = "xyzzy-canary"
+    try:
+        int(said)
+    except ValueError as error:
+        respond_to(error, SCOPE)
+    line = JsonFormatter().format(caplog.records[-1])
+    assert "request failed" in line
+    assert "ValueError: (text withheld)" in line
+    assert "canary" not in line
