@@ -47,16 +47,14 @@ def serve(options: dict[str, Any]) -> None:
 
     from src.api.app import create_app
     from src.cli.serve import bind, event_loop, make_server
-    from src.infra.config import AgentCfg, ChatCfg, NetworkCfg
+    from src.infra.config import AgentCfg, ChatCfg
     from src.telemetry.logger import setup_logging
 
     setup_logging("WARNING")
     settings, token = scripted_settings(Path(options["folder"]), options["dsn"], pool_size=options["pool"])
     if options["model"]:
         chat = ChatCfg(provider="openai", model="scripted", api_base=options["model"], api_key=SecretStr("none"), max_output_tokens=4096)
-        # A streamed answer holds a connection to the model as long as it takes; the default admits 100 of them.
-        network = NetworkCfg(pool_size=1000)
-        settings = settings.model_copy(update={"chat": chat, "agent": AgentCfg(verify=options["verify"], rewrite="rules"), "network": network})
+        settings = settings.model_copy(update={"chat": chat, "agent": AgentCfg(verify=options["verify"], rewrite="rules")})
     resources = scripted_resources(settings, own_model=bool(options["model"]))
     listener = bind(settings.api)
     announced = json.dumps({"url": f"http://127.0.0.1:{listener.getsockname()[1]}", "token": token})

@@ -36,7 +36,7 @@ class NetworkCfg(Section):
     connect_timeout_s: float = Field(10.0, gt=0, description="Seconds a connection may take, where a hop has no limit of its own.")
     read_timeout_s: float = Field(60.0, gt=0, description="Seconds without a byte of the answer, likewise.")
     total_timeout_s: float = Field(120.0, gt=0, description="Seconds a whole exchange may take, likewise.")
-    pool_size: int = Field(100, ge=1, le=10_000, description="Connections that a client holds at most, likewise.")
+    pool_size: int = Field(1000, ge=1, le=10_000, description="Connections that a client holds at most, likewise; each answer that a model streams takes one.")
     trust_env: bool = Field(
         False, description="Let HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE and their kin fill what is not configured here."
     )
