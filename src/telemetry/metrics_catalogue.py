@@ -137,7 +137,12 @@ _ALL = (
     # What is kept ready.
     Figure("rag.cache.requests", "counter", "{entry}", "Entries looked for in a cache: hit or miss.", ("rag.cache", "rag.outcome")),
     Figure(
-        "rag.breaker.state", "gauge", "1", "Circuit breakers of a hop that are in a state: closed, open, half-open.", ("rag.hop", "rag.state"), watched=True
+        "rag.breaker.state",
+        "gauge",
+        "1",
+        "Circuit breakers of a hop that are in a state: closed, open, half-open.",
+        ("rag.part", "rag.hop", "rag.state"),
+        watched=True,
     ),
     Figure("rag.queue.depth", "gauge", "{item}", "What waits in a queue.", ("rag.queue",), watched=True),
     Figure("rag.pool.connections", "gauge", "{connection}", "Connections of a pool: used or idle.", ("rag.pool", "rag.state"), watched=True),

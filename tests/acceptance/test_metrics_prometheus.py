@@ -16,7 +16,9 @@ from typing import Any
 import httpx2
 import pytest
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
+from src.telemetry.metrics_catalogue import FIGURES
 from tests.acceptance.conftest import Server, rag, serving, write_config
 from tests.conftest import skip_or_fail
 
@@ -73,6 +75,11 @@ def test_a_listener_of_its_own_shows_the_server_s_figures_and_those_of_a_command
     assert httpx2.get(url, timeout=30).status_code == 401
     with running.client() as client:
         assert client.get("/metrics").status_code == 404
+    allowed = {figure.exposed: set(figure.exposed_labels) for figure in FIGURES.values()}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples if not family.name.startswith("process_") else ():
+            name = family.name if family.type != "counter" else f"{family.name}_total"
+            assert set(sample.labels) - {"le"} <= allowed[name], sample
     assert not any(word in text.lower() for word in ("swallow", "annual leave", "scrape-me"))
 
 

@@ -18,7 +18,7 @@ from ...errors import DeadlineExceededError, RagError, ResourceClosedError, Serv
 from ..config.rerank import PATH
 from ..hops import Hop, foreign
 from ..http_transport import make_async_client
-from ..resilience.breaker import Breaker, Permit, Rules
+from ..resilience.breaker import Breaker, Permit, Rules, watch_breakers
 from ..resilience.deadline import clip
 from ..resilience.retry import RetryBudget, RetryPolicy
 from ..secrets.live import LiveSecret
@@ -57,6 +57,7 @@ class HttpReranker:
         self._client: httpx2.AsyncClient | None = None
         self._closed = False
         self._breaker = Breaker(Rules())
+        watch_breakers("rerank", cfg.api_base or "", self._breaker)
         self._budget = RetryBudget()
         self._retries = RetryPolicy(cfg.max_retries)
 
@@ -124,7 +125,11 @@ class HttpReranker:
         while True:
             answer = await self._attempt(data, ends)
             if not isinstance(answer, Failed):
-                return scores_of(answer, len(texts), self._cfg, self._hop)
+                found = scores_of(answer, len(texts), self._cfg, self._hop)
+                del answer  # some show the local variables of an error's frames, and a service may repeat anything
+                if isinstance(found, RagError):
+                    raise found
+                return found
             left = ends - asyncio.get_running_loop().time()
             if not answer.passing or not await retries.again(answer.retry_after_s, within_s=left):
                 raise answer.error

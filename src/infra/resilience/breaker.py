@@ -20,6 +20,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from ...telemetry import metrics
+
 State = Literal["closed", "open", "half-open"]
 STATES: tuple[State, ...] = ("closed", "open", "half-open")
 
@@ -157,6 +159,16 @@ class Breakers:
             return {host: breaker.state for host, breaker in self._hosts.items()}
 
 
-def states_of(breakers: Breakers) -> list[tuple[float, dict[str, str]]]:
-    """For each host and each state, whether it is in it: 1 or 0."""
-    return [(float(found == state), {"rag.hop": host, "rag.state": state}) for host, found in breakers.states().items() for state in STATES]
+def watch_breakers(part: str, hop: str, breakers: Breaker | Breakers) -> None:
+    """Show in `rag.breaker.state` of each host and each state whether it is in it: 1 or 0.
+
+    Args:
+        part: what would do without the host: search, rerank.
+        hop: name of the host of a single breaker.
+    """
+
+    def points(owner: Breaker | Breakers) -> list[tuple[float, dict[str, str]]]:
+        states = owner.states() if isinstance(owner, Breakers) else {hop: owner.state}
+        return [(float(found == state), {"rag.part": part, "rag.hop": host, "rag.state": state}) for host, found in states.items() for state in STATES]
+
+    metrics.watch("rag.breaker.state", breakers, points)

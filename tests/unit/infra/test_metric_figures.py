@@ -38,6 +38,7 @@ from src.infra.metrics_commands import FILE, FOLDER, CommandFigures, counted
 from src.infra.metrics_listener import MetricsListener
 from src.infra.providers.key_fallback import reason as fallback_reason
 from src.infra.providers.openai_tools import WITHOUT_TOOLS
+from src.infra.resilience.breaker import CALL, Breaker, Breakers, Rules, watch_breakers
 from src.infra.settings import load_settings
 from src.telemetry import metrics
 from src.telemetry.metrics_catalogue import FIGURES, Figure, exposed_name
@@ -219,6 +220,27 @@ def test_what_is_watched_is_asked_at_each_look_and_forgotten_with_its_owner(stor
     assert value("rag_queue_depth", rag_queue="t") == 10
     metrics.watch("rag.queue.depth", owner, lambda found: vars(found)["missing"])
     assert value("rag_queue_depth", rag_queue="t") == 10
+
+
+def test_a_breaker_that_opens_is_seen_by_part_and_host(store: Store) -> None:
+    hosts, single = Breakers(Rules(failures=1)), Breaker(Rules(failures=1))
+    watch_breakers("search", "", hosts)
+    watch_breakers("rerank", "https://rerank", single)
+    hosts.of("https://a").failed(CALL)
+    hosts.of("https://b")
+    assert value("rag_breaker_state", rag_part="search", rag_hop="https://a", rag_state="open") == 1
+    assert value("rag_breaker_state", rag_part="search", rag_state="closed") == 1
+    assert value("rag_breaker_state", rag_part="rerank", rag_state="closed") == 1
+
+
+def test_a_pool_shows_what_is_lent_and_how_much_there_may_be(store: Store) -> None:
+    class Pool:
+        lent = 2
+
+    pool = Pool()
+    metrics.watch_pool("own", pool, lambda found: (found.lent, 1), 5)
+    assert value("rag_pool_connections", rag_pool="own", rag_state="used") == 2
+    assert value("rag_pool_limit", rag_pool="own") == 5
 
 
 def test_models_cost_by_their_prices_and_those_without_one_nothing(store: Store) -> None:

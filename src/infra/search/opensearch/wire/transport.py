@@ -20,10 +20,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .....errors import DeadlineExceededError, OverloadedError, RagError, ResourceClosedError, ServiceUnavailableError
-from .....telemetry import metrics
 from .....telemetry.calls import search_call
 from .....telemetry.otel import with_outgoing
-from ....resilience.breaker import Breaker, Breakers, Permit, Rules, states_of
+from ....resilience.breaker import Breaker, Breakers, Permit, Rules, watch_breakers
 from ....resilience.deadline import current, remaining
 from ....resilience.retry import Retries, RetryBudget, RetryPolicy
 from .answers import understood
@@ -90,7 +89,7 @@ class Transport:
         self._refusal = 401 if isinstance(self._signer, LiveCredential) else 403
         self._credential = credential_setting(cfg)
         self.breakers = Breakers(Rules(cfg.breaker_failures, cfg.breaker_reset_s))
-        metrics.watch("rag.breaker.state", self.breakers, states_of)
+        watch_breakers("search", "", self.breakers)
         self._nodes = tuple(_Node(host, str(host), self.breakers.of(str(host))) for host in parse_hosts(cfg.host))
         self.budget = RetryBudget()
         self.retries = RetryPolicy(cfg.max_retries)
