@@ -206,5 +206,6 @@ def test_an_answer_is_asked_for_again_after_its_server_was_killed(open_page: Cal
         server.process.kill()
         server.process.wait()
     with world.serving():
+        expect(page.locator(".connection")).to_have_text("Connected again. Waiting for the rest of the answer …", timeout=30_000)
         whole(page)
         forgive(watched)

@@ -65,8 +65,7 @@ export class Run {
     let tries = 0;
     for (;;) {
       try {
-        for await (const event of this.once(signal)) {
-          if (tries) tell("back");
+        for await (const event of this.once(signal, () => tries && tell("back"))) {
           tries = 0;
           if (event.name === "again") tell("again");
           yield event;
@@ -84,18 +83,19 @@ export class Run {
     }
   }
 
-  /** What comes over one connection. */
-  async *once(signal) {
+  /** What comes over one connection; `opened` is called when there is one. */
+  async *once(signal, opened) {
     if (this.gone) {
       const found = await outcomeOf(this.about);
       if (found) yield { name: "done", data: found };
       if (found) return;
       if (this.again) throw new Problem({ detail: "The server was restarted before the answer was ready.", hint: "Try again." });
-      Object.assign(this, { again: true, gone: false, id: null, last: null });
+      Object.assign(this, { again: true, gone: false, broke: false, id: null, last: null });
       yield { name: "again" };
     }
     const response = await this.connect(signal);
     if (!response) return;
+    opened();
     for await (const event of events(response)) {
       if (event.id) this.last = event.id;
       // Its server stopped, or nobody listened for so long that it was ended.

@@ -8,7 +8,7 @@ import { openCitation, place } from "./viewer.js";
 
 const STATES = {
   away: "The connection to the server broke. Trying again …",
-  back: "Connected again. The answer goes on.",
+  back: "Connected again. Waiting for the rest of the answer …",
   again: "The server was restarted, and the answer was not ready. The question is asked again.",
 };
 
@@ -51,6 +51,7 @@ export class TurnView {
   }
 
   add(text) {
+    this.calm(); // the answer goes on
     announce(spoken(text));
     this.text += text;
     this.draw();
@@ -145,10 +146,15 @@ export class TurnView {
     setStatus(text);
   }
 
-  end() {
-    this.answer.setAttribute("aria-busy", "false");
+  /** Nothing is the matter with the connection. */
+  calm() {
     this.state.hidden = true;
     delete this.state.dataset.state;
+  }
+
+  end() {
+    this.answer.setAttribute("aria-busy", "false");
+    this.calm();
     if (!this.text) this.body.replaceChildren();
   }
 }
