@@ -51,6 +51,7 @@ class _Door:
 
     def __init__(self) -> None:
         self.sink: Sink | None = None
+        self.later: Callable[..., None] | None = None
         self.prices: Mapping[str, Price] = {}
         self.tenants = 0
         self._labels = Labels()
@@ -96,7 +97,13 @@ class _Door:
         if self.sink is not None:
             self.sink.add(figure, value, key)
         if SDK in sys.modules:
+            self._record(figure, value, key)
+
+    def _record(self, figure: Figure, value: float, key: Key) -> None:
+        if self.later is None:
             self._instrument(figure)(value, dict(key))
+        else:
+            self.later(_hand_on, self._instrument(figure), value, key)
 
     def _instrument(self, figure: Figure) -> Any:
         """What takes its values, of a provider's instrument that is made once; and those of figures that are watched."""
@@ -119,6 +126,10 @@ class _Door:
         return made
 
 
+def _hand_on(take: Callable[..., None], value: float, key: Key) -> None:
+    take(value, dict(key))
+
+
 _door = _Door()
 _watched: dict[str, list[tuple[weakref.ref[Any], Callable[[Any], Iterable[Point]]]]] = {}
 _watching = threading.RLock()  # reentrant: what the garbage collector ends under it may begin something
@@ -135,6 +146,11 @@ def begin(sink: Sink | None, prices: Mapping[str, Price] | None = None, tenants:
     One a process; a later call replaces it.
     """
     _door.begin(sink, prices or {}, tenants)
+
+
+def defer(later: Callable[..., None] | None) -> None:
+    """Have OTel's instruments take figures by ``later(function, *arguments)``, and not while a request waits; None: at once."""
+    _door.later = later
 
 
 def record(name: str, value: float, attributes: Mapping[str, object], *, unit: str = "s", bounds: tuple[float, ...] = SECONDS) -> None:

@@ -17,14 +17,17 @@ _KINDS = {kind.name: kind for kind in SpanKind}
 class _Tracer:
     """A provider's tracer, made once: making one takes the SDK longer than a span."""
 
-    __slots__ = ("_made", "_made_by")
+    __slots__ = ("_made", "_made_by", "own")
 
     def __init__(self) -> None:
+        self.own: Tracer | None = None
         self._made_by: TracerProvider | None = None
         self._made: Tracer | None = None
 
     def get(self) -> Tracer:
-        """Of the process's provider."""
+        """`own`, else of the process's provider."""
+        if self.own is not None:
+            return self.own
         provider = get_tracer_provider()
         if self._made is None or provider is not self._made_by:
             self._made, self._made_by = provider.get_tracer(SCOPE), provider
@@ -32,6 +35,11 @@ class _Tracer:
 
 
 _tracer = _Tracer()
+
+
+def use(tracer: Tracer | None) -> None:
+    """Have this package's spans made by ``tracer``; None: by the process's provider."""
+    _tracer.own = tracer
 
 
 class RunningSpan:

@@ -46,10 +46,16 @@ class HeadSampler(Sampler):
         links: Sequence[Link] | None = None,
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
-        parent = get_current_span(parent_context).get_span_context()
-        if parent.is_valid:
-            return SamplingResult(_TAKEN if parent.trace_flags & TraceFlags.SAMPLED else _HELD, attributes, parent.trace_state)
-        return SamplingResult(_TAKEN if trace_id & TraceIdRatioBased.TRACE_ID_LIMIT < self._bound else _HELD, attributes, trace_state)
+        before = get_current_span(parent_context).get_span_context()
+        parent = before if before.is_valid else None
+        taken = _TAKEN if self.takes(parent, trace_id) else _HELD
+        return SamplingResult(taken, attributes, trace_state if parent is None else parent.trace_state)
+
+    def takes(self, parent: SpanContext | None, trace_id: int) -> bool:
+        """Whether a span below ``parent``, or a trace that begins here, is exported in any case."""
+        if parent is not None:
+            return bool(parent.trace_flags & TraceFlags.SAMPLED)
+        return trace_id & TraceIdRatioBased.TRACE_ID_LIMIT < self._bound
 
     def get_description(self) -> str:
         return "a share by trace id, errors and slow ones"

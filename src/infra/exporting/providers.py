@@ -25,13 +25,18 @@ from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from ...errors import MissingExtraError
+from ...telemetry import running
 from ...telemetry.attributes import MAX_ATTRIBUTES
 from ...telemetry.content import MAX_MESSAGES
 from ...telemetry.logger import get_logger
+from ...telemetry.metrics import SCOPE, defer
 from .collector import CollectorSession, Link
 from .keeping import HeadSampler, Keeping
+from .later import Later
+from .light import LightTracer
 from .privacy import with_redacted_content, without_content
 from .records import MAX_TEXT, ExportingHandler
 from .sending import GuardedLogs, GuardedMetrics, GuardedSpans, PrivateSpans
@@ -43,7 +48,7 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-BATCH = 128
+BATCH = 256
 DELAY_MS = 1000.0
 """Between two exports where there is little to export."""
 ATTRIBUTES = 2 * MAX_ATTRIBUTES
@@ -83,6 +88,7 @@ class Providers:
     meter: MeterProvider | None = None
     logger: LoggerProvider | None = None
     handler: ExportingHandler | None = None
+    later: Later = field(kw_only=True)
     _silence: _Silence = field(default_factory=_Silence)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _closed: bool = False
@@ -93,6 +99,7 @@ class Providers:
 
     def flush(self) -> None:
         """Export now what waits. Takes as long as that takes."""
+        self.later.flush()
         for provider in (self.tracer, self.logger, self.meter):
             if provider is not None:
                 provider.force_flush()
@@ -108,7 +115,10 @@ class Providers:
             self.link.close(seconds)
         if self.handler is not None:
             logging.getLogger().removeHandler(self.handler)
+        running.use(None)
+        defer(None)
         ends = time.monotonic() + seconds
+        _ended(self.later.close, ends)
         for provider in (self.tracer, self.logger, self.meter):
             if provider is not None:
                 _ended(provider.shutdown, ends)
@@ -141,7 +151,7 @@ def set_up(cfg: TelemetryCfg, network: NetworkPolicy, attributes: dict[str, str]
     """
     speaking: type[CollectorSession] | type[GrpcSession] = _grpc_session() if grpc else CollectorSession
     link = Link(endpoint) if endpoint else None
-    made = Providers(attributes["service.name"], endpoint, link, cfg.flush_timeout_s)
+    made = Providers(attributes["service.name"], endpoint, link, cfg.flush_timeout_s, later=Later(cfg.queue_size))
     resource = _Source(_with_process(attributes))
 
     def session() -> CollectorSession | GrpcSession:
@@ -180,7 +190,8 @@ def _trace(made: Providers, cfg: TelemetryCfg, resource: Resource, session: Call
         max_span_attributes=ATTRIBUTES,
         max_span_attribute_length=MAX_MESSAGES if to_traces else MAX_TEXT,
     )
-    made.tracer = TracerProvider(HeadSampler(cfg.sample_ratio), resource, shutdown_on_exit=False, span_limits=limits, meter_provider=NoOpMeterProvider())
+    sampler = HeadSampler(cfg.sample_ratio)
+    made.tracer = TracerProvider(sampler, resource, shutdown_on_exit=False, span_limits=limits, meter_provider=NoOpMeterProvider())
     exporter: SpanExporter | None = None
     if made.link is not None:
         exporter = GuardedSpans(made.endpoint, made.link, session(), cfg.timeout_s)
@@ -189,7 +200,10 @@ def _trace(made: Providers, cfg: TelemetryCfg, resource: Resource, session: Call
     if exporter is not None:
         exporter = PrivateSpans(exporter, with_redacted_content if to_traces else without_content)
         batch = BatchSpanProcessor(exporter, cfg.queue_size, DELAY_MS, BATCH, cfg.timeout_s * 1000, meter_provider=NoOpMeterProvider())
-        made.tracer.add_span_processor(Keeping(batch, cfg.slow_ms))
+        keeping = Keeping(batch, cfg.slow_ms)
+        made.tracer.add_span_processor(keeping)
+        longest = MAX_MESSAGES if to_traces else MAX_TEXT
+        running.use(LightTracer(sampler, keeping, made.later.put, resource, InstrumentationScope(SCOPE, "", ""), most=ATTRIBUTES, longest=longest))
     trace.set_tracer_provider(made.tracer)
 
 
@@ -202,6 +216,7 @@ def _meter(made: Providers, cfg: TelemetryCfg, resource: Resource, session: Call
     readers = [PeriodicExportingMetricReader(exporter, cfg.metrics_interval_s * 1000, cfg.timeout_s * 1000)] if exporter is not None else []
     made.meter = MeterProvider(readers, resource, AlwaysOffExemplarFilter(), shutdown_on_exit=False)
     metrics.set_meter_provider(made.meter)
+    defer(made.later.put)
 
 
 def _log(made: Providers, cfg: TelemetryCfg, resource: Resource, session: Callable[[], CollectorSession | GrpcSession]) -> None:
@@ -217,7 +232,7 @@ def _log(made: Providers, cfg: TelemetryCfg, resource: Resource, session: Callab
     if exporter is not None:
         batch = BatchLogRecordProcessor(exporter, DELAY_MS, BATCH, cfg.timeout_s * 1000, cfg.queue_size, meter_provider=NoOpMeterProvider())
         made.logger.add_log_record_processor(batch)
-        made.handler = ExportingHandler(made.logger)
+        made.handler = ExportingHandler(made.logger, made.later.put)
         logging.getLogger().addHandler(made.handler)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 from opentelemetry._logs import LogRecord, SeverityNumber
@@ -30,8 +32,9 @@ MAX_TEXT = 1024
 class ExportingHandler(logging.Handler):
     """Hands each record to OTel's log pipeline. It has the trace that is running, and its fields as attributes."""
 
-    def __init__(self, provider: LoggerProvider) -> None:
+    def __init__(self, provider: LoggerProvider, later: Callable[..., None]) -> None:
         super().__init__()
+        self._later = later
         self._provider = provider
         self._loggers: dict[str, OTelLogger] = {}
         self.set_name("rag-otel")
@@ -43,16 +46,21 @@ class ExportingHandler(logging.Handler):
         return bool(super().filter(record))
 
     def emit(self, record: logging.LogRecord) -> None:
-        try:
-            found = self._loggers.get(record.name)
-            if found is None:
-                found = self._loggers[record.name] = self._provider.get_logger(record.name)
-            found.emit(_as_otel(record))
-        except Exception:  # noqa: BLE001 - a record that cannot be exported never stops what logged it
-            self.handleError(record)
+        """Later, in the context of now: trace, correlation id and caller are those of whoever logged it.
+
+        What a foreign record may say is found at once: it shows in the code that logs it, which runs now.
+        """
+        text = None if is_own(record) else said(record)
+        self._later(copy_context().run, self._hand_on, record, text)
+
+    def _hand_on(self, record: logging.LogRecord, text: str | None) -> None:
+        found = self._loggers.get(record.name)
+        if found is None:
+            found = self._loggers[record.name] = self._provider.get_logger(record.name)
+        found.emit(_as_otel(record, said(record) if text is None else text))
 
 
-def _as_otel(record: logging.LogRecord) -> LogRecord:
+def _as_otel(record: logging.LogRecord, text: str) -> LogRecord:
     # The trace is OTel's own to tell.
     context = {name: value for name, value in running().items() if name not in ("trace_id", "span_id")}
     fields = {**context, **fields_of(record)}
@@ -64,6 +72,6 @@ def _as_otel(record: logging.LogRecord) -> LogRecord:
         timestamp=int(record.created * 1e9),
         severity_text=record.levelname,
         severity_number=_SEVERITY.get(record.levelno) or _SEVERITY[max((number for number in _SEVERITY if number <= record.levelno), default=logging.DEBUG)],
-        body=short(said(record), MAX_TEXT),
+        body=short(text, MAX_TEXT),
         attributes=attributes,
     )
