@@ -23,7 +23,7 @@ from urllib.parse import quote
 import trustme
 
 PLACES = (
-    "opensearch-password", "opensearch-token", "chat-key", "embed-key", "azure-openai-key", "proxy-password", "proxy-url-password",
+    "opensearch-password", "opensearch-token", "chat-key", "embed-key", "rerank-key", "azure-openai-key", "proxy-password", "proxy-url-password",
     "certificate-password", "client-key-password", "client-secret", "aws-secret-key", "aws-session-token", "dsn-password", "database-password",
     "encryption-keys", "api-token", "vault-value", "aws-value", "url-password", "file-secret",
 )  # fmt: skip

@@ -101,6 +101,13 @@ api_key = {embed_key}
 max_retries = 0
 timeout_s = 4
 cache_entries = 0
+[rerank]
+provider = cohere
+model = rerank-v3.5
+api_base = https://rerank.company.test/v2
+api_key = {rerank_key}
+max_retries = 0
+timeout_s = 4
 [azure_openai]
 api_key = {azure_openai_key}
 [network]
@@ -257,15 +264,12 @@ async def drive(world: World, settings: Settings, where: str) -> None:
             if settings.persistence.backend == "postgres":
                 await resources.get("database").ping()
 
-        async def tokens() -> None:
-            if resources.tokens is not None:
-                await resources.tokens.token()
-
         attempts: dict[str, Callable[[], Any]] = {
-            "tokens": tokens,
+            "tokens": lambda: _tokens(resources),
             "chat": lambda: resources.chat.generate("hello"),
             "stream": lambda: _pieces(resources.chat.stream("hello")),
             "embed": lambda: resources.embedder.embed(["hello"]),
+            "rerank": lambda: _reranked(resources),
             "ping": resources.search.ping,
             "search": lambda: resources.search.search(SearchRequest(text="hello", mode="bm25"), scope=scope),
             "session": lambda: asyncio.to_thread(lambda: _searched(settings, resources, sessions, url)),
@@ -276,7 +280,7 @@ async def drive(world: World, settings: Settings, where: str) -> None:
             await _attempted(catch, f"{where}, {name}", attempt)
         health = await resources.health.check_all()
         catch.add(f"{where}, health", repr(health))
-        for name in ("network", "tokens", "chat", "search", "checkpointer"):
+        for name in ("network", "tokens", "chat", "reranker", "search", "checkpointer"):
             try:
                 catch.add_object(f"{where}, {name}", resources.get(name))
             except Exception as error:  # noqa: BLE001 - whatever it is, it is shown
@@ -288,6 +292,16 @@ async def drive(world: World, settings: Settings, where: str) -> None:
         client = getattr(resources.chat, "_client", None)
         for thing in (client, getattr(client, "_client", None), resources.network.proxies):
             catch.add_object(f"{where}, client", thing)
+
+
+async def _tokens(resources: ResourceManager) -> None:
+    if resources.tokens is not None:
+        await resources.tokens.token()
+
+
+async def _reranked(resources: ResourceManager) -> None:
+    if (model := resources.get("reranker")) is not None:
+        await model.score("hello", ["hello", "goodbye"])
 
 
 def _searched(settings: Settings, resources: ResourceManager, sessions: list[Any], url: str) -> None:

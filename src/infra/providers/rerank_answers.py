@@ -78,25 +78,22 @@ def _own(status: int, cfg: RerankCfg) -> RagError:
     )
 
 
-def scores_of(data: bytes, count: int, cfg: RerankCfg, hop: Hop) -> list[float]:
-    """The score of each of ``count`` texts, in their order.
-
-    Raises:
-        UnreachableError: the answer broke off.
-        ModelError: another shape, an index that was not asked for, one that is missing or there twice, a score that is no number.
+def scores_of(data: bytes, count: int, cfg: RerankCfg, hop: Hop) -> list[float] | RagError:
+    """The score of each of ``count`` texts, in their order; an error to raise where the answer broke off, has another shape, lacks an index or has
+    one twice or one that was not asked for, or where a score is no number.
     """
     try:
         answer: Any = json.loads(data)
     except (ValueError, RecursionError):  # what has no length and broke off looks so, too
-        raise error_of(Fault("truncated"), hop) from None
+        return error_of(Fault("truncated"), hop)
     rows, name = (answer, "score") if cfg.provider == "tei" else (answer.get("results") if isinstance(answer, dict) else None, "relevance_score")
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         text, hint = f"The reranker's answer has not the shape of `{cfg.provider}`.", "Name the other shape, or check rerank.api_base."
-        raise ModelError(text, hop=hop.address, proxy=hop.proxy, setting="rerank.provider", hint=hint)
+        return ModelError(text, hop=hop.address, proxy=hop.proxy, setting="rerank.provider", hint=hint)
     scores = {row["index"]: float(row[name]) for row in rows if _is_index(row.get("index"), count) and _is_score(row.get(name))}
     if len(scores) != count or len(rows) != count:
         text = f"The reranker gave {len(rows)} scores for {count} passages, {len(scores)} of them usable."
-        raise ModelError(text, hop=hop.address, proxy=hop.proxy, setting="rerank.model", hint="Look at the service, or name another model.")
+        return ModelError(text, hop=hop.address, proxy=hop.proxy, setting="rerank.model", hint="Look at the service, or name another model.")
     return [scores[place] for place in range(count)]
 
 
