@@ -45,11 +45,13 @@ check: $(VENV)/.dev ## Lint, format and type checks
 
 # Half of the time they wait for servers: four processes keep two cores busy. One after another, to look at one: `.venv/bin/pytest PATH`.
 WORKERS := -n 4 --dist loadgroup --no-loadscope-reorder
+# Hundreds of `rag` processes, and the four, keep what they compiled for each other, also where the environment says otherwise (a fifth of a short command's time).
+test test-long: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)/.dev ## Unit, contract, integration and acceptance tests (under 10 minutes on 2 cores)
-	@$(BIN)/python -m pytest -m "not long" $(WORKERS)
+	@$(BIN)/python -m pytest -m "not long" --hypothesis-profile=sampled $(WORKERS)
 
 test-long: $(VENV)/.dev ## All rounds of what `make test` samples
-	@$(BIN)/python -m pytest -m long $(WORKERS)
+	@$(BIN)/python -m pytest -m "long or properties" $(WORKERS)
 
 FLAVOUR ?= full
 PORT ?= 9201

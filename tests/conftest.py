@@ -32,6 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # No assertion on a clock: an example that takes 10 ms takes 400 beside a server that starts.
 hypothesis.settings.register_profile("rag", deadline=None)
+hypothesis.settings.register_profile("sampled", deadline=None, max_examples=40)
 hypothesis.settings.load_profile("rag")
 
 SERVERS = frozenset(
@@ -56,7 +57,7 @@ KINDS = ("acceptance", "integration", "contract", "unit")
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the marks in a hook of the same name
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Which tests stay together when `make test` runs them in several processes: those of a file, which share its fixtures, and
+    """Which tests are properties, and which stay together when `make test` runs them in several processes: those of a file, which share its fixtures, and
     those of a server, so that no more than two are started of the one that most tests ask for. What takes long begins first."""
     order: dict[pytest.Item, tuple[bool, bool, int]] = {}
     for item in items:
@@ -67,6 +68,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         # The secured one takes longest to start and few ask for it: once.
         group = server if server == "opensearch_secured" else f"{server} {place.parts[1] == 'integration'}" if server else str(place)
         item.add_marker(pytest.mark.xdist_group(group))
+        if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+            item.add_marker("properties")
         order[item] = (item.path.name not in FIRST, not server, KINDS.index(place.parts[1]) if place.parts[1] in KINDS else len(KINDS))
     if hasattr(config, "workerinput"):
         items.sort(key=order.__getitem__)
