@@ -7,6 +7,7 @@ never a question, an answer, or a document's text.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
@@ -109,7 +110,7 @@ async def reading(trail: AuditTrail, event: AuditEvent) -> AsyncIterator[Noted]:
     noted = Noted()
     try:
         yield noted
-    except Exception as error:
+    except BaseException as error:
         await ended(trail, noted.into(event), error)
         raise
     await trail.record(noted.into(event))
@@ -134,6 +135,6 @@ async def changing(trail: AuditTrail, event: AuditEvent) -> AsyncIterator[Noted]
 
 async def ended(trail: AuditTrail, event: AuditEvent, error: BaseException) -> None:
     """Record that something was refused, or failed. The caller is told of the error itself, whether or not this can be recorded."""
-    code = error.code if isinstance(error, RagError) else type(error).__name__
+    code = error.code if isinstance(error, RagError) else "cancelled" if isinstance(error, asyncio.CancelledError) else type(error).__name__
     with suppress(RagError):
         await trail.record(replace(event, outcome="refused" if isinstance(error, _REFUSALS) else "failed", reason=code))

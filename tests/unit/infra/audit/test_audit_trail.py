@@ -178,6 +178,22 @@ class TestChanges:
             ("failed", "unreachable"),
         ]
 
+    async def test_what_its_caller_gave_up_is_recorded_as_such(self, make: Make, tmp_path: Path) -> None:
+        trail, under_way = make(), asyncio.Event()
+
+        async def ask() -> None:
+            async with reading(trail, AuditEvent.by(ANN, "chat")):
+                under_way.set()
+                await asyncio.sleep(60)
+
+        task = asyncio.create_task(ask())
+        await under_way.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await trail.aclose()
+        assert [(row["outcome"], row["reason"]) for row in records(tmp_path)] == [("failed", "cancelled")]
+
     async def test_what_cannot_be_recorded_is_not_done(self, make: Make, tmp_path: Path) -> None:
         (tmp_path / "audit").write_text("a file where the folder should be")
         trail, done = make(), False
