@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 from . import otel
 from .logger import get_logger
-from .redaction import redact_part
 
 Place = Literal["", "file", "traces"]
 
@@ -70,6 +69,8 @@ def _message(given: object) -> dict[str, str]:
 
 def _as_attribute(messages: Sequence[Mapping[str, str]]) -> str:
     """Messages as the conventions write them, in JSON; the newest, as far as there is room."""
+    from .redaction import redact_part
+
     parts = [json.dumps({"role": each["role"], "parts": [{"type": "text", "content": redact_part(each["content"])}]}) for each in messages]
     while len(parts) > 1 and sum(map(len, parts)) + 2 * len(parts) > MAX_MESSAGES:
         parts.pop(0)

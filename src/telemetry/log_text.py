@@ -15,10 +15,9 @@ from types import CodeType, FrameType
 
 from ..errors import RagError
 from .log_context import USER_FIELDS, user_hash
+from .logger import FIELDS, OWN
 from .redaction import redact, redact_part, redact_value
 
-FIELDS = "rag_fields"
-OWN = "src"
 WITHHELD = "(text withheld)"
 UNFILLED = "…"
 MAX_TRACE = 32_768

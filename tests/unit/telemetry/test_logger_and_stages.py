@@ -7,7 +7,8 @@ import logging
 import pytest
 
 from src.telemetry import stages
-from src.telemetry.logger import JsonFormatter, TextFormatter, get_logger
+from src.telemetry.log_formats import JsonFormatter, TextFormatter
+from src.telemetry.logger import get_logger
 from src.telemetry.stages import collect_timings, stage
 
 
