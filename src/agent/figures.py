@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ..core.chat import Answer
+from ..errors import ConflictError, InputError, NotFoundError, PermissionDeniedError
 from ..telemetry import metrics
 from ..telemetry.spans import failure
 
 OTHER = "other"
+CALLERS = (InputError, NotFoundError, ConflictError, PermissionDeniedError)
+"""Errors that the question itself, or who asks it, brings about: no failure of the service, and nobody is to be woken for them."""
 REASONS = (
     ("keyword_only", re.compile(r"hybrid search failed")),
     ("rerank_failed", re.compile(r"reranking failed")),
@@ -57,21 +60,25 @@ class Turns:
         """A turn, which happens in this block; what comes with it is told the answer."""
         self.active += 1
         answers: list[Answer] = []
-        ended = ""
+        attributes = {"rag.outcome": "cancelled"}
         try:
             yield answers.append
         except BaseException as error:
-            ended = failure(type(error), error) or "cancelled"
+            if failed := failure(type(error), error):
+                attributes = {"rag.outcome": "rejected" if isinstance(error, CALLERS) else "failed", "error.type": failed}
             raise
         finally:
             self.active -= 1
             if metrics.recording():
-                _count(mode, answers, ended)
+                _count(mode, answers, attributes)
 
 
-def _count(mode: str, answers: list[Answer], ended: str) -> None:
+def _count(mode: str, answers: list[Answer], attributes: dict[str, str]) -> None:
+    """
+    Args:
+        attributes: of a turn that ended without an answer.
+    """
     if not answers:
-        attributes = {"rag.outcome": "cancelled"} if ended in ("", "cancelled") else {"rag.outcome": "failed", "error.type": ended}
         metrics.count("rag.answers", 1, {**attributes, "rag.mode": mode})
         return
     answer = answers[0]

@@ -94,7 +94,7 @@ _ALL = (
         "rag.answers",
         "counter",
         "{answer}",
-        "Turns by how they ended: answered, refused, clarifying (asked back), waiting (for an approval), failed, cancelled.",
+        "Turns by how they ended: answered, refused, clarifying (asked back), waiting (for an approval), failed, rejected (for what was asked), cancelled.",
         ("rag.outcome", "rag.degraded", "rag.mode", "error.type"),
         by_tenant=True,
         starts=tuple(
@@ -152,7 +152,7 @@ _ALL = (
     # The index and what goes into it.
     Figure("rag.index.documents", "gauge", "{document}", "Documents of the index."),
     Figure("rag.index.chunks", "gauge", "{chunk}", "Chunks of the index."),
-    Figure("rag.index.changed.timestamp", "gauge", "s", "When the number of documents or chunks was last seen to change, or an ingestion ended (Unix time)."),
+    Figure("rag.index.changed.timestamp", "gauge", "s", "When the index was last written; on OpenSearch when its size was last seen to change (Unix time)."),
     Figure("rag.index.checked.timestamp", "gauge", "s", "When the index last told its size (Unix time)."),
     Figure(
         "rag.ingest.documents",

@@ -32,7 +32,7 @@ from src.agent.nodes.generate import CUT, dropped_reason
 from src.agent.waiting import WAITS
 from src.core.chat import Answer
 from src.core.identity import Identity, current_identity
-from src.errors import ConfigurationError, RagError
+from src.errors import ConfigurationError, NotFoundError, RagError
 from src.infra.metrics import MAX_SERIES, Families, Store, current_store, prices_of, scrape, start_metrics, stop_metrics
 from src.infra.metrics_commands import FILE, FOLDER, CommandFigures, counted
 from src.infra.metrics_listener import MetricsListener
@@ -296,6 +296,9 @@ def test_turns_are_counted_by_how_they_end(store: Store) -> None:
         raise GeneratorExit
     with pytest.raises(OSError, match="disk"), turns.one("knn"):
         raise OSError("disk")
+    with pytest.raises(NotFoundError), turns.one("knn"):
+        raise NotFoundError("no such thread")
+    assert value("rag_answers", "_total", rag_outcome="rejected", error_type="not-found") == 1
     assert value("rag_chats_active") == 0
     assert value("rag_answers", "_total", rag_outcome="answered", rag_degraded="true", rag_mode="hybrid") == 1
     assert value("rag_answers", "_total", rag_outcome="refused") == 1
