@@ -1,7 +1,7 @@
 // The list of conversations: paged, searched, and what can be done with each.
 
 import { $, h, icon, setStatus } from "./dom.js";
-import { call, getJson, threadPath } from "./api.js";
+import { call, getJson, Problem, threadPath } from "./api.js";
 import { perform } from "./dialogs.js";
 import { notice, noticeOf } from "./notice.js";
 
@@ -86,6 +86,7 @@ async function rename({ id, title, from }) {
   box.value = title;
   let now = title;
   const work = async () => {
+    if (!box.value.trim()) throw new Problem({ detail: "A title has at least one letter or digit." });
     now = (await (await call("PATCH", threadPath(id), { json: { title: box.value } })).json()).title;
   };
   const done = perform("rename-dialog", { work, from, focus: box });
