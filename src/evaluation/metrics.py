@@ -12,11 +12,13 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ..errors import InputError
 
 Judgements = Mapping[str, int]
 Metric = Callable[[Sequence[str], Judgements, int], float]
+Score = TypeVar("Score", float, tuple[bool, float])
 
 
 def _relevant(ranking: Sequence[str], judged: Judgements, k: int) -> list[bool]:
@@ -102,7 +104,7 @@ def parse_metrics(text: str) -> tuple[MetricAt, ...]:
     return tuple(found.values())
 
 
-def rank_documents(scores: Mapping[str, float]) -> list[str]:
+def rank_documents(scores: Mapping[str, Score]) -> list[str]:
     """Document ids by score, best first; equal scores by id, descending, as trec_eval breaks ties."""
     return sorted(sorted(scores, reverse=True), key=scores.__getitem__, reverse=True)
 

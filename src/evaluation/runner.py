@@ -86,7 +86,7 @@ async def _ask(question: Question, retriever: Retriever, mode: Mode, depth: int,
     text = question.with_history() if history else question.text
     if not text.strip():
         return Outcome((), 0.0)
-    best: dict[str, float] = {}
+    best: dict[str, tuple[bool, float]] = {}
     cursor: str | None = None
     latency = 0.0
     while len(best) < depth:
@@ -96,7 +96,9 @@ async def _ask(question: Question, retriever: Retriever, mode: Mode, depth: int,
         if result.degraded:
             raise ServiceUnavailableError(f"Question {question.id!r} was not served as asked: {'; '.join(result.degraded)}.")
         for hit in result.hits:
-            best[hit.document_id] = max(hit.score, best.get(hit.document_id, hit.score))
+            # What a reranker has scored stands before what lies deeper, whose scores are of another scale.
+            standing = (hit.rerank is not None, hit.score)
+            best[hit.document_id] = max(standing, best.get(hit.document_id, standing))
         cursor = result.next_cursor
         if cursor is None:
             break

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from src.core.documents import Chunk, Document, chunk_id
 from src.core.identity import EVERYONE, AccessScope
 from src.core.search import Hit, SearchResult
-from src.errors import ModelCredentialsError, ModelError, QueryError, RagError, UnreachableError
+from src.errors import ModelCredentialsError, ModelError, QueryError, RagError, ServiceUnavailableError, UnreachableError
 from src.infra.config import CacheCfg, IntentCfg, NetworkCfg, Settings, StorageCfg
 from src.infra.providers.local_embedder import LocalEmbedder
 from src.infra.resource_manager import ResourceManager
@@ -166,6 +167,23 @@ async def test_preferences_of_an_intent_move_what_the_reranker_ordered(search: E
     intent = IntentCfg(pattern="gas", boosts=("kind=old ^10",))
     result = await retriever(search, Scripted(number), meters=intent).search("gas meter", SCOPE)
     assert ids(result) == ["04", "03", "02", "01"]
+
+
+async def test_an_evaluation_measures_the_rerankers_order_whatever_the_scale_of_its_scores(search: EmbeddedSearch, tmp_path: Path) -> None:
+    from src.evaluation.dataset import load_dataset
+    from src.evaluation.metrics import parse_metrics
+    from src.evaluation.runner import ask_all
+
+    (tmp_path / "beir" / "qrels").mkdir(parents=True)
+    lines = {"corpus.jsonl": [{"_id": key, "text": key} for key in NUMBERS], "queries.jsonl": [{"_id": "q", "text": "gas meter"}]}
+    for name, rows in lines.items():
+        (tmp_path / "beir" / name).write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    (tmp_path / "beir" / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\t09\t1\n")
+    dataset = load_dataset(tmp_path / "beir", "test")
+    metrics = parse_metrics("recall@1")
+    assert (await ask_all(dataset, retriever(search, Scripted(number)), "bm25", metrics)).means == {"recall@1": 1.0}
+    with pytest.raises(ServiceUnavailableError, match="reranking failed"):
+        await ask_all(dataset, retriever(search, Scripted(number, UnreachableError("down"))), "bm25", metrics)
 
 
 async def test_nothing_found_asks_no_reranker(search: EmbeddedSearch) -> None:
