@@ -16,12 +16,12 @@ from src.agent.tools.protocol import ToolContext
 from src.agent.tools.shipped import build_fetch_document
 from src.core.documents import Chunk, Document
 from src.core.identity import Identity, access_scope
+from src.core.retrieval import Passage
 from src.errors import NotFoundError
 from src.infra.config import Settings
 from src.infra.resource_manager import ResourceManager
 from src.infra.search.embedded import EmbeddedSearch
 from src.infra.search.protocol import DocumentWrite
-from src.ingestion.chunking import Passage
 from src.integrations.mcp import documents, tools
 
 ANN, BOB = Identity("ann"), Identity("bob")
@@ -67,7 +67,7 @@ async def test_a_tool_of_the_agent_records_what_it_lets_the_model_read(resources
     (chunk,) = await resources.search.get_chunks("d", access_scope(ANN))
     document = await resources.search.get_document("d", access_scope(ANN))
     assert document is not None
-    context = ToolContext(ANN, access_scope(ANN), "t", passages=(Passage(1, hit_of(document, chunk)),))
+    context = ToolContext(ANN, access_scope(ANN), "t", passages=(Passage(n=1, hit=hit_of(document, chunk)),))
     found = await build_fetch_document(resources).run(FetchArguments(passage=1), context)
     assert [hit.chunk_id for hit in found.hits] == ["c"]
     assert await recorded(resources, tmp_path) == [("document.read", "allowed", "ann", ["d"])]
