@@ -49,8 +49,8 @@ _PHONES = (
     re.compile(r"(?<![0-9A-Za-z.,-])(?:1[ .-])?\([2-9][0-9]{2}\) {0,2}[0-9]{3}[ .-]?[0-9]{4}(?![0-9A-Za-z]|[.,-][0-9])"),
     re.compile(r"(?<![0-9A-Za-z.,-])(?:1[ .-])?[2-9][0-9]{2}(?P<mark>[.-])[0-9]{3}(?P=mark)[0-9]{4}(?![0-9A-Za-z]|[.,-][0-9])"),
     re.compile(
-        r"(?<![0-9A-Za-z.,-])(?<![0-9] )(?:1 )?[2-9][0-9]{2} [2-9][0-9]{2} [0-9]{4}"
-        r"(?![0-9A-Za-z]|[.,-][0-9]| ?(?:[0-9]|[kMG]?Wh?\b|[kMG]?VA|m[³3]|kg|%|[€$£]))"
+        r"(?<![0-9A-Za-z.,-])(?:1 )?[2-9][0-9]{2} [0-9]{3} [0-9]{4}"
+        r"(?![0-9A-Za-z]|[.,-][0-9]| ?(?:[kMG]?Wh?\b|[kMG]?VA|m[³3]|kg|%|[€$£]))"
     ),
     # with the trunk's zero: 020 7946 0958, 089/123456, 01 23 45 67 89
     re.compile(
@@ -64,8 +64,8 @@ _PHONE_NAMED = re.compile(
     r"(\+?\(?[0-9](?:[ ()./-]{0,2}[0-9]){6,14})(?![0-9A-Za-z]|[.,][0-9])",
     re.IGNORECASE,
 )
-MIN_PHONE = 7
-"""Digits of a telephone number that is not named as one."""
+MIN_PHONE, MIN_NATIONAL = 7, 9
+"""Digits of a telephone number that is not named as one; with the trunk's zero, for times and dates begin with one too."""
 
 
 def emails(text: str) -> Iterator[Place]:
@@ -178,7 +178,7 @@ def phones(text: str) -> Iterator[Place]:
     for pattern in _PHONES:
         for found in pattern.finditer(text):
             # Without an upper bound: two of them side by side look like a long one.
-            if sum(char.isdigit() for char in found[0]) >= MIN_PHONE:
+            if sum(char.isdigit() for char in found[0]) >= (MIN_NATIONAL if found[0].startswith(("0", "(0")) else MIN_PHONE):
                 yield found.span()
     for found in _PHONE_NAMED.finditer(text):
         yield found.span(1) if found[1] else found.span(2)

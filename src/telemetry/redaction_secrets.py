@@ -17,14 +17,14 @@ _PEM_REST = re.compile(r"(?:(?!-----BEGIN )(?!-----END ).)*+-----END [A-Z0-9 ]{0
 
 _KEY = r"(?:api|access|account|secret|private|shared|sharedaccess|signing|encryption|master|storage|subscription|functions|host|auth|session)[_ .-]?key"
 _WORDS = (
-    r"(?:password|passwd|passphrase|passcode|passwort|kennwort|(?<![a-z])pwd|secret|token|client[_-]?assertion|code[_-]?verifier|session[_-]?id|"
+    r"(?:password|passwd|passphrase|passcode|passwort|kennwort|(?<![a-z])pwd?|secret|token|client[_-]?assertion|code[_-]?verifier|session[_-]?id|"
     rf"{_KEY}|connection[_ -]?string|(?<![a-z])(?:sas|sig|signature|pin|cvv2?|cvc|otp)|(?<=[?&;])(?:pass|key|code))"
     r"(?:[_-]?(?:key|value|text|string|id|[0-9]{1,3}))?"
 )
 _IS = r"\\{0,3}[\"']?\s{0,4}(?::=|=>|[:=])\s{0,4}"
 _BESIDE = r"\\{0,3}[\"']\s{0,4},\s{0,4}(?=[bru]{0,2}\\{0,3}[\"'])"
 """Name and value as the members of a pair: ``('x-api-key', 'abc')``."""
-_EMPTY = r"(?!(?:none|null|nil|true|false|undefined)(?!\w)|\[redacted:|\*{3})"
+_EMPTY = r"(?!(?:none|null|nil|true|false|undefined)(?!\w)|SecretStr\('\*|\[redacted:|\*{3})"
 _NO_QUOTE = r"(?![bru]{0,2}\\{0,3}[\"'])"
 _ASSIGNED = re.compile(
     rf"{_WORDS}(?:{_IS}|{_BESIDE})(?:[bru]{{0,2}}\"(?P<double>{_EMPTY}(?:[^\"\\]|\\.)++)|[bru]{{0,2}}'(?P<single>{_EMPTY}(?:[^'\\]|\\.)++)"
@@ -39,8 +39,8 @@ _HEADER = re.compile(
 _OPTION = re.compile(
     r"--(?:[a-z-]{0,20}(?:password|passphrase|token|secret|key)) (?:\"(?P<double>[^\"]++)|'(?P<single>[^']++)|(?P<bare>[^\s\"'\[-][^\s]*+))", re.IGNORECASE
 )
-_SPOKEN = re.compile(r"(?:password|passphrase|passcode|pin|passwort|kennwort)\s{1,4}(?:is|was|ist)\s{1,4}(?P<value>[^\s\[][^\s]*+)", re.IGNORECASE)
-_SCHEME = re.compile(r"\b(?:Bearer|Basic|Negotiate|NTLM|ApiKey|Token|SharedKey|AWS4-HMAC-SHA256)\s{1,4}(?P<value>[A-Za-z0-9._~+/=:-]{8,})", re.IGNORECASE)
+_SPOKEN = re.compile(r"(?:password|passphrase|passcode|pin|passwort|kennwort)\s{1,4}(?:is|was|ist)[\s:]{1,4}(?P<value>[^\s\[][^\s]*+)", re.IGNORECASE)
+_SCHEME = re.compile(r"\b(?:Bearer|Basic|Negotiate|NTLM|SharedKey|AWS4-HMAC-SHA256)\s{1,4}(?P<value>[A-Za-z0-9._~+/=:-]{8,})", re.IGNORECASE)
 _USERINFO = re.compile(r"://(?P<value>[^\s/?#@:\"'<>]{0,128}+:(?![0-9]{1,5}(?:[/?#]|$))[^\s\"'<>?#&]{0,512}@|[^\s/?#\"'<>]{1,512}@)")
 _SIGNED = re.compile(r"[?&;]x-amz-[a-z-]{1,40}=(?P<value>[^\s&\"'<>#]++)", re.IGNORECASE)
 _JWT = re.compile(r"eyJ[A-Za-z0-9_-]{6,}+\.[A-Za-z0-9_-]*+(?:\.[A-Za-z0-9_-]*+){0,3}")
@@ -56,7 +56,7 @@ _KNOWN = re.compile(
     r")"
 )
 _DIGIT = re.compile(r"[0-9]")
-_STEMS = "pass kennwort pwd secret token key assertion verifier session connection sas sig pin cv otp code authorization cookie x-amz".split()
+_STEMS = "pass kennwort pw secret token key assertion verifier session connection sas sig pin cv otp code authorization cookie x-amz".split()
 LONG = 24
 """Characters from which a word after a scheme's name is no word of a sentence."""
 

@@ -16,6 +16,8 @@ SECRETS = {
         "password=hunter2!x",
         "pwd: hunter2!x",
         "my password is hunter2!x",
+        "PASSWORD IS: hunter2!x",
+        "pw: hunter2!x",
         "Password = 'hunter2!x'",
         'db_password: "hunter2!x"',
         "--password hunter2!x",
@@ -61,6 +63,7 @@ OTHERS = {
         "(555) 123-4567",
         "555-123-4567",
         "555.123.4567",
+        "555 123 4567",
         "1-800-555-0199",
         "+44 20 7946 0958",
         "+493012345678",
@@ -85,7 +88,8 @@ order 4500012345|invoice 2024-00123|case #12345|part 123-456|EN 50160-2|ISO 2700
 the bearer of bad news|basic understanding|a token of thanks|secretary: Ann|passwords are required|password is required
 pin the page|Is it @home?|@param x|10 @ 5.00
 git@|a@b|user@localhost|key value store|the key: see above|keyboard|http://host:8080/@me|https://example.com:443/path?page=2|setting api.token from default
--12.5 \u00b0C|3 x 4 = 12|50-60 Hz|1/2 1/3 0.25|0.4111111111111111|555-1234|100 200 300|24/7|9-5|0800 hours|2023/24|Q3 2024
+-12.5 \u00b0C|3 x 4 = 12|50-60 Hz|1/2 1/3 0.25|0.4111111111111111|555-1234|100 200 300|24/7|9-5|0800 hours
+0800-1700 daily|token count=12|token limit 4096|2023/24|Q3 2024
 """.strip()
     .replace("\n", "|")
     .split("|")
