@@ -179,7 +179,7 @@ def stop_metrics() -> None:
         _users -= 1
         if _users == 0:
             _store = None
-            metrics.begin(None)
+            metrics.end()
 
 
 def current_store() -> Store | None:

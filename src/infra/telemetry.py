@@ -105,6 +105,9 @@ def _set_up(service_name: str | None, endpoint: str | None, settings: Settings |
     except ImportError:
         text, hint = "Exporting telemetry needs the extra `otel`, which is not installed.", "Install it with: pip install 'founders-rag[otel]'"
         raise MissingExtraError(text, setting="telemetry.enabled", hint=hint) from None
+    from .metrics import prices_of
+
+    metrics.configure(prices_of(settings), cfg.metrics_tenants)
     return set_up(cfg, network, attributes, base, grpc=bool(base) and over_grpc(cfg, endpoint))
 
 

@@ -27,6 +27,9 @@ SDK = "opentelemetry.sdk.trace"
 """The module that only a process with an SDK has loaded."""
 SCOPE = "founders-rag"
 MILLION = 1_000_000
+MAX_OWN = 500
+"""Figures that other code may make up; further ones are `OTHERS`."""
+OTHERS = "rag.other"
 MEMO = 5000
 """Sets of attributes whose bounded form is remembered."""
 
@@ -69,6 +72,9 @@ class _Door:
     def figure(self, name: str, kind: Kind, unit: str, bounds: tuple[float, ...]) -> Figure:
         """The catalogue's, or one that somebody else's code has made up."""
         found = FIGURES.get(name) or self._own.get((name, kind))
+        if (found is None or found.kind != kind) and len(self._own) >= MAX_OWN:
+            name = OTHERS
+            found = self._own.get((name, kind))
         if found is None or found.kind != kind:
             found = self._own[name, kind] = Figure(name, kind, unit, "Recorded by code beside this package.", bounds=bounds)
         return found
@@ -151,6 +157,16 @@ def begin(sink: Sink | None, prices: Mapping[str, Price] | None = None, tenants:
 def defer(later: Callable[..., None] | None) -> None:
     """Have OTel's instruments take figures by ``later(function, *arguments)``, and not while a request waits; None: at once."""
     _door.later = later
+
+
+def configure(prices: Mapping[str, Price], tenants: int) -> None:
+    """As `begin`, whoever takes figures at present."""
+    _door.begin(_door.sink, prices, tenants)
+
+
+def end() -> None:
+    """Figures go to OTel alone from now on."""
+    _door.sink = None
 
 
 def record(name: str, value: float, attributes: Mapping[str, object], *, unit: str = "s", bounds: tuple[float, ...] = SECONDS) -> None:

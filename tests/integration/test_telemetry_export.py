@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from src.core.identity import Identity, current_identity
 from src.errors import ConfigurationError
 from src.infra import telemetry
 from src.infra.network import NetworkPolicy
@@ -24,6 +25,7 @@ from src.infra.telemetry import (
     shutdown_telemetry,
     trace_function,
 )
+from src.telemetry import metrics
 from src.telemetry.logger import get_logger
 from src.telemetry.otel import set_correlation_id
 from src.telemetry.stages import record_stage, stage
@@ -74,6 +76,19 @@ def test_spans_metrics_and_logs_arrive_under_one_service(collector: Collector, a
     for _, headers, _ in collector.received:
         assert (headers["authorization"], headers["x-team"]) == ("Bearer K,1", "search")
     assert all(b"4111" not in body for body in collector.bodies)
+
+
+@pytest.mark.usefixtures("fresh_sdk")
+def test_cost_and_tenants_are_exported_as_configured_without_metrics_of_our_own(collector: Collector, authority: trustme.CA, tmp_path: Path) -> None:
+    more = {"telemetry__metrics": False, "telemetry__prices": "m=2", "telemetry__metrics_tenants": 1}
+    setup_telemetry(endpoint=collector.url, settings=settings_for(authority, tmp_path, **more))
+    for tenant in ("a", "b"):
+        token = current_identity.set(Identity("u", tenant))
+        metrics.count_cost("m", "input", 500_000)
+        current_identity.reset(token)
+    flush_telemetry()
+    points = {attributes_of(point.attributes)["rag.tenant"]: point.as_double for point in collector.metrics["rag.cost"].sum.data_points}
+    assert points == {"a": 1.0, "_other": 1.0}
 
 
 def test_variables_of_other_programs_change_neither_place_nor_headers(

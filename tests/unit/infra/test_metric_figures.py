@@ -181,6 +181,17 @@ def test_names_and_labels_that_are_one_in_prometheus_stand_once(store: Store) ->
     assert value("rag_own", "_total", a_b="true") == 5
 
 
+def test_names_that_other_code_makes_up_without_end_come_to_an_end(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "_door", type(metrics._door)())
+    metrics.begin(store)
+    for number in range(1000):
+        metrics.count(f"rag.of_id_{number}", 1, {})
+        metrics.gauge(f"rag.of_id_{number}", 1, {})
+    names = [name for name in shown() if name.startswith("rag_of_id")]
+    assert len(names) <= metrics.MAX_OWN
+    assert value("rag_other", "_total") == 750
+
+
 def test_a_figure_s_series_are_bounded_and_what_is_beyond_is_added_up() -> None:
     kept, figure = Store(), Figure("rag.own", "counter", "1", "Own.")
     for number in range(MAX_SERIES + 500):
