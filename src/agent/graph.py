@@ -10,7 +10,6 @@ from typing import Any, cast
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
-from langgraph.types import StreamWriter
 
 from ..infra.config import AgentCfg, ChatCfg
 from ..infra.providers.protocol import ChatModel, Embedder, TokenSpans, tool_calling
@@ -19,6 +18,7 @@ from ..infra.search.protocol import SearchClient
 from ..retrieval.config import RetrievalCfg
 from ..retrieval.retriever import Retriever
 from .context.counting import LazyCounter
+from .emitting import emitting
 from .limits import Limits
 from .nodes.assess import assess
 from .nodes.condense import condense
@@ -66,14 +66,14 @@ def build_graph(parts: Parts, checkpointer: BaseCheckpointSaver[Any] | None) -> 
     counter, prompts = LazyCounter(parts.model), Prompts(parts.agent.prompts)
     fit_first = _timed(fit, counter=counter, chat=parts.model, prompts=prompts, tools=tools, extractive=parts.chat.extractive)
 
-    async def generate_node(state: AgentState, writer: StreamWriter) -> AgentState:
+    async def generate_node(state: AgentState) -> AgentState:
         fitted = await fit_first(state)
         state = _joined(state, fitted)
-        said = await generate(state, chat=parts.chat, verify=parts.verify, emit=writer, prompts=prompts, tools=tools, limits=parts.limits)
+        said = await generate(state, chat=parts.chat, verify=parts.verify, emit=emitting.get(), prompts=prompts, tools=tools, limits=parts.limits)
         return _joined(fitted, said)
 
-    async def respond_node(state: AgentState, writer: StreamWriter) -> AgentState:
-        return await respond(state, emit=writer, prompts=prompts, versions={"chat": parts.chat.model, "embed": parts.embedder.model})
+    async def respond_node(state: AgentState) -> AgentState:
+        return await respond(state, emit=emitting.get(), prompts=prompts, versions={"chat": parts.chat.model, "embed": parts.embedder.model})
 
     graph = StateGraph(AgentState)
     graph.add_node("condense", _condensing(parts, counter, prompts))

@@ -22,6 +22,7 @@ from ..telemetry.audit import NO_AUDIT, AuditEvent, AuditTrail, changing, readin
 from ..telemetry.content import capture
 from ..telemetry.recording import note
 from ..telemetry.stages import collect_timings, operation, record_stage, stage
+from .emitting import emitting
 from .evidence import default_threshold
 from .figures import Turns
 from .limits import ANSWERING, MAX_SECONDS, Limits
@@ -212,17 +213,22 @@ class Agent:
         """Run the graph, pass its sentences on, and return what its last node handed over; None where the turn waits for a decision."""
         turn_id.set(message_id)
         state: AgentState = {"request": request, "identity": identity, "message_id": message_id, "started": started, "thread_id": thread_id}
-        outcome: Outcome | None = None
+        last: list[tuple[Outcome, float]] = []
+
+        def emit(item: TokenEvent | Outcome) -> None:
+            if isinstance(item, TokenEvent):
+                queue.put_nowait(item)
+            else:
+                last.append((item, time.perf_counter()))
+
+        emitting.set(emit)
         stream = self._started(state, identity, thread_id, decision)
         # Its own time is LangGraph's: reading the checkpoint, and the way from node to node.
         with operation("graph"):
             async with _within(self._settings.agent.max_seconds), aclosing(stream) as items:
-                async for item in items:
-                    if isinstance(item, TokenEvent):
-                        queue.put_nowait(item)
-                    else:
-                        outcome = item
-                        ended = time.perf_counter()
+                async for _ in items:
+                    pass
+            outcome, ended = last[-1] if last else (None, 0.0)
             if outcome is not None:
                 record_stage("persist", (time.perf_counter() - ended) * 1000)
         if outcome is None and (not self._waiting.possible or request.history is not None):
@@ -230,7 +236,7 @@ class Agent:
         return outcome
 
     def _started(self, state: AgentState, identity: Identity, thread_id: str, decision: Decision | None) -> AsyncGenerator[Any, None]:
-        """What the nodes emit; the state is kept at the end, unless the caller told the history."""
+        """The run, which gives nothing itself: what its nodes emit goes the short way. The state is kept at the end, unless the caller told the history."""
         history = state["request"].history
         if history is None:
             config = create_langgraph_config({"user_id": identity.user, "tenant": identity.tenant}, thread_id)
