@@ -18,6 +18,7 @@ from src.core.identity import Identity
 from src.core.search import AnyOf
 from src.errors import ConflictError, NotFoundError
 from src.infra.persistence import THREADS_FILE
+from src.infra.persistence.retention import Retention
 from tests.emulators.azure_openai import AzureOpenAIEmulator, Reply
 from tests.integration.agent_parts import ME
 from tests.integration.tool_parts import SpyTool, told, tool_agent
@@ -186,6 +187,8 @@ async def test_a_deleted_thread_waits_no_more(tmp_path: Path, model_cache: Path,
         assert [item.key for item in await resources.store.asearch(())] == [waiting.thread_id]
         await resources.get("threads").delete(waiting.thread_id, ME)
         assert await resources.store.asearch(()) == []
+        report = await Retention(resources.get("threads"), resources.store, resources.settings.persistence).apply()
+        assert report.bytes_after <= report.bytes_before
         assert await agent.approvals(ME) == ()
         with pytest.raises(NotFoundError):
             await decide(agent, waiting, True)

@@ -91,6 +91,8 @@ class Retention:
         if (days is not None and days < 0) or (keep is not None and keep < 0):
             raise InputError("Retention takes no negative number of days or threads.")
         plan = await self._plan(tenant, days, keep, now or datetime.now(UTC))
+        if not dry_run:
+            await self._threads.prepare()
         used = await self._threads.rows.used_bytes()
         if dry_run:
             return RetentionReport(len(plan.gone), len(plan.staying), used, used, True, len(plan.graphs_gone), len(plan.graphs_staying))

@@ -186,6 +186,13 @@ class ThreadService:
             await self._rows.delete(thread_id)
             return True
 
+    async def prepare(self) -> None:
+        """Have all tables made that `remove` looks into, so that space before and after compares: each new one takes a page in SQLite."""
+        nobody = ThreadRow("none", "", "", "", "", "")
+        await self.journal.forget_thread(nobody.thread_id)
+        for part in self._beside:
+            await part.forget_thread(nobody)
+
     async def prune(self, thread_id: str, keep: Keep = "latest") -> None:
         """Keep the latest checkpoint alone, in which all turns of the agent are; or, of somebody's own graph, those at the ends of turns.
 
