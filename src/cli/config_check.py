@@ -14,8 +14,21 @@ def problems_of(loaded: Loaded) -> tuple[Problem, ...]:
     """All that is wrong; empty where the configuration can be used. Reads the certificates that it names."""
     from ..infra.configuring.rules import rule_problems
 
-    found = () if loaded.settings is None else (*rule_problems(loaded.settings), *_intent_problems(loaded.settings))
+    found = () if loaded.settings is None else (*rule_problems(loaded.settings), *_intent_problems(loaded.settings), *_redaction_problems(loaded.settings))
     return (*loaded.problems, *found)
+
+
+def _redaction_problems(settings: Settings) -> tuple[Problem, ...]:
+    """What is wrong with the entities that Presidio is to look for."""
+    from ..errors import ConfigurationError, Problem
+    from ..infra.configuring.rules import placed
+    from ..infra.redacting import policy_of
+
+    try:
+        policy_of(settings.telemetry)
+    except ConfigurationError as error:
+        return (placed(settings, Problem(f"{error.message} {error.hint}", key=error.setting)),)
+    return ()
 
 
 def _intent_problems(settings: Settings) -> tuple[Problem, ...]:
