@@ -123,6 +123,26 @@ def test_variables_of_other_programs_change_neither_place_nor_headers(
     assert all("authorization" not in headers for _, headers, _ in collector.received)
 
 
+def test_a_disabled_sdk_exports_nothing(collector: Collector, authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    setup_telemetry(endpoint=collector.url, settings=settings_for(authority, tmp_path))
+    with stage("embed"):
+        get_metrics().count("x")
+        get_logger("src.tests").warning("hello")
+    shutdown_telemetry()
+    assert (collector.spans, collector.metrics, collector.records) == ([], {}, [])
+
+
+def test_ten_thousand_tenants_are_two_hundred_and_one_series_at_the_collector(collector: Collector, authority: trustme.CA, tmp_path: Path) -> None:
+    setup_telemetry(endpoint=collector.url, settings=settings_for(authority, tmp_path, telemetry__queue_size=20_000))
+    for number in range(10_000):
+        get_metrics().count("asked", tenant=f"t{number}")
+    shutdown_telemetry(20.0)
+    points = collector.metrics["rag.asked"].sum.data_points
+    assert len(points) == 201
+    assert sum(point.as_double or point.as_int for point in points) == 10_000
+
+
 def test_exports_go_through_the_proxy_with_its_credentials(collector: Collector, authority: trustme.CA, tmp_path: Path) -> None:
     with Collector(authority, "otel.company.test").running() as behind, Proxy("u", "p:w", {"otel.company.test:4318": behind.port}).running() as proxy:
         network = {"network__proxy": f"http://127.0.0.1:{proxy.port}", "network__proxy_username": "u", "network__proxy_password": "p:w"}

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-PAUSE_S = 0.1
+PAUSE_S = 0.25
 """From the first piece of work on, so that many are done in a row."""
 IN_A_ROW = 32
 """Pieces of work after which whoever waits for the interpreter may go first: half a millisecond."""

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 BATCH = 256
-DELAY_MS = 1000.0
+DELAY_MS = 5000.0
 """Between two exports where there is little to export."""
 ATTRIBUTES = 2 * MAX_ATTRIBUTES
 """Of a span at most, also where another library makes it."""
@@ -203,7 +203,9 @@ def _trace(made: Providers, cfg: TelemetryCfg, resource: Resource, session: Call
         keeping = Keeping(batch, cfg.slow_ms)
         made.tracer.add_span_processor(keeping)
         longest = MAX_MESSAGES if to_traces else MAX_TEXT
-        running.use(LightTracer(sampler, keeping, made.later.put, resource, InstrumentationScope(SCOPE, "", ""), most=ATTRIBUTES, longest=longest))
+        if not isinstance(made.tracer.get_tracer(SCOPE), trace.NoOpTracer):  # OTEL_SDK_DISABLED
+            scope = InstrumentationScope(SCOPE, "", "")
+            running.use(LightTracer(sampler, keeping, made.later.put, resource, scope, most=ATTRIBUTES, longest=longest))
     trace.set_tracer_provider(made.tracer)
 
 
