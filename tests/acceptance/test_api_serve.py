@@ -92,3 +92,17 @@ def test_a_token_needs_a_file_to_go_to(tmp_path: Path) -> None:
     done = rag("token", "create", "--user", "ana", "--config", config(tmp_path), cwd=tmp_path)
     assert done.returncode == 2
     assert "api.tokens_file" in done.stderr
+
+
+def test_without_uvloop_and_httptools_it_serves_all_the_same(tmp_path: Path) -> None:
+    """As on a platform for which they are not made."""
+    code = "import sys; sys.modules.update(uvloop=None, httptools=None); from src.cli.main import main; main()"
+    arguments = [sys.executable, "-c", code, "serve", "--json", "--config", str(config(tmp_path, port=0))]
+    process = subprocess.Popen(arguments, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    url = json.loads(process.stdout.readline())["url"]
+    assert httpx2.get(f"{url}/health/live").json() == {"status": "alive"}
+    process.terminate()
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "Traceback" not in errors
