@@ -22,6 +22,7 @@ from src.infra.doctor import diagnose
 from src.infra.providers import minilm
 from src.infra.search.embedded import EmbeddedSearch
 from src.infra.search.protocol import DocumentWrite
+from tests.emulators.grpc_collector import GrpcCollector
 from tests.emulators.listening import listening
 from tests.integration.doctor.checks import checked, settings_of, states
 from tests.servers.postgres import _own, server_folder
@@ -131,6 +132,17 @@ async def test_a_collector_is_sent_an_export_of_nothing(status: int, outcome: st
     assert b"content-length: 0" in exports[0].lower()
     assert (hop.status, hop.step, hop.code) == (outcome, "service", code)
     assert hop.setting == ("telemetry.endpoint" if code else "")
+
+
+@pytest.mark.parametrize(("unknown", "outcome", "code"), [(set[str](), "ok", ""), ({"TraceService"}, "failed", "configuration")])
+async def test_a_collector_of_grpc_is_called_as_exports_are(unknown: set[str], outcome: str, code: str, authority: trustme.CA, tmp_path: Path) -> None:
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    with GrpcCollector(authority).running() as there:
+        there.unknown = unknown
+        values = {"telemetry.enabled": True, "telemetry.endpoint": f"grpc://localhost:{there.port}", "network.ca_bundle": str(tmp_path / "ca.pem")}
+        hop = await checked(settings_of(tmp_path, values), "otlp")
+    assert (hop.status, hop.step, hop.code) == (outcome, "service", code), hop
+    assert len(there.received) == (0 if code else 1)
 
 
 # -- AWS
