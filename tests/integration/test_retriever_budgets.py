@@ -75,7 +75,7 @@ class SlowByMeaning(EmbeddedSearch):
         return await super().search(request, scope)
 
 
-@pytest.mark.parametrize(("cfg", "setting"), [(RetrievalCfg(embed_budget_s=SOON), "embed_budget_s"), (RetrievalCfg(budget_s=2 * SOON), "budget_s")])
+@pytest.mark.parametrize(("cfg", "setting"), [(RetrievalCfg(embed_budget_s=SOON), "embed_budget_s"), (RetrievalCfg(budget_s=10 * SOON), "budget_s")])
 async def test_an_embedding_over_budget_leaves_a_search_by_words(tmp_path: Path, slow_embedder: OpenAIEmbedder, cfg: RetrievalCfg, setting: str) -> None:
     search = await filled(tmp_path, slow_embedder.model)
     result = await Retriever(search, slow_embedder, cfg).search("gas meter", SCOPE)
