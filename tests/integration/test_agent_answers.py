@@ -252,25 +252,28 @@ async def test_the_prompt_fences_passages_with_a_code_made_anew(tmp_path: Path, 
         assert codes[0] in chat.prompts[0][0].content
 
 
-async def test_a_model_condenses_a_follow_up_and_its_failure_falls_back_to_rules(tmp_path: Path, model_cache: Path) -> None:
+async def test_a_model_condenses_a_follow_up_and_its_failure_falls_back_to_rules(tmp_path: Path, model_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
+    searched: list[str] = []
 
     def script(content: PromptContent) -> list[str]:
         asked.append(content.question)
         return ["Up to five unused days may be carried over until 31 March."]
 
     chat = ScriptedChat(script, condensed="How many days of annual leave can be carried over?")
-    async with agent_over(tmp_path, model_cache, chat) as (agent, _):
+    async with agent_over(tmp_path, model_cache, chat) as (agent, resources):
+        search = resources.get("retriever").search
+        monkeypatch.setattr(resources.get("retriever"), "search", lambda query, *rest, **more: searched.append(query) or search(query, *rest, **more))
         first = await agent.ask(ChatRequest("How many days of annual leave do I get?"), ME)
         await agent.ask(ChatRequest("And carried over?", thread_id=first.thread_id), ME)
-        assert asked[-1] == "How many days of annual leave can be carried over?"
+        assert (searched[-1], asked[-1]) == ("How many days of annual leave can be carried over?", "And carried over?")
 
         async def down(messages: Any) -> Any:
             raise ServiceUnavailableError("the model is down")
 
         chat.generate = down  # type: ignore[method-assign] - the same model, its server gone for one call
         answer = await agent.ask(ChatRequest("And carried over?", thread_id=first.thread_id), ME)
-        assert "annual leave" in asked[-1]
+        assert "annual leave" in searched[-1]
         assert any("condensing" in reason for reason in answer.degraded)
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from src.agent.context.history import History
+from src.agent.nodes.generate import asked
+from src.agent.state import AgentState
 from src.core.chat import ChatRequest, Message
 from src.errors import ServiceUnavailableError
-from src.infra.providers.passages import PromptContent
+from src.infra.providers.passages import PromptContent, parse
 from src.infra.providers.protocol import ChatResult
 from tests.integration.agent_parts import ME, ScriptedChat, agent_over, number_of
 
@@ -86,6 +89,21 @@ async def test_a_model_takes_a_question_apart_and_the_parts_are_searched_for_sid
     texts = [passage.text for passage in seen[-1].passages]
     assert len(texts) == len(set(texts))
     assert [citation.document_id for citation in answer.citations] == ["leave.md", "outage.md"]
+
+
+async def test_the_answering_model_reads_the_users_own_words_whatever_was_made_of_them_for_the_search(tmp_path: Path, model_cache: Path) -> None:
+    other, follow_up = "How is a power cut reported?", "And how many of them may I carry over?"
+    chat = Planning(lambda _: ["Up to five unused days may be carried over until 31 March."], plans=[f"QUESTION: {other}"])
+    async with agent_over(tmp_path, model_cache, chat) as (agent, _):
+        first = await agent.ask(ChatRequest("How many days of annual leave do employees get?"), ME)
+        await agent.ask(ChatRequest(follow_up, thread_id=first.thread_id), ME)
+    prompt = chat.prompts[-1]
+    assert parse(prompt).question == follow_up
+    assert other not in str(prompt)
+    # Without room for the conversation what the question stands for is there, too.
+    state = cast("AgentState", {"request": ChatRequest(follow_up), "standalone": other, "turns": [{"message_id": "m"}]})
+    assert asked(state, History()) == f"{follow_up}\nIn full: {other}"
+    assert asked(state, History(summary="leave")) == follow_up
 
 
 async def test_a_question_without_a_conversation_or_parts_costs_no_model_call(tmp_path: Path, model_cache: Path) -> None:

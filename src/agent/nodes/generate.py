@@ -85,10 +85,22 @@ def prompt_of(state: AgentState, fence: str, *, extractive: bool, tools: bool, p
     brought = {number for round_ in rounds for answer in round_.answers for number in answer.passages}
     found = tuple(passage for passage in context.passages if passage.n not in brought) if brought else context.passages
     history = History() if extractive else state.get("history", History())
-    messages = messages_of(state["standalone"], Context(found, context.tokens), history, fence=fence, tools=tools, prompts=prompts)
+    question = state["standalone"] if extractive else asked(state, history)
+    messages = messages_of(question, Context(found, context.tokens), history, fence=fence, tools=tools, prompts=prompts)
     if extractive and (said := said_before(state)):
         messages.insert(-1, Message("assistant", said))
     return [*messages, *(message for round_ in rounds for message in messages_of_round(round_, context.passages, fence))]
+
+
+def asked(state: AgentState, shown: History) -> str:
+    """The question in the user's own words: what was made of it for the search may say something else.
+
+    Where the conversation that it leans on has no room in the prompt, what it stands for follows.
+    """
+    question, full = state["request"].message.strip(), state["standalone"]
+    if full == question or shown.turns or shown.summary or not earlier_turns(state):
+        return question
+    return f"{question}\nIn full: {full}"
 
 
 def messages_of_round(round_: Round, passages: Sequence[Passage], fence: str) -> list[Message]:
