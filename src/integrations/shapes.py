@@ -80,6 +80,10 @@ def hits_text(result: SearchResult) -> str:
 
 
 def answer_text(answer: Answer) -> str:
-    """An answer for a model or a person to read: the text with its ``[n]`` marks, and what they stand for."""
+    """An answer for a model or a person to read: the text with its ``[n]`` marks, and what they stand for; or what it waits for, and where that is decided."""
+    if (waits := answer.approval) is not None:
+        tools = ", ".join(dict.fromkeys(inert(call.tool) for call in waits.calls))
+        where = f"on the chat page, or with POST /v1/threads/{waits.thread_id}/approvals/{waits.approval_id}"
+        return f"There is no answer yet: the user first has to allow or refuse a tool ({tools}), in thread {waits.thread_id}, {where}. Do not ask again."
     sources = [f"[{cited.n}] {inert(place_of(cited.title or cited.source, cited.page, cited.section))}: “{inert(cited.quote)}”" for cited in answer.citations]
     return "\n".join([answer.answer, *(["", "Sources:", *sources] if sources else [])])
