@@ -19,6 +19,7 @@ from ...core.identity import Identity
 from ...errors import RagError
 from ...retrieval.filters import parse_filters
 from ..deps import CallerDep, Parts, PartsDep
+from ..leaving import while_there
 from ..limits import deadline_error
 from ..problems import log_problem, problem_of
 from ..schemas import CitationOut
@@ -83,11 +84,7 @@ async def completions(body: CompletionBody, request: Request, parts: PartsDep, i
     agent = await parts.agent()
     if body.stream:
         return EventStream(_chunks(parts, agent, call, identity, request.scope))
-    async with aclosing(pieces(parts, agent, call, identity)) as stream:
-        async for piece in stream:
-            if isinstance(piece, Finished):
-                return JSONResponse(await _whole(parts, call, piece))
-    raise RagError("The agent ended without an answer.")
+    return JSONResponse(await while_there(request, _whole(parts, agent, call, identity)))
 
 
 def _call_of(body: CompletionBody, said: Conversation) -> Call:
@@ -185,7 +182,16 @@ def _ending(call: Call, finished: Finished) -> str:
     return sources_text(finished.answer.citations) if call.sources else ""
 
 
-async def _whole(parts: Parts, call: Call, finished: Finished) -> dict[str, Any]:
+async def _whole(parts: Parts, agent: Agent, call: Call, identity: Identity) -> dict[str, Any]:
+    """The answer in one piece."""
+    async with aclosing(pieces(parts, agent, call, identity)) as stream:
+        async for piece in stream:
+            if isinstance(piece, Finished):
+                return await _completion(parts, call, piece)
+    raise RagError("The agent ended without an answer.")
+
+
+async def _completion(parts: Parts, call: Call, finished: Finished) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": finished.text + _ending(call, finished), "refusal": None, "annotations": []}
     choice = {"index": 0, "message": message, "finish_reason": finished.reason, "logprobs": None}
     usage = await _usage(parts, call, finished)
