@@ -22,6 +22,7 @@ from ..telemetry.audit import NO_AUDIT, AuditEvent, AuditTrail, changing, readin
 from ..telemetry.content import capture
 from ..telemetry.recording import note
 from ..telemetry.stages import collect_timings, operation, record_stage, stage
+from ..util.aio import stopped
 from .emitting import emitting
 from .evidence import default_threshold
 from .figures import Turns
@@ -136,8 +137,7 @@ class Agent:
                 yield event
             await task
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await stopped(task)
 
     async def _recorded(
         self,

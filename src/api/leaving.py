@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from ..util.aio import stopped
+
 T = TypeVar("T")
 
 CLIENT_CLOSED = 499
@@ -29,9 +31,7 @@ async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
             return await running
         raise HTTPException(CLIENT_CLOSED, "The caller closed the connection.")
     finally:
-        for task in (running, leaving):
-            task.cancel()
-        await asyncio.gather(running, leaving, return_exceptions=True)
+        await stopped(running, leaving)
 
 
 async def _gone(request: Request) -> None:

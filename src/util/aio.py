@@ -60,3 +60,21 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     except BaseException:
         future.cancel()
         raise
+
+
+async def stopped(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks, once, and wait until they have cleaned up; their outcomes are theirs to read.
+
+    However often the caller is cancelled meanwhile, they are not: `asyncio.gather` would pass each cancel on to them, and anyio, under
+    which MCP's calls run, cancels again at every turn of the loop. The caller's own is raised when they have ended.
+    """
+    for task in tasks:
+        task.cancel()
+    again: asyncio.CancelledError | None = None
+    while going := [task for task in tasks if not task.done()]:
+        try:
+            await asyncio.wait(going)
+        except asyncio.CancelledError as error:
+            again = error
+    if again is not None:
+        raise again

@@ -66,11 +66,21 @@ async def test_cancelling_stops_the_model_and_leaves_the_thread_as_it_was(
     assert await gone(azure)
 
 
-@pytest.mark.parametrize("stream", [False, True])
-async def test_a_connection_that_closes_cancels_its_request(tmp_path: Path, model_cache: Path, azure: AzureOpenAIEmulator, chat_cfg: Any, stream: bool) -> None:
+TOOL = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "ask", "arguments": {"question": LEAVE}}}
+REQUESTS = {
+    "/v1/chat": ({"message": LEAVE}, [499]),
+    "/v1/chat/completions": ({"model": "rag", "messages": [{"role": "user", "content": LEAVE}]}, [499]),
+    "/mcp": (TOOL, []),
+}
+
+
+@pytest.mark.parametrize("path", REQUESTS)
+async def test_a_connection_that_closes_cancels_its_request(tmp_path: Path, model_cache: Path, azure: AzureOpenAIEmulator, chat_cfg: Any, path: str) -> None:
+    """At whichever door: MCP's library cancels again at every turn of the loop, OpenAI's path keeps no thread."""
     azure.script.append(THINKING)
+    asked, statuses = REQUESTS[path]
     async with tool_agent(tmp_path, model_cache, azure, chat_cfg) as (_, resources):
-        body = [{"type": "http.request", "body": json.dumps({"message": LEAVE}).encode(), "more_body": False}]
+        body = [{"type": "http.request", "body": json.dumps(asked).encode(), "more_body": False}]
         sent: list[dict[str, Any]] = []
 
         async def receive() -> dict[str, Any]:
@@ -82,9 +92,11 @@ async def test_a_connection_that_closes_cancels_its_request(tmp_path: Path, mode
         async def send(message: dict[str, Any]) -> None:
             sent.append(message)
 
-        scope = {"type": "http", "method": "POST", "path": "/v1/chat", "raw_path": b"/v1/chat", "query_string": b"", "scheme": "http", "http_version": "1.1"}
-        headers = [(b"content-type", b"application/json"), (b"host", b"127.0.0.1:8000")]
-        await create_app(resources)({**scope, "headers": headers, "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 8000)}, receive, send)
+        scope = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"", "scheme": "http", "http_version": "1.1"}
+        names = {"content-type": "application/json", "host": "127.0.0.1:8000", "accept": "application/json, text/event-stream"}
+        headers = [(name.encode(), value.encode()) for name, value in names.items()]
+        app: Any = create_app(resources)
+        await asyncio.wait_for(app({**scope, "headers": headers, "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 8000)}, receive, send), 30)
         assert await gone(azure)
         assert (await resources.get("threads").list(ME)).threads == ()
-    assert sent[0]["status"] == 499
+    assert [message["status"] for message in sent if message["type"] == "http.response.start"] == statuses

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 
+from ...util.aio import stopped
 from ..extras import needs_extra
 
 if TYPE_CHECKING:
@@ -90,9 +91,7 @@ async def _unless_gone(work: Coroutine[Any, Any, None], receive: Receive) -> Non
         if tasks[0].done():
             await tasks[0]
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await stopped(*tasks)
 
 
 async def _disconnected(receive: Receive) -> None:

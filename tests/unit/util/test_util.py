@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from src.errors import ConfigurationError
-from src.util.aio import background_loop, run_sync
+from src.util.aio import background_loop, run_sync, stopped
 from src.util.cache import CacheService, TTLCache
 from src.util.registry import Registry
 
@@ -76,6 +76,33 @@ async def test_a_synchronous_wrapper_inside_its_own_loop_is_an_error_not_a_deadl
 
     with pytest.raises(RuntimeError, match="background loop"):
         await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(inner(), background_loop()))
+
+
+async def test_a_task_that_is_stopped_cleans_up_however_often_its_owner_is_cancelled() -> None:
+    done: list[str] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(5):
+                await asyncio.sleep(0)
+            done.append("clean")
+
+    async def owner(task: asyncio.Task[None]) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await stopped(task)
+
+    task = asyncio.create_task(work())
+    owning = asyncio.create_task(owner(task))
+    await asyncio.sleep(0)
+    while not owning.done():
+        owning.cancel()
+        await asyncio.sleep(0)
+    assert owning.cancelled()
+    assert (task.cancelled(), done) == (True, ["clean"])
 
 
 def test_an_exception_comes_out_of_the_synchronous_wrapper() -> None:
