@@ -6,7 +6,6 @@ sharing them among processes wants a variable of the environment and drops exemp
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from bisect import bisect_left
@@ -14,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..telemetry import metrics
+from ..telemetry import metrics, sdk
 from ..telemetry.attributes import Value
 from ..telemetry.metrics_catalogue import FIGURES, Figure, exposed_label
 
@@ -72,7 +71,7 @@ class Store:
             value = float(value)
         except OverflowError:  # a whole number of more than 300 digits
             return
-        example = _example(value) if metrics.SDK in sys.modules and figure.kind != "gauge" else None
+        example = _example(value) if sdk.set_up() and figure.kind != "gauge" else None
         with self._lock:
             if self._figures.setdefault(figure.name, figure).kind != figure.kind:
                 return  # somebody's figure of the same name and another kind

@@ -7,13 +7,14 @@ process) neither SDK nor API is imported, and metrics go nowhere at no cost.
 from __future__ import annotations
 
 import inspect
+import sys
 import threading
 from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
 from ..errors import MissingExtraError
-from ..telemetry import metrics, otel
+from ..telemetry import metrics, otel, sdk
 from ..telemetry.logger import get_logger
 from ..telemetry.metrics_catalogue import SECONDS
 
@@ -59,12 +60,13 @@ def setup_telemetry(
             if endpoint not in (None, _providers.endpoint):
                 log.warning("telemetry is set up already, for another collector", collector=_providers.endpoint)
             return True
-        if _other_sdk():
+        if sdk.MODULE in sys.modules and sdk.look():
             if not _foreign:
                 log.info("this process has an OpenTelemetry SDK already; nothing is set up beside it")
             _foreign = True
             return False
         _providers = _set_up(service_name, endpoint, settings, network)
+        sdk.look()
         return True
 
 
@@ -109,16 +111,6 @@ def _set_up(service_name: str | None, endpoint: str | None, settings: Settings |
 
     metrics.configure(prices_of(settings), cfg.metrics_tenants)
     return set_up(cfg, network, attributes, base, grpc=bool(base) and over_grpc(cfg, endpoint))
-
-
-def _other_sdk() -> bool:
-    """Whether somebody else has set up a provider of spans or metrics."""
-    if not otel.on():
-        return False
-    from opentelemetry import metrics, trace
-
-    providers = (trace.get_tracer_provider(), metrics.get_meter_provider())
-    return any(type(provider).__module__.startswith("opentelemetry.sdk") for provider in providers)
 
 
 class Metrics:

@@ -1,17 +1,17 @@
-"""The one door for figures: a call here reaches OTel's SDK where one is loaded, and `/metrics` where it is served. Otherwise it costs a look at two names.
+"""The one door for figures: a call here reaches OTel's SDK where one is set up, and `/metrics` where it is served. Otherwise it costs a look at two names.
 
 What happens is recorded (`record`, `count`, `gauge`); what is so at any time is watched (`watch`) and read when somebody looks.
 """
 
 from __future__ import annotations
 
-import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from ..core.identity import current_identity
+from . import sdk
 from .attributes import Labels, Value
 from .metrics_catalogue import FIGURES, SECONDS, TENANT, Figure, Kind
 
@@ -23,8 +23,6 @@ Point = tuple[float, Mapping[str, object]]
 Key = tuple[tuple[str, Value], ...]
 """Attributes of a series, in one order."""
 
-SDK = "opentelemetry.sdk.trace"
-"""The module that only a process with an SDK has loaded."""
 SCOPE = "founders-rag"
 MILLION = 1_000_000
 MAX_OWN = 500
@@ -102,7 +100,7 @@ class _Door:
         key = self.key(figure, attributes)
         if self.sink is not None:
             self.sink.add(figure, value, key)
-        if SDK in sys.modules:
+        if sdk.set_up():
             self._record(figure, value, key)
 
     def _record(self, figure: Figure, value: float, key: Key) -> None:
@@ -143,7 +141,7 @@ _watching = threading.RLock()  # reentrant: what the garbage collector ends unde
 
 def recording() -> bool:
     """Whether a figure would go anywhere."""
-    return _door.sink is not None or SDK in sys.modules
+    return _door.sink is not None or sdk.set_up()
 
 
 def begin(sink: Sink | None, prices: Mapping[str, Price] | None = None, tenants: int = 0) -> None:
@@ -171,19 +169,19 @@ def end() -> None:
 
 def record(name: str, value: float, attributes: Mapping[str, object], *, unit: str = "s", bounds: tuple[float, ...] = SECONDS) -> None:
     """Add a value to a histogram; one below 0, which no sum of these may hold, is left out. Unit and bounds are the catalogue's where it has the name."""
-    if (_door.sink is not None or SDK in sys.modules) and value >= 0:
+    if (_door.sink is not None or sdk.set_up()) and value >= 0:
         _door.take(_door.figure(name, "histogram", unit, bounds), value, attributes)
 
 
 def count(name: str, amount: float, attributes: Mapping[str, object], *, unit: str = "1") -> None:
     """Add to a counter; never less than nothing."""
-    if _door.sink is not None or SDK in sys.modules:
+    if _door.sink is not None or sdk.set_up():
         _door.take(_door.figure(name, "counter", unit, SECONDS), max(0.0, amount), attributes)
 
 
 def gauge(name: str, value: float, attributes: Mapping[str, object], *, unit: str = "1") -> None:
     """Say what a figure is now."""
-    if _door.sink is not None or SDK in sys.modules:
+    if _door.sink is not None or sdk.set_up():
         _door.take(_door.figure(name, "gauge", unit, SECONDS), value, attributes)
 
 

@@ -1,4 +1,4 @@
-"""The door to the OpenTelemetry API for traces: open once an SDK is loaded, by `setup_telemetry`, ``opentelemetry-instrument`` or the process's own code.
+"""The door to the OpenTelemetry API for traces: open once an SDK is set up, by `setup_telemetry`, ``opentelemetry-instrument`` or the process's own code.
 
 While none is, the API is neither imported nor called. Figures have a door of their own: `metrics`. What this package says
 itself is said under one prefix, `rag.`; what OTel's conventions for HTTP, databases and generative AI name is said in their names.
@@ -6,17 +6,15 @@ itself is said under one prefix, `rag.`; what OTel's conventions for HTTP, datab
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
-from . import metrics
+from . import sdk
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
 
-SDK = metrics.SDK
 CORRELATION_HEADER = "X-Request-ID"
 
 _correlation: ContextVar[str] = ContextVar("rag_correlation", default="")
@@ -34,7 +32,7 @@ def set_correlation_id(identifier: str) -> None:
 
 def on() -> bool:
     """Whether spans may go anywhere."""
-    return SDK in sys.modules
+    return sdk.set_up()
 
 
 def outgoing() -> dict[str, str]:
@@ -42,7 +40,7 @@ def outgoing() -> dict[str, str]:
 
     W3C trace context alone: baggage, which callers fill, stays here.
     """
-    if SDK not in sys.modules:
+    if not sdk.set_up():
         return {}
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 

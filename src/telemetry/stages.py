@@ -1,13 +1,12 @@
 """Stages of RAG, timed: one line at the call site, ``with stage("embed"):``.
 
 Each stage is a span ``rag.NAME``, a value in the histogram ``rag.stage.duration`` (attribute ``rag.stage``), and a figure
-in the timings of the request that runs it. Without an SDK in the process the OpenTelemetry API is not even imported, and
+in the timings of the request that runs it. Without an SDK in the process no call of OpenTelemetry's API is made, and
 where nobody takes figures either, a stage costs what two readings of the clock do.
 """
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from contextvars import ContextVar
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from . import metrics, otel, recording
+from . import metrics, otel, recording, sdk
 from .spans import begin, failure
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ class stage:  # noqa: N801 - reads as a statement at the call site
         self._span: RunningSpan | None = None
 
     def __enter__(self) -> stage:
-        if otel.SDK in sys.modules:
+        if sdk.set_up():
             self._span = _begun(self._name, self._attributes)
         self._frame = recording.begin(root=not self._timed) if recording.sink is not None else None
         self._start = time.perf_counter()

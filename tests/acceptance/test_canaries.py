@@ -443,7 +443,9 @@ def test_a_configuration_that_is_wrong_is_told_without_the_secrets_in_it(world: 
 @contextmanager
 def recorded_spans(catch: Catch, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:  # noqa: C901 - a small method for each of the API
     """Spans and metrics of the API, as an SDK would export them: also what its context managers add by themselves."""
-    from opentelemetry import metrics, trace
+    from opentelemetry import trace
+
+    from src.telemetry import sdk
 
     spans: list[str] = []
 
@@ -494,8 +496,10 @@ def recorded_spans(catch: Catch, monkeypatch: pytest.MonkeyPatch) -> Iterator[li
 
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", Provider())
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", sys.modules.get("opentelemetry.sdk.trace") or type(sys)("opentelemetry.sdk.trace"))
-    assert metrics is not None
+    assert sdk.look()
     yield spans
+    monkeypatch.undo()
+    sdk.look()
 
 
 async def test_spans_hold_none_and_tell_errors_by_their_kind_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

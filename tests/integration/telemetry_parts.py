@@ -16,11 +16,11 @@ import trustme
 from src.infra import telemetry
 from src.infra.config import Settings
 from src.infra.settings import load_settings
-from src.telemetry import otel
+from src.telemetry import sdk
 from tests.emulators.collector import Collector
 
 _hidden: list[ModuleType] = []
-"""The SDK, taken out of sight of the tests that follow: by its being loaded, this package knows that there is one."""
+"""The SDK, taken out of sight of the tests that follow: without it this package looks for no provider."""
 
 
 @contextmanager
@@ -33,9 +33,9 @@ def no_sdk() -> Iterator[None]:
 
     places: list[tuple[Any, str]] = [(trace, "_TRACER_PROVIDER"), (metrics, "_METER_PROVIDER"), (logs, "_LOGGER_PROVIDER")]
     before = [getattr(module, name) for module, name in places]
-    known = sys.modules.get(otel.SDK)
+    known = sys.modules.get(sdk.MODULE)
     if known is None and _hidden:
-        sys.modules[otel.SDK] = _hidden[0]
+        sys.modules[sdk.MODULE] = _hidden[0]
 
     def fresh(values: list[Any]) -> None:
         for (module, name), value in zip(places, values, strict=True):
@@ -43,14 +43,16 @@ def no_sdk() -> Iterator[None]:
             setattr(module, f"{name}_SET_ONCE", Once())
 
     fresh([None, None, None])
+    sdk.look()
     try:
         yield
     finally:
         telemetry.shutdown_telemetry(1.0)
         telemetry._providers, telemetry._foreign = None, False
         fresh(before)
-        if known is None and otel.SDK in sys.modules:
-            _hidden[:] = [sys.modules.pop(otel.SDK)]
+        sdk.look()
+        if known is None and sdk.MODULE in sys.modules:
+            _hidden[:] = [sys.modules.pop(sdk.MODULE)]
         logging.getLogger().handlers = [handler for handler in logging.getLogger().handlers if handler.get_name() != "rag-otel"]
 
 

@@ -18,7 +18,7 @@ from src.infra.capturing import FILE, set_up_privacy
 from src.infra.config import Settings
 from src.infra.exporting.privacy import with_redacted_content, without_content
 from src.infra.settings import load_settings
-from src.telemetry import content
+from src.telemetry import content, sdk
 from src.telemetry.calls import chat_call, chat_stream
 from src.telemetry.content import MAX_MESSAGES, capture
 
@@ -88,7 +88,8 @@ async def test_in_a_file_it_is_kept_redacted_private_and_there_alone(tmp_path: P
     assert "canary" not in caplog.text + error.getvalue()
 
 
-async def test_in_traces_it_is_kept_redacted_in_the_names_of_the_conventions(tmp_path: Path) -> None:
+async def test_in_traces_it_is_kept_redacted_in_the_names_of_the_conventions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sdk, "set_up", lambda: True)  # the provider is this test's own, not the process's
     set_up_privacy(settings(tmp_path, capture_content=True, content_to="traces"))
     exporter, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
