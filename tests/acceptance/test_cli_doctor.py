@@ -214,6 +214,6 @@ def test_no_secret_is_printed_whatever_fails(azure: AzureOpenAIEmulator, tmp_pat
     }
     config = written(azure, tmp_path, **canaries)
     for how in (["--json"], ["--fix-hints"], []):
-        done = doctor(*how, "--config", config, cwd=tmp_path, RAG_TELEMETRY__LOG_LEVEL="DEBUG")
+        done = doctor(*how, "--config", config, cwd=tmp_path, RAG_LOGGING__LEVEL="DEBUG")
         assert done.returncode == 1
         assert "canary" not in done.stdout + done.stderr

@@ -43,7 +43,7 @@ def test_the_walk_works_word_for_word(root: Path, tmp_path: Path) -> None:
     for name, place in {"examples": root / "examples", ".venv": Path(sys.prefix)}.items():
         (tmp_path / name).symlink_to(place)
     _, *rest = blocks(root)
-    environment = clean_environment() | {"RAG_TELEMETRY__LOG_LEVEL": "WARNING", "PATH": os.environ["PATH"]}
+    environment = clean_environment() | {"RAG_LOGGING__LEVEL": "WARNING", "PATH": os.environ["PATH"]}
     with Company(tmp_path / FOLDER).running() as company:
         # Only the proxy's port is replaced, for that of the page may be taken. After each block its exit code, on a line that nothing else prints.
         script = "".join(f"{commands}echo '=== ' $?\n" for commands, _ in rest).replace(f":{PORT}", f":{company.proxy.port}")

