@@ -61,7 +61,7 @@ async def decide(
     events = agent.decide(thread_id, approval_id, body.approve, identity)
     # What is wrong with the request is a plain answer in both cases: what does not wait is refused below.
     if body.stream and any(waiting.approval_id == approval_id for waiting in await agent.approvals(identity, thread_id)):
-        return await streamed(parts, request.scope, events, identity, head, to_the_end=True)
+        return await streamed(parts, request.scope, events, identity, head, thread_id=thread_id, to_the_end=True)
     async with aclosing(events) as stream:
         async for event in stream:
             if isinstance(event, DoneEvent):

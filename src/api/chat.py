@@ -46,7 +46,7 @@ async def chat(body: ChatBody, request: Request, parts: PartsDep, identity: Call
     agent = await parts.agent()
     if not body.stream:
         return AnswerOut.of(await while_there(request, agent.ask(asked, identity)))
-    return await streamed(parts, request.scope, agent.stream(asked, identity), identity, head)
+    return await streamed(parts, request.scope, agent.stream(asked, identity), identity, head, thread_id=body.thread_id)
 
 
 @router.get("/chat/runs/{run_id}/events", response_model=None, responses={200: {"content": {"text/event-stream": {}}}, 204: {}})
@@ -74,12 +74,19 @@ def begun_before(scope: Scope, last_event_id: str | None) -> tuple[str, int] | N
 
 
 async def streamed(
-    parts: Parts, scope: Scope, events: AsyncGenerator[ChatEvent, None], identity: Identity, head: bytes, *, to_the_end: bool = False
+    parts: Parts,
+    scope: Scope,
+    events: AsyncGenerator[ChatEvent, None],
+    identity: Identity,
+    head: bytes,
+    *,
+    thread_id: str | None = None,
+    to_the_end: bool = False,
 ) -> Response:
-    """Begin a run that tells the agent's events, and listen to it. ``to_the_end``: it goes on when nobody listens any more."""
+    """Begin a run that tells the agent's events, and listen to it: arguments as of `Runs.start`."""
     source = events_of(events, parts.settings.api.request_timeout_s, scope)
     keep_s = scope.get("state", {}).get("keep_run_s", KEEP_S)
-    run = await parts.runs.start(identity, source, head, problems_of(scope), keep_s=keep_s, to_the_end=to_the_end)
+    run = await parts.runs.start(identity, source, head, problems_of(scope), thread_id=thread_id, keep_s=keep_s, to_the_end=to_the_end)
     return EventStream(parts.runs.listen(run), {RUN_HEADER: run.id})
 
 

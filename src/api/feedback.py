@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from .deps import CallerDep, PartsDep
+from .idempotency import THREAD
 from .schemas import FeedbackBody, FeedbackListOut, FeedbackOut, FeedbackPostBody
 
 router = APIRouter(prefix="/v1", tags=["threads"])
@@ -23,8 +24,9 @@ async def give_feedback(thread_id: str, message_id: str, body: FeedbackBody, par
 
 
 @router.post("/feedback")
-async def post_feedback(body: FeedbackPostBody, parts: PartsDep, identity: CallerDep) -> FeedbackOut:
+async def post_feedback(body: FeedbackPostBody, request: Request, parts: PartsDep, identity: CallerDep) -> FeedbackOut:
     """The same, with thread and message in the body."""
+    setattr(request.state, THREAD, body.thread_id)
     return await give_feedback(body.thread_id, body.message_id, body, parts, identity)
 
 

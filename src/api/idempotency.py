@@ -10,8 +10,8 @@ import asyncio
 import hashlib
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
 from typing import IO
@@ -41,6 +41,8 @@ IN_MEMORY = 1_000_000
 """Of a body; the rest of an upload waits on disk."""
 UNCHANGING = ("/v1/search", "/v1/embeddings", "/v1/chat/completions", "/mcp")
 """They change nothing, so a key says nothing."""
+THREAD = "answers_in_thread"
+"""In a request's state: the thread that the answer goes with, where the answer itself does not name it."""
 _KEY = re.compile(r"[\x21-\x7e]{1,200}")
 _BOUNDARY = re.compile(r'boundary="?([^";,\s]+)', re.IGNORECASE)
 _REPLAYED = {"Idempotent-Replayed": "true"}
@@ -138,8 +140,9 @@ class Idempotency:
 
     async def _first(self, journal: Journal, key: Key, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, and keep the answer if it is a success; otherwise let go of the key."""
-        answer = _Answer(journal, key, send)
-        scope.setdefault("state", {})["keep_run_s"] = KEEP_S
+        state = scope.setdefault("state", {})
+        state["keep_run_s"] = KEEP_S
+        answer = _Answer(journal, key, send, state)
         try:
             async with _renewed(journal, key):
                 await self.app(scope, receive, answer.send)
@@ -151,10 +154,11 @@ class Idempotency:
 class _Answer:
     """Passes an answer on, and keeps it before its last piece leaves: who has the answer can rely on the key."""
 
-    def __init__(self, journal: Journal, key: Key, send: Send) -> None:
+    def __init__(self, journal: Journal, key: Key, send: Send, state: Mapping[str, object]) -> None:
         self._journal = journal
         self._key = key
         self._send = send
+        self._state = state
         self._status = 0
         self._type = ""
         self._body = b""
@@ -176,7 +180,7 @@ class _Answer:
 
     async def _keep(self, kept: Kept) -> None:
         try:
-            self.kept = await self._journal.append(self._key, [(1, kept.dump())], KEEP_S, _thread_of(kept.body))
+            self.kept = await self._journal.append(self._key, [(1, kept.dump())], KEEP_S, _thread_of(self._state, kept.body))
         except RagError as error:  # it is done: the caller must hear of it all the same
             log.warning("an answer could not be kept for its key", error=error.code, detail=str(error))
 
@@ -265,11 +269,11 @@ def _again(body: IO[bytes], receive: Receive) -> Receive:
     return again
 
 
-def _thread_of(body: bytes) -> str | None:
-    """The thread that an answer names, with which it goes."""
-    try:
-        found = json.loads(body)
-    except ValueError:
-        return None
-    thread_id = found.get("thread_id") if isinstance(found, dict) else None
+def _thread_of(state: Mapping[str, object], body: bytes) -> str | None:
+    """The thread that an answer goes with: the one that its endpoint named in the request's state, else that which the answer names."""
+    thread_id = state.get(THREAD)
+    if thread_id is None:
+        with suppress(ValueError):
+            found = json.loads(body)
+            thread_id = found.get("thread_id") if isinstance(found, dict) else None
     return thread_id if isinstance(thread_id, str) and thread_id else None

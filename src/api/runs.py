@@ -63,7 +63,7 @@ def ended_with(frame: bytes) -> str:
 class Run:
     """One answer. Made by `Runs.start`."""
 
-    def __init__(self, identity: Identity, head: bytes, problem: Problem, *, to_the_end: bool = False) -> None:
+    def __init__(self, identity: Identity, head: bytes, problem: Problem, *, thread_id: str | None = None, to_the_end: bool = False) -> None:
         self.id = uuid.uuid4().hex
         self.head = head
         self.to_the_end = to_the_end
@@ -74,7 +74,7 @@ class Run:
         self.left_at = asyncio.get_running_loop().time()
         self.saved = 0
         self.renewed_at = self.looked_at = self.left_at
-        self.thread_id: str | None = None
+        self.thread_id = thread_id
         self.task: asyncio.Task[None] | None = None
         self._size = 0
         self._problem = problem
@@ -96,7 +96,7 @@ class Run:
         if self._size > MAX_BYTES and name not in LAST:
             raise PayloadTooLargeError("The answer is too long.")
         if name == "done":
-            self.thread_id = data["thread_id"] or None
+            self.thread_id = data["thread_id"] or self.thread_id
         self.frames.append(frame)
         self._wake()
 
@@ -166,6 +166,7 @@ class Runs:
         head: bytes,
         problem: Problem,
         *,
+        thread_id: str | None = None,
         keep_s: float = KEEP_S,
         to_the_end: bool = False,
     ) -> Run:
@@ -173,6 +174,7 @@ class Runs:
 
         Args:
             head: what tells the request from others.
+            thread_id: the thread that is answered in, with which the events go; that of a new one comes with its end.
             keep_s: how long the events can be had after the end.
             to_the_end: it goes on when nobody listens any more.
 
@@ -180,8 +182,8 @@ class Runs:
             StorageError, ServiceUnavailableError: kinds of it; the journal cannot be written.
         """
         journal = await self._journal()
-        run = Run(identity, head, problem, to_the_end=to_the_end)
-        await journal.begin(run.key, head, LEASE_S)
+        run = Run(identity, head, problem, thread_id=thread_id, to_the_end=to_the_end)
+        await journal.begin(run.key, head, LEASE_S, thread_id)
         self._live[run.id] = run
         run.task = asyncio.create_task(self._serve(run, source, journal, keep_s))
         await asyncio.sleep(0)  # a task that is cancelled before its first step never comes to its `finally`

@@ -51,3 +51,14 @@ def test_what_is_no_feedback_is_the_callers_mistake(handbook_server: Any) -> Non
         assert client.get("/v1/threads/unknown/feedback").status_code == 404
         assert client.post("/v1/feedback", json={"thread_id": "unknown", "message_id": answer["message_id"], "rating": "up"}).status_code == 404
         assert client.post("/v1/feedback", json={"rating": "up"}).status_code == 422
+
+
+def test_what_was_said_under_a_key_is_not_told_again_once_its_thread_is_gone(handbook_server: Any) -> None:
+    with handbook_server.client() as client:
+        answer = client.post("/v1/chat", json={"message": "Which form is a gas reading written on?"}).json()
+        body = {"thread_id": answer["thread_id"], "message_id": answer["message_id"], "rating": "up", "comment": "canary"}
+        keyed = {"json": body, "headers": {"Idempotency-Key": f"feedback-{answer['message_id']}"}}
+        assert [client.post("/v1/feedback", **keyed).headers.get("idempotent-replayed") for _ in range(2)] == [None, "true"]
+        assert client.delete(f"/v1/threads/{answer['thread_id']}").status_code == 204
+        gone = client.post("/v1/feedback", **keyed)
+        assert (gone.status_code, "canary" in gone.text) == (404, False)

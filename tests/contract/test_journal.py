@@ -85,13 +85,14 @@ async def test_entries_are_of_their_users_alone(journal: Journal) -> None:
 
 
 async def test_what_was_answered_in_a_thread_goes_with_it(journal: Journal) -> None:
-    other = Key("acme", "anne", "run:2")
+    other, begun = Key("acme", "anne", "run:2"), Key("acme", "anne", "run:3")
+    await journal.begin(begun, b"", LONG, "t1")
     for key, thread in ((KEY, "t1"), (other, "t2")):
         await journal.begin(key, b"", LONG)
         await journal.append(key, [(1, b"one")], LONG, thread)
         await journal.append(key, [], LONG)
     await journal.forget_thread("t1")
-    assert await journal.read(KEY) is None
+    assert [await journal.read(KEY), await journal.read(begun)] == [None, None]
     assert await journal.read(other) is not None
 
 

@@ -120,6 +120,27 @@ async def test_an_answer_goes_on_while_nobody_listens_and_is_had_whole_afterward
         assert numbers(run, await take(await runs.follow(run.id, ANNE, 1, problem))) == [2, 3]
 
 
+@pytest.mark.parametrize("deleted", ["at once", "after the end"])
+async def test_what_was_said_before_an_answer_was_stopped_goes_with_its_thread(deleted: str) -> None:
+    journal = MemoryJournal()
+    here, there = replicas(journal)
+    source = Source()
+    run = await here.start(ANNE, source.events(), b"head", problem, thread_id="t1", keep_s=86_400)
+    if deleted == "at once":
+        await journal.forget_thread("t1")
+    source.say("One")
+    await take(here.listen(run), 1)
+    await here.stop(run.id, ANNE)
+    assert run.task is not None
+    await run.task
+    if deleted == "after the end":
+        assert await journal.read(run.key) is not None
+        await journal.forget_thread("t1")
+    for runs in (here, there):
+        with pytest.raises(NotFoundError):
+            await runs.follow(run.id, ANNE, 0, problem)
+
+
 @pytest.mark.parametrize("resume_s", [0.0, 0.05])
 async def test_an_answer_that_nobody_takes_up_again_is_stopped(resume_s: float) -> None:
     journal = MemoryJournal()

@@ -54,8 +54,12 @@ class Addition:
 class Journal(Protocol):
     """Where entries are kept. Raises ``StorageError`` and ``ServiceUnavailableError`` kinds."""
 
-    async def begin(self, key: Key, head: bytes, ttl_s: float) -> bool:
-        """Claim a key; False where an entry of it lives."""
+    async def begin(self, key: Key, head: bytes, ttl_s: float, thread_id: str | None = None) -> bool:
+        """Claim a key; False where an entry of it lives.
+
+        Args:
+            thread_id: the entry goes with this thread.
+        """
         ...
 
     async def append(self, key: Key, parts: Sequence[Part], ttl_s: float, thread_id: str | None = None) -> bool:

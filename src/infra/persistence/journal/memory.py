@@ -27,7 +27,7 @@ class MemoryJournal:
         self._kept: dict[Key, _Kept] = {}
         self._lock = threading.Lock()
 
-    async def begin(self, key: Key, head: bytes, ttl_s: float) -> bool:
+    async def begin(self, key: Key, head: bytes, ttl_s: float, thread_id: str | None = None) -> bool:
         now = time.monotonic()
         with self._lock:
             for name in [name for name, kept in self._kept.items() if kept.expires_at <= now]:
@@ -37,7 +37,7 @@ class MemoryJournal:
             mine = [name for name in self._kept if (name.tenant, name.user) == (key.tenant, key.user)]
             for name in mine[: max(0, len(mine) + 1 - MAX_ENTRIES)]:
                 del self._kept[name]
-            self._kept[key] = _Kept(head, now + ttl_s)
+            self._kept[key] = _Kept(head, now + ttl_s, thread_id)
             return True
 
     async def append(self, key: Key, parts: Sequence[Part], ttl_s: float, thread_id: str | None = None) -> bool:

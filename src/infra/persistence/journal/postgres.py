@@ -22,7 +22,8 @@ DELETE FROM rag_journal WHERE ctid = ANY(ARRAY(
 _OWN_PAST = "DELETE FROM rag_journal WHERE tenant = %s AND user_id = %s AND key = %s AND expires_at <= now()"
 # A statement whose connection broke off is sent once more: the same claim is no other one.
 _BEGIN = """
-INSERT INTO rag_journal AS held (tenant, user_id, key, head, claim, expires_at) VALUES (%s, %s, %s, %s, %s, now() + make_interval(secs => %s))
+INSERT INTO rag_journal AS held (tenant, user_id, key, head, claim, thread_id, expires_at)
+VALUES (%s, %s, %s, %s, %s, %s, now() + make_interval(secs => %s))
 ON CONFLICT (tenant, user_id, key) DO UPDATE SET claim = EXCLUDED.claim WHERE held.claim = EXCLUDED.claim
 """
 _RENEW = """
@@ -41,14 +42,14 @@ class PostgresJournal:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def begin(self, key: Key, head: bytes, ttl_s: float) -> bool:
+    async def begin(self, key: Key, head: bytes, ttl_s: float, thread_id: str | None = None) -> bool:
         claim = uuid.uuid4().hex
 
         def work(connection: Connection) -> bool:
             connection.execute(_PURGE.encode(), (PURGED_AT_ONCE,))
             connection.execute(_SURPLUS.encode(), (*_row(key), MAX_ENTRIES - 1))
             connection.execute(_OWN_PAST.encode(), _row(key))
-            return connection.execute(_BEGIN.encode(), (*_row(key), head, claim, ttl_s)).rowcount > 0
+            return connection.execute(_BEGIN.encode(), (*_row(key), head, claim, thread_id, ttl_s)).rowcount > 0
 
         return await self._run(work)
 

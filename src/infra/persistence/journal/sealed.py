@@ -22,8 +22,8 @@ class SealedJournal:
         self.forget_thread = inner.forget_thread
         self.forget_user = inner.forget_user
 
-    async def begin(self, key: Key, head: bytes, ttl_s: float) -> bool:
-        return await self._inner.begin(key, self._seal(head), ttl_s)
+    async def begin(self, key: Key, head: bytes, ttl_s: float, thread_id: str | None = None) -> bool:
+        return await self._inner.begin(key, self._seal(head), ttl_s, thread_id)
 
     async def append(self, key: Key, parts: Sequence[Part], ttl_s: float, thread_id: str | None = None) -> bool:
         return await self._inner.append(key, self._sealed(parts), ttl_s, thread_id)

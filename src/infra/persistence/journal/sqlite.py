@@ -37,14 +37,14 @@ class SqliteJournal:
         self._file = file
         self._made = False
 
-    async def begin(self, key: Key, head: bytes, ttl_s: float) -> bool:
+    async def begin(self, key: Key, head: bytes, ttl_s: float, thread_id: str | None = None) -> bool:
         def work(connection: sqlite3.Connection) -> bool:
             now = time.time()
             past = connection.execute(_PAST, (now, PURGED_AT_ONCE)).fetchall()
             own = connection.execute(f"SELECT tenant, user, key FROM rag_journal WHERE {_MINE} AND expires_at <= ?", (*_row(key), now)).fetchall()  # noqa: S608 - a constant of ours
             surplus = connection.execute(_SURPLUS, (key.tenant, key.user, MAX_ENTRIES - 1)).fetchall()
             _delete(connection, [*past, *own, *[row for row in surplus if row != _row(key)]])
-            values = (*_row(key), head, None, now, now + ttl_s)
+            values = (*_row(key), head, thread_id, now, now + ttl_s)
             return connection.execute("INSERT OR IGNORE INTO rag_journal VALUES (?, ?, ?, ?, ?, ?, ?)", values).rowcount > 0
 
         return await self._write(work)
