@@ -13,16 +13,20 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..util.aio import stopped
 from .common import CommandContext, common_options, export_telemetry
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
     from uvicorn import Server
 
+    from ..api.runs import Runs
     from ..infra.config import ApiCfg, Settings
 
 GRACE_S = 5
 """Seconds that running requests get after SIGTERM or Ctrl-C."""
+ANSWERING_S = 3
+"""Seconds of them after which streamed answers are ended with an error event: what uvicorn cuts off at their end tells its client nothing."""
 
 
 @click.command("serve")
@@ -85,6 +89,12 @@ def event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
+async def end_answers(runs: Runs) -> None:
+    """End the streamed answers that are not ready soon enough after the server was told to stop."""
+    await asyncio.sleep(ANSWERING_S)
+    await runs.aclose()
+
+
 async def settle(loaded: asyncio.Task[None]) -> None:
     """Once all is loaded, leave it out of the garbage collector's rounds.
 
@@ -141,6 +151,13 @@ def make_server(app: FastAPI, ready: Callable[[], None]) -> Server:
             ready()
             if (loading := getattr(app.state, "warming", None)) is not None:
                 self.settling = asyncio.create_task(settle(loading))
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            ending = asyncio.create_task(end_answers(app.state.parts.runs))
+            try:
+                await super().shutdown(sockets)
+            finally:
+                await stopped(ending)
 
         @contextmanager
         def capture_signals(self) -> Iterator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,9 +13,10 @@ from typing import Any
 
 import httpx2
 import pytest
-import uvicorn
 
 from src.api.app import create_app
+from src.cli import serve
+from src.cli.serve import make_server
 from src.core.chat import Answer, ChatEvent, ChatRequest, CitationsEvent, DoneEvent, TokenEvent
 from src.core.identity import Identity
 from src.infra.config import Settings
@@ -55,7 +57,7 @@ async def listening(folder: Path, agent: Speaking, persistence: dict[str, Any] |
     given = {"storage": {"path": folder}, "persistence": persistence or {}, "api": api}
     resources = ResourceManager(Settings.model_validate(given), overrides={"agent": agent})
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(create_app(resources), log_config=None, timeout_graceful_shutdown=1))
+        server = make_server(create_app(resources), lambda: None)
         task = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=30) as client:
@@ -132,6 +134,24 @@ async def test_an_answer_is_stopped_at_once_where_its_client_says_so(tmp_path: P
         assert not agent.closed.is_set()
         assert (await client.delete(f"/v1/chat/runs/{run}")).status_code == 204
         assert agent.closed.is_set()
+
+
+async def test_a_server_that_is_told_to_stop_ends_its_answers_with_an_error_event(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(serve, "ANSWERING_S", 0)
+    agent, text = Speaking(), ""
+    agent.words.put_nowait("One.")
+    async with listening(tmp_path, agent) as client, client.stream("POST", "/v1/chat", json=ASK) as response:
+        async for piece in response.aiter_text():
+            if not text:
+                signal.raise_signal(signal.SIGTERM)
+            text += piece
+    events = parse(text)
+    assert [event["event"] for event in events] == ["token", "error"]
+    assert json.loads(events[1]["data"])["status"] == 503
+    assert agent.closed.is_set()
+    assert "Exception in ASGI application" not in caplog.text
 
 
 async def test_what_is_wrong_with_an_id_is_said(tmp_path: Path) -> None:
