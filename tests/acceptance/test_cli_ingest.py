@@ -96,7 +96,10 @@ def test_rebuild_empties_the_index_first(place: Path) -> None:
     assert report_of(place, "docs")[1]["unchanged"] == 2
 
 
-@pytest.mark.parametrize("obstacle", ["nothing there", "only a picture", "only a broken file", "no model"])
+OBSTACLES = [pytest.param("nothing there", marks=pytest.mark.long), pytest.param("only a picture", marks=pytest.mark.long), "only a broken file", "no model"]
+
+
+@pytest.mark.parametrize("obstacle", OBSTACLES)
 def test_rebuild_touches_nothing_before_it_is_known_that_the_index_can_be_filled(place: Path, obstacle: str) -> None:
     (place / "docs" / "empty.txt").unlink()
     report_of(place, "docs")

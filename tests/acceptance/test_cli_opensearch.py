@@ -75,6 +75,7 @@ def hr(root: Path) -> Path:
     return root / "examples" / "handbook" / "hr"
 
 
+@pytest.mark.long  # docs/opensearch.md's walk, which always runs, has most of it
 def test_a_host_is_all_that_it_takes_to_ingest_search_and_ask(cli: Rag, hr: Path) -> None:
     missing = cli.error("search", "annual leave")
     assert missing["code"] == "index-missing"
@@ -192,6 +193,7 @@ def test_a_rebuild_that_is_killed_leaves_the_old_index_in_use(cli: Rag, hr: Path
     assert cli.versions() == {"000001": "kept", "000003": "in use"}
 
 
+@pytest.mark.long  # docs/opensearch.md's walk, which always runs, has most of it
 def test_a_corpus_moves_between_the_engines_with_its_vectors(make: Callable[..., Rag], opensearch: Cluster, hr: Path, tmp_path: Path) -> None:
     embedded = make("embedded", host=False)
     embedded.json("ingest", hr)
