@@ -39,8 +39,13 @@ class Logger(logging.LoggerAdapter[logging.Logger]):
 
 
 def get_logger(name: str) -> Logger:
-    """The logger of a module; fields are keywords: ``log.info("stored", document=id)``."""
-    return Logger(logging.getLogger(name), {})
+    """The logger of a module; fields are keywords: ``log.info("stored", document=id)``. It has the level of this package's, whatever its name."""
+    logger = logging.getLogger(name)
+    if logger.parent is not None and name != OWN and not name.startswith(f"{OWN}."):
+        _beside.add(name)
+        if _set:
+            _level_beside(name)
+    return Logger(logger, {})
 
 
 class _ToStandardError(logging.StreamHandler[Any]):
@@ -52,7 +57,7 @@ def setup_logging(level: str = "INFO", structured: Structured = "auto", levels: 
     """Log to standard error; calling it again replaces what it set up before.
 
     Args:
-        level: least severe level shown, of our own loggers; others show warnings and worse.
+        level: least severe level shown, of our own loggers and those of `get_logger`; others show warnings and worse.
         structured: JSON lines; ``auto`` is text on a terminal and JSON elsewhere.
         levels: of single loggers and those below them: ``{"src.infra.search": "DEBUG", "urllib3": "INFO"}``; ``root`` is all of others.
 
@@ -83,6 +88,23 @@ def use_handlers(name: str, handlers: list[logging.Handler]) -> None:
 
 _set: dict[str, str] = {}
 """Levels that loggers have from `set_levels`."""
+_beside: set[str] = set()
+"""Loggers of `get_logger` outside this package: of the code that calls it."""
+_levelled: set[str] = set()
+"""Those of them that have this package's level from here, and not by somebody's own hand."""
+
+
+def _level_beside(name: str) -> None:
+    """Give a logger outside this package its level, unless it or one above it was given another."""
+    logger = logging.getLogger(name)
+    above = [name[:end] for end, char in enumerate(f"{name}.") if char == "."]
+    if any(each in _set for each in above):
+        if name in _levelled and name not in _set:
+            logger.setLevel(logging.NOTSET)
+        _levelled.discard(name)
+    elif name in _levelled or logger.level == logging.NOTSET:
+        _levelled.add(name)
+        logger.setLevel(_set[OWN])
 
 
 def levels_now() -> dict[str, str]:
@@ -104,6 +126,8 @@ def set_levels(level: str, levels: Mapping[str, str]) -> None:
     for name, number in numbers.items():
         logging.getLogger(None if name == ROOT else name).setLevel(number)
         _set[name] = logging.getLevelName(number)
+    for name in sorted(_beside):
+        _level_beside(name)
 
 
 def _number(level: str) -> int:

@@ -68,6 +68,9 @@ def as_before() -> Iterator[None]:
     logging.raiseExceptions = raising
     logging.getLogger().handlers[:] = handlers
     logs._set.clear()
+    for name in logs._levelled:
+        logging.getLogger(name).setLevel(logging.NOTSET)
+    logs._levelled.clear()
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
 
@@ -262,6 +265,22 @@ def test_levels_are_changed_while_the_process_runs_and_taken_back(as_before: Non
     with pytest.raises(ValueError, match="LOUD"):
         set_levels("INFO", {"src.x": "LOUD"})
     assert [json.loads(line)["message"] for line in error.getvalue().splitlines()] == ["seen"]
+
+
+def test_loggers_of_a_users_own_code_have_the_configured_level(as_before: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", error := io.StringIO())
+    early = get_logger("company_a.prices")
+    setup_logging("INFO", True)
+    late = get_logger("company_b")
+    for log in (early, late):
+        log.info("seen")
+        log.debug("never")
+    logging.getLogger("company_c").info("never")
+    set_levels("INFO", {"company_a": "ERROR"})
+    early.warning("never")
+    set_levels("DEBUG", {})
+    early.debug("again")
+    assert [json.loads(line)["message"] for line in error.getvalue().splitlines()] == ["seen", "seen", "again"]
 
 
 def test_libraries_that_write_to_the_terminal_by_themselves_are_taken_in(as_before: None, monkeypatch: pytest.MonkeyPatch) -> None:
