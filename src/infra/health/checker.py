@@ -10,9 +10,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 from ...errors import RagError
+from ...telemetry.log_text import cut, one_line
+from ...telemetry.redaction import redact_part
 from ...util.threads import start_daemon
 from ..resilience.health_cache import HealthCache
 from .hysteresis import SEVERITY, Rules, Standing, Status, observe
@@ -28,8 +30,8 @@ class Finding:
     message: str = ""
 
 
-Check = Callable[[], Awaitable[Finding | None] | Finding | None]
-"""Returns nothing where all is well, or what it found; or raises what is wrong. One that is no coroutine function runs in a thread."""
+Check = Callable[[], Awaitable[Finding | bool | None] | Finding | bool | None]
+"""Returns nothing (or True) where all is well, or what it found; or raises what is wrong. One that is no coroutine function runs in a thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,7 @@ class HealthChecker:
         names = [name for name in self._checks if self._required[name] or not required_only]
         return Health(tuple(await asyncio.gather(*(self._checks[name].get() for name in names))))
 
-    async def _check(self, name: str, run: Callable[[], Awaitable[Finding | None]], required: bool) -> ComponentHealth:
+    async def _check(self, name: str, run: Callable[[], Awaitable[object]], required: bool) -> ComponentHealth:
         start = time.perf_counter()
         seen = await self._finding(run)
         latency = round((time.perf_counter() - start) * 1000, 3)
@@ -117,8 +119,8 @@ class HealthChecker:
         standing = self._standings[name] = observe(before, seen.status, now, self._rules)
         return ComponentHealth(name, standing.status, latency, _told(seen, standing, self._rules), required, _iso(now), _iso(standing.since))
 
-    async def _finding(self, run: Callable[[], Awaitable[Finding | None]]) -> Finding:
-        task = asyncio.ensure_future(run())
+    async def _finding(self, run: Callable[[], Awaitable[object]]) -> Finding:
+        task = asyncio.ensure_future(_guarded(run))
         try:
             # Not `asyncio.timeout`: a check that does not heed being cancelled must not hold everybody up.
             done, _ = await asyncio.wait({task}, timeout=self._timeout_s)
@@ -130,19 +132,47 @@ class HealthChecker:
             task.add_done_callback(_noted)
             return Finding("unhealthy", f"no answer within {self._timeout_s:g} s")
         try:
-            return task.result() or Finding("healthy")
-        except RagError as error:
-            return Finding("unhealthy", str(error)[:MAX_MESSAGE_CHARS])
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a broken check is an unhealthy component; foreign texts may hold secrets, so only the type
-            return Finding("unhealthy", f"the check failed with {type(error).__name__}")
+            return _judged(task.result())
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a broken check is an unhealthy component
+            return _broken(error)
+
+
+async def _guarded(run: Callable[[], Awaitable[object]]) -> object:
+    """A check that exits ends itself: asyncio would end the whole process."""
+    try:
+        return await run()
+    except SystemExit as error:
+        return _broken(error)
+
+
+def _broken(error: BaseException) -> Finding:
+    """What a check that raised says. Foreign texts may hold secrets, so only their type is told."""
+    return Finding("unhealthy", str(error) if isinstance(error, RagError) else f"the check failed with {type(error).__name__}")
+
+
+def _judged(found: object) -> Finding:
+    """What a check gave back, which is somebody's own code; its value is not repeated, for it may hold anything."""
+    if found is None or found is True:
+        return Finding("healthy")
+    if found is False:
+        return Finding("unhealthy", "the check returned False")
+    if not isinstance(found, Finding):
+        return Finding("unhealthy", f"the check returned {type(found).__name__}: it returns nothing, True, False or a Finding")
+    if found.status not in get_args(Status):
+        return Finding("unhealthy", f"the check found a status that is none of {', '.join(get_args(Status))}")
+    said: object = found.message
+    if not isinstance(said, str):
+        return Finding(found.status, f"the message of the check is {type(said).__name__}, no text")
+    return found
 
 
 def _told(seen: Finding, standing: Standing, rules: Rules) -> str:
-    """The message, with what a status that stands against it waits for."""
+    """The message, with what a status that stands against it waits for. Every message goes through here: redacted, on one line, bounded."""
+    said = cut(one_line(redact_part(seen.message, MAX_MESSAGE_CHARS)), MAX_MESSAGE_CHARS)
     if standing.pending is None:
-        return seen.message
+        return said
     needed = rules.failures if SEVERITY[standing.pending] > SEVERITY[standing.status] else rules.recoveries
-    return f"seen {standing.pending} {standing.count} of {needed} times{': ' if seen.message else ''}{seen.message}"
+    return f"seen {standing.pending} {standing.count} of {needed} times{': ' if said else ''}{said}"
 
 
 def _iso(moment: float) -> str:
@@ -154,7 +184,7 @@ def _noted(task: asyncio.Future[Any]) -> None:
         task.exception()
 
 
-async def _called(check: Check) -> Finding | None:
+async def _called(check: Check) -> object:
     found = check()
     return await found if inspect.isawaitable(found) else found
 
@@ -165,22 +195,21 @@ class _InThread:
     def __init__(self, name: str, check: Check) -> None:
         self._name = name
         self._check = check
-        self._running: Future[Any] | None = None
+        self._running: Future[object] | None = None
 
-    async def __call__(self) -> Finding | None:
+    async def __call__(self) -> object:
         running = self._running
         if running is None or running.done():
             running = self._running = Future()
             start_daemon(f"rag-health-{self._name}", self._run, running)
         found = await asyncio.shield(asyncio.wrap_future(running))
-        outcome: Finding | None = await found if inspect.isawaitable(found) else found
-        return outcome
+        return await found if inspect.isawaitable(found) else found
 
-    def _run(self, outcome: Future[Any]) -> None:
+    def _run(self, outcome: Future[object]) -> None:
         try:
             outcome.set_result(self._check())
-        except BaseException as error:  # noqa: BLE001 - it is the answer, whatever it is
-            outcome.set_exception(error)
+        except BaseException as error:  # noqa: BLE001 - it is the answer, whatever it is; some kinds no future takes
+            outcome.set_result(_broken(error))
 
 
 def get_health_checker() -> HealthChecker:

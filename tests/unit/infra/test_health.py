@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import threading
 from pathlib import Path
+from typing import Any
 
 from src.errors import UnreachableError
 from src.infra.config import Settings
 from src.infra.health import Finding, HealthChecker, get_health_checker
+from src.infra.health.checker import MAX_MESSAGE_CHARS
 from src.infra.health.hysteresis import Rules
 from src.infra.resource_manager import ResourceManager, use_resources
 
@@ -141,3 +143,54 @@ class Idle:
     async def ping(self) -> None: ...
 
     async def embed(self, texts: list[str]) -> None: ...
+
+
+async def test_whatever_a_check_gives_back_or_raises_is_one_component_and_no_more() -> None:
+    def leaves() -> None:
+        raise SystemExit(3)
+
+    async def leaves_too() -> None:
+        raise SystemExit(3)
+
+    def ends() -> None:
+        raise StopIteration
+
+    given: dict[str, Any] = {
+        "leaves": leaves,
+        "leaves_too": leaves_too,
+        "ends": ends,
+        "no": lambda: False,
+        "text": lambda: "hunter2",
+        "bogus": lambda: Finding("bogus"),  # type: ignore[arg-type] # what somebody's own code does
+        "number": lambda: Finding("degraded", 5),  # type: ignore[arg-type] # as above
+        "yes": lambda: True,
+        "nothing": lambda: None,
+    }
+    checker = HealthChecker(timeout_s=2)
+    for name, check in given.items():
+        checker.register_component(name, check, required=False)
+    found = await checker.check_all()
+    assert found.ready
+    assert {one.name: one.status for one in found.components} == dict.fromkeys(given, "unhealthy") | {
+        "number": "degraded",
+        "yes": "healthy",
+        "nothing": "healthy",
+    }
+    told = {one.name: one.message for one in found.components}
+    assert told["leaves"] == told["leaves_too"] == "the check failed with SystemExit"
+    assert "returned str" in told["text"]
+    assert "hunter2" not in str(told)
+    assert "none of healthy, degraded, unhealthy, unknown" in told["bogus"]
+
+
+async def test_each_message_is_redacted_on_one_line_and_bounded() -> None:
+    def raises() -> None:
+        raise UnreachableError("password=hunter2 at ann@example.com \x1b[31m\n" + "x" * 5000)
+
+    checker = HealthChecker(rules=Rules(failures=2))
+    checker.register_component("found", lambda: Finding("degraded", "password=hunter2 at ann@example.com \x1b[31m\n" + "x" * 5000))
+    checker.register_component("raised", raises)
+    for one in (await checker.check_all()).components:
+        assert "[redacted:email]" in one.message
+        assert [part for part in ("hunter2", "ann@", "\x1b", "\n") if part in one.message] == []
+        assert len(one.message) <= MAX_MESSAGE_CHARS
