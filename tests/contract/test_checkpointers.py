@@ -135,6 +135,19 @@ async def test_the_history_of_a_thread_can_be_walked_while_it_is_read(parts: tup
     assert len([snapshot async for snapshot in graph.aget_state_history(config())]) == len(walked)
 
 
+async def test_a_checkpoint_is_gone_back_to_by_its_id_alone(parts: tuple[Any, Any]) -> None:
+    graph = counting_graph(*parts)
+    for _ in range(2):
+        graph.invoke({}, config())
+    first = next(one.config["configurable"]["checkpoint_id"] for one in graph.get_state_history(config()) if len(one.values.get("turns", [])) == 1)
+    back: Any = {"configurable": {"thread_id": "t1", "checkpoint_id": first}}
+    assert graph.get_state(back).values["turns"] == (await graph.aget_state(back)).values["turns"] == [{"n": 1}]
+    assert graph.invoke({}, back)["turns"] == (await graph.ainvoke({}, back))["turns"] == [{"n": 1}, {"n": 2}]
+    assert graph.invoke(None, back)["turns"] == (await graph.ainvoke(None, back))["turns"]
+    for forked in (graph.update_state(back, {"turns": [{"n": 9}]}), await graph.aupdate_state(back, {"turns": [{"n": 9}]})):
+        assert graph.get_state(forked).values["turns"] == [{"n": 1}, {"n": 9}]
+
+
 async def test_the_store_serves_synchronous_and_asynchronous_callers(parts: tuple[Any, Any]) -> None:
     _, store = parts
     store.put(("users", "anne"), "prefs", {"theme": "dark"})

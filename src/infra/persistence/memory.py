@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.store.memory import InMemoryStore
@@ -14,10 +14,18 @@ from langgraph.store.memory import InMemoryStore
 from .pruning import Keep, Step, check_strategy, cut_of, delta_refused
 from .rows import GraphThread, ThreadRow
 from .sealing import strict_serializer
+from .user_context import with_namespace
+
+if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
+    from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata
 
 
 class MemorySaver(InMemorySaver):
     """LangGraph's checkpointer in memory, which can also prune."""
+
+    def put(self, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata, new_versions: ChannelVersions) -> RunnableConfig:
+        return super().put(with_namespace(config), checkpoint, metadata, new_versions)
 
     def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         check_strategy(thread_ids, strategy)

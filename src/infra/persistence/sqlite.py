@@ -25,6 +25,7 @@ from ...errors import ResourceClosedError, StorageCorruptError, StorageError, St
 from . import sqlite_blobs
 from .held_writes import HeldWrites, Write, settle
 from .pruning import Keep, check_strategy
+from .user_context import with_namespace
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
@@ -212,7 +213,7 @@ class LazySqliteSaver(SqliteSaver):
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         self._make_ready()
         with self.file.snapshot() as cursor:
-            found = super().get_tuple(config)
+            found = super().get_tuple(with_namespace(config))
             return None if found is None else sqlite_blobs.with_values(cursor, self.serde, found)
 
     def list(
@@ -231,11 +232,15 @@ class LazySqliteSaver(SqliteSaver):
         yield from listed
 
     def put(self, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata, new_versions: ChannelVersions) -> RunnableConfig:
+        config = with_namespace(config)
         kept, apart = sqlite_blobs.split(checkpoint)
         where = (str(config["configurable"]["thread_id"]), config["configurable"]["checkpoint_ns"])
         with self.cursor() as cursor:  # one transaction with that of LangGraph's own statement
             sqlite_blobs.write_values(cursor, self.serde, where, apart, checkpoint["channel_versions"], new_versions)
             return super().put(config, cast("Checkpoint", kept), metadata, new_versions)
+
+    def put_writes(self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = "") -> None:
+        super().put_writes(with_namespace(config), writes, task_id, task_path)
 
     def delete_thread(self, thread_id: str) -> None:
         with self.cursor() as cursor:

@@ -56,6 +56,12 @@ def generate_thread_id(user_id: str) -> str:
     return str(uuid.UUID(int=value))
 
 
+def with_namespace(config: RunnableConfig) -> RunnableConfig:
+    """A config that names its namespace: who goes back to a checkpoint may leave out that of the graph itself, as LangGraph's guides do."""
+    where = config["configurable"]
+    return config if "checkpoint_ns" in where else {**config, "configurable": {**where, "checkpoint_ns": ""}}
+
+
 def create_langgraph_config(ctx: Mapping[str, Any], thread_id: str, *, durability: Durability | None = "sync") -> RunnableConfig:
     """What LangGraph's ``config`` argument takes, for one user's thread.
 
