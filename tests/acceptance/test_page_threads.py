@@ -108,6 +108,7 @@ def test_an_answer_is_made_anew_a_question_edited_and_a_branch_begun(open_page: 
     expect(page.locator(".turn")).to_have_count(1, timeout=30_000)
     expect(page.locator(".turn .question")).to_contain_text(f"{QUESTION} Say it.")
     assert history(page) == [f"{QUESTION} Say it."]
+    edit_while_an_answer_is_on_its_way(page)
     # Somebody asks it anew in another window.
     thread, url = page.url.split("#thread=")[1], f"{page.url.split('#', maxsplit=1)[0]}v1"
     message = page.request.get(f"{url}/threads/{thread}/history").json()["turns"][0]["message_id"]
@@ -116,6 +117,25 @@ def test_an_answer_is_made_anew_a_question_edited_and_a_branch_begun(open_page: 
     expect(page.get_by_text("This conversation was changed in another window.")).to_be_visible()
     expect(page.locator(".turn .question")).to_contain_text(FOLLOW_UP)
     expect(page.get_by_label("Your question")).to_have_value(f"{QUESTION} Say it.")
+
+
+def edit_while_an_answer_is_on_its_way(page: Page) -> None:
+    """What was written stays until it is asked."""
+    page.get_by_role("button", name="Edit the question").click()
+    box = page.get_by_label("New wording of the question")
+    box.fill("Written with care")
+    page.route("**/v1/chat", lambda route: None)  # never answers
+    page.get_by_label("Your question").fill(FOLLOW_UP)
+    page.keyboard.press("Enter")
+    form = page.locator("form.edit")
+    form.get_by_role("button", name="Ask").click()
+    expect(form.get_by_role("alert")).to_contain_text("An answer is on its way.")
+    expect(box).to_have_value("Written with care")
+    page.get_by_role("button", name="Stop the answer").click()
+    form.get_by_role("button", name="Cancel").click()
+    page.reload()
+    page.unroute("**/v1/chat")
+    expect(page.locator(".turn")).to_have_count(1)
 
 
 def test_a_conversation_is_copied_and_exported_and_a_stopped_answer_leaves_the_one_before(open_page: Callable[..., Watched]) -> None:

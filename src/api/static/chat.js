@@ -20,7 +20,7 @@ export const currentThread = () => threadId;
 
 const does = {
   again: (turn) => ask(turn.question, turn),
-  edit: (turn) => running || waits() || editQuestion(turn, turns.length - 1 - turns.indexOf(turn), (text) => ask(text, turn)),
+  edit: (turn) => running || waits() || editQuestion(turn, () => turns.slice(turns.indexOf(turn) + 1).filter((one) => one.id).length, (text, more) => edited(turn, text, more)),
   branch: (turn) => branch(turn),
   decide: (turn, approved) => decide(turn, approved),
 };
@@ -49,6 +49,15 @@ export async function ask(message, replaced = null) {
   const json = { message, stream: true, ...(threadId ? { thread_id: threadId } : {}), ...(replaced ? { replaces: replaced.id } : {}) };
   const run = new Run("/v1/chat", json, about(message));
   await listen(run, add(message), old);
+}
+
+/** Ask a turn's question in other words; why that cannot be now, else nothing. */
+function edited(turn, text, more) {
+  if (running) return "An answer is on its way. Wait for it or stop it, then ask this.";
+  if (waits()) return "This conversation waits for your decision.";
+  if (more) return "There are more questions after this one by now. Ask again to replace them, too.";
+  ask(text, turn);
+  return "";
 }
 
 /** Whether the conversation waits for a decision, which the person is then led to. */
