@@ -20,6 +20,8 @@ from .redaction import redact, redact_part, redact_value
 
 WITHHELD = "(text withheld)"
 UNFILLED = "…"
+NOT_SHOWN = "(cannot be shown)"
+"""What stands for a value whose own ``__str__`` fails, or that is too long a number to be written out."""
 MAX_TRACE = 32_768
 MAX_CHAIN = 8
 MAX_FRAMES = 40
@@ -58,7 +60,7 @@ def _own_text(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
     except Exception:  # noqa: BLE001 - arguments that do not fit their text; a line less would be worse
-        return str(record.msg)
+        return record.msg if isinstance(record.msg, str) else NOT_SHOWN
 
 
 def _foreign_text(record: logging.LogRecord) -> str:
@@ -119,9 +121,12 @@ def fields_of(record: logging.LogRecord) -> dict[str, object]:
 
 
 def _shown_field(name: str, value: object) -> object:
-    if name in USER_FIELDS and isinstance(value, str | int) and value != "":
-        return user_hash(str(value))
-    return redact_value(_as_plain(value), name)
+    try:
+        if name in USER_FIELDS and isinstance(value, str | int) and value != "":
+            return user_hash(str(value))
+        return redact_value(_as_plain(value), name)
+    except Exception:  # noqa: BLE001 - somebody else's ``__str__``; the line itself, most of all an error's, must not be lost
+        return NOT_SHOWN
 
 
 def _as_plain(value: object) -> object:
@@ -135,6 +140,13 @@ def _as_plain(value: object) -> object:
 
 def exception_text(error: BaseException) -> str:
     """The exceptions of a chain, oldest first, each with its places in the code and its kind; their texts only where they hold no content."""
+    try:
+        return _chain_text(error)
+    except Exception:  # noqa: BLE001 - an exception whose own ``__str__`` fails
+        return f"{type(error).__qualname__}: {NOT_SHOWN}"
+
+
+def _chain_text(error: BaseException) -> str:
     parts: list[str] = []
     for link, each in _chain(error):
         parts += [link, *(["Traceback (most recent call last):\n"] if each.__traceback__ else [])]

@@ -30,12 +30,33 @@ class Logger(logging.LoggerAdapter[logging.Logger]):
         kwargs["extra"] = {**(kwargs.get("extra") or {}), FIELDS: fields}
         return msg, kwargs
 
-    def log(self, level: int, msg: object, /, *args: object, **kwargs: Any) -> None:  # type: ignore[override]  # by place alone, so that fields may have these names
-        """As the standard library's; a field may be called ``level`` here."""
+    # As the standard library's, but the message goes by place alone, so that fields may be called ``msg`` and ``level``.
+    def debug(self, msg: object, /, *args: object, **kwargs: Any) -> None:  # type: ignore[override]  # by place alone
+        self._say(logging.DEBUG, msg, args, kwargs)
+
+    def info(self, msg: object, /, *args: object, **kwargs: Any) -> None:  # type: ignore[override]  # by place alone
+        self._say(logging.INFO, msg, args, kwargs)
+
+    def warning(self, msg: object, /, *args: object, **kwargs: Any) -> None:  # type: ignore[override]  # by place alone
+        self._say(logging.WARNING, msg, args, kwargs)
+
+    def error(self, msg: object, /, *args: object, **kwargs: Any) -> None:  # type: ignore[override]  # by place alone
+        self._say(logging.ERROR, msg, args, kwargs)
+
+    def exception(self, msg: object, /, *args: object, **kwargs: Any) -> None:  # type: ignore[override]  # by place alone
+        self._say(logging.ERROR, msg, args, {"exc_info": True, **kwargs})
+
+    def critical(self, msg: object, /, *args: object, **kwargs: Any) -> None:  # type: ignore[override]  # by place alone
+        self._say(logging.CRITICAL, msg, args, kwargs)
+
+    def log(self, level: int, msg: object, /, *args: object, **kwargs: Any) -> None:  # type: ignore[override]  # by place alone
+        self._say(level, msg, args, kwargs)
+
+    def _say(self, level: int, msg: object, args: tuple[object, ...], kwargs: dict[str, Any]) -> None:
         if self.isEnabledFor(level):
-            msg, kwargs = self.process(msg, kwargs)  # type: ignore[assignment]  # a dict in fact
-            # One further: this method stands between the caller and the library.
-            self.logger.log(level, msg, *args, **{**kwargs, "stacklevel": kwargs.get("stacklevel", 1) + 1})
+            msg, more = self.process(msg, kwargs)
+            # Two further: this method and the one that calls it stand between the caller and the library.
+            self.logger.log(level, msg, *args, **{**more, "stacklevel": more.get("stacklevel", 1) + 2})
 
 
 def get_logger(name: str) -> Logger:
