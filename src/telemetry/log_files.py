@@ -3,7 +3,7 @@
 A line is one write to a file opened for appending, so lines of several processes stand one after the other. Whoever finds the
 file full or its time over renames it, under a lock; the others notice at their next line, as they do when another program
 rotates it. A full disk or a folder that cannot be written is said once on standard error; lines are dropped and counted
-until it can, which is said as well.
+until it can, which is said as well. Where only the folder cannot be written, the file is written on.
 """
 
 from __future__ import annotations
@@ -89,7 +89,9 @@ class LogFile(WatchedFileHandler):
         self._dropped_before = 0
         self._rotation = rotation
         self._clock = clock
-        self._retry_at = 0.0
+        self._retry_at = self._rotate_at = 0.0
+        self._grows = False
+        """Whether it was said that the file cannot be set aside."""
         super().__init__(path, delay=True)
         metrics.watch("rag.log.dropped", self, lambda file: [(file.dropped_ever, {"rag.stream": path.stem})])
 
@@ -110,7 +112,7 @@ class LogFile(WatchedFileHandler):
             return
         try:
             line = self.format(record) + self.terminator
-            self._ready(len(line)).write(line)
+            self._ready(len(line.encode("utf-8", "backslashreplace"))).write(line)
         except OSError as error:
             self._failed(error)
         except Exception as error:  # noqa: BLE001 - a line that cannot be made never stops what logged it
@@ -125,9 +127,24 @@ class LogFile(WatchedFileHandler):
             self.stream = self._open()
             self._statstream()
             self._forget()
-        if self._due(more):
-            self._rotate(more)
+        if self._clock() >= self._rotate_at and self._due(more):
+            try:
+                self._rotate(more)
+            except OSError as error:
+                self._cannot_rotate(error)
+            else:
+                self._grows = False
         return self.stream
+
+    def _cannot_rotate(self, error: OSError) -> None:
+        """The folder lets nobody rename the file: it is written on, beyond its size, which is better than no log."""
+        self._rotate_at = self._clock() + RETRY_S
+        if self.stream is None:
+            self.stream = self._open()
+        if not self._grows:
+            self._grows = True
+            hint = "Let this user write in its folder; until then the file grows beyond its size."
+            log.error("a log file cannot be set aside", path=self.baseFilename, error=error.strerror or type(error).__name__, hint=hint)
 
     def _due(self, more: int) -> bool:
         stream: Any = self.stream

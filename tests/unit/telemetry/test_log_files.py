@@ -134,6 +134,29 @@ def test_a_line_that_a_full_disk_cut_off_is_closed_before_the_next(tmp_path: Pat
     assert (tmp_path / "app.log").read_text() == "a l\nwhole\n"
 
 
+def test_a_file_that_cannot_be_set_aside_is_written_on_and_that_is_said_once(tmp_path: Path, clock: Clock, told: pytest.LogCaptureFixture) -> None:
+    handler = file_of(tmp_path, clock, max_bytes=500)
+    (tmp_path / ".app.log.lock").mkdir()  # nobody, root neither, opens it as the file that it should be
+    for number in range(30):
+        say(handler, f"line {number}")
+        clock.now += 1
+    assert messages(tmp_path) == [f"line {number}" for number in range(30)]
+    assert [record.getMessage() for record in told.records] == ["a log file cannot be set aside"]
+    (tmp_path / ".app.log.lock").rmdir()
+    clock.now += RETRY_S
+    say(handler, "after")
+    assert messages(tmp_path)[-1] == "after"
+    assert len(list(tmp_path.glob("app-*.log"))) == 1
+    assert handler.dropped_ever == 0
+
+
+def test_the_size_of_a_file_is_counted_in_bytes(tmp_path: Path, clock: Clock) -> None:
+    handler = file_of(tmp_path, clock, max_bytes=1000)
+    for _ in range(8):
+        say(handler, "漢" * 100)
+    assert all(path.stat().st_size <= 1000 for path in tmp_path.glob("*.log"))
+
+
 def test_a_folder_that_cannot_be_made_stops_nothing(tmp_path: Path, clock: Clock, told: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("")
     handler = file_of(tmp_path / "file" / "logs", clock)
