@@ -66,6 +66,9 @@ class RagError(Exception):
     code: ClassVar[str] = "error"
     """Stable word for machines: the last part of a problem document's ``type``, and ``error.code`` in ``--json``."""
 
+    plain: ClassVar[str] = ""
+    """What callers of a server are told in place of message, hint and setting, where these name things of the server; its log has them."""
+
     source: str = ""
     """Where the setting's value stands, such as ``file config.ini:12``, or ``default``; filled in by who knows the configuration."""
 
@@ -259,6 +262,7 @@ class PartialResultError(ServiceUnavailableError):
 
 class AuditError(ServiceUnavailableError):
     code = "audit"
+    plain = "The audit trail cannot be written, and what it cannot record is neither shown nor done. The server's log tells more."
 
 
 class BulkItemError(RagError):

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Response
 
 from ..core.identity import current_identity
 from ..infra.health import Health
+from .admin import is_admin
 from .deps import Parts, PartsDep
 from .schemas import HealthOut
 
@@ -30,10 +31,11 @@ async def ready(parts: PartsDep, response: Response) -> HealthOut:
 
 @router.get("", response_model_exclude_none=True)
 async def health(parts: PartsDep, response: Response) -> HealthOut:
-    """Every component. What is wrong with one is told to callers who are signed in."""
+    """Every component. What is wrong with one is told to operators: it may name files and hosts of the server."""
     found = await _check(parts)
     response.status_code = 200 if found.ready else 503
-    return HealthOut.model_validate(found.shape(messages=current_identity.get() is not None))
+    identity = current_identity.get()
+    return HealthOut.model_validate(found.shape(messages=identity is not None and is_admin(identity, parts.settings.api)))
 
 
 async def _check(parts: Parts, *, required_only: bool = False) -> Health:

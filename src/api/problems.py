@@ -100,6 +100,8 @@ def problem_of(error: BaseException, scope: Scope) -> dict[str, Any]:
     if isinstance(error, errors.RagError):
         more = {name: getattr(error, name, "") for name in ("reason", "param")}
         status = status_of(error)
+        if error.plain:
+            return problem(status, error.code, error.plain, scope)
         # What a service said may be part of it; what a caller got wrong is their own.
         message, hint = (redact(error.message), redact(error.hint)) if status >= HTTPStatus.INTERNAL_SERVER_ERROR else (error.message, error.hint)
         return problem(status, error.code, message, scope, hint=hint, setting=error.setting, **more)

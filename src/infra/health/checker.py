@@ -14,10 +14,13 @@ from typing import Any, get_args
 
 from ...errors import RagError
 from ...telemetry.log_text import cut, one_line
+from ...telemetry.logger import get_logger
 from ...telemetry.redaction import redact_part
 from ...util.threads import start_daemon
 from ..resilience.health_cache import HealthCache
 from .hysteresis import SEVERITY, Rules, Standing, Status, observe
+
+log = get_logger(__name__)
 
 MAX_MESSAGE_CHARS = 500
 
@@ -69,7 +72,7 @@ class Health:
         return "healthy" if all(c.status == "healthy" for c in self.components) else "degraded"
 
     def shape(self, *, messages: bool) -> dict[str, Any]:
-        """What `GET /health` answers and `rag health --json` prints; messages are for those who are signed in."""
+        """What `GET /health` answers and `rag health --json` prints; messages are for operators."""
         return {"status": self.status, "components": {one.name: _shape(one, messages=messages) for one in self.components}}
 
 
@@ -117,7 +120,10 @@ class HealthChecker:
         now = self._clock()
         before = self._standings[name]
         standing = self._standings[name] = observe(before, seen.status, now, self._rules)
-        return ComponentHealth(name, standing.status, latency, _told(seen, standing, self._rules), required, _iso(now), _iso(standing.since))
+        told = _told(seen, standing, self._rules)
+        if standing.status != before.status and (before.status, standing.status) != ("unknown", "healthy"):
+            log.info("the health of a component changed", component=name, status=standing.status, before=before.status, detail=told)
+        return ComponentHealth(name, standing.status, latency, told, required, _iso(now), _iso(standing.since))
 
     async def _finding(self, run: Callable[[], Awaitable[object]]) -> Finding:
         task = asyncio.ensure_future(_guarded(run))

@@ -121,6 +121,8 @@ def as_ours(error: Exception, what: str, context: Context) -> RagError:
 
 def error_shape(error: RagError) -> dict[str, Any]:
     """An error as data: the fields of a problem document that fit here."""
+    if error.plain:
+        return {"code": error.code, "message": error.plain}
     shape = {"code": error.code, "message": error.message, "hint": error.hint, "setting": error.setting}
     return {name: value for name, value in shape.items() if value}
 
@@ -131,7 +133,7 @@ def tool_error(error: RagError) -> types.CallToolResult:
 
 
 def _sentence(error: RagError) -> str:
-    return f"{error.message} {error.hint}".strip()
+    return error.plain or f"{error.message} {error.hint}".strip()
 
 
 def _described(tool: ToolSpec) -> types.Tool:

@@ -13,6 +13,7 @@ from src.api.admin import Throttle, is_admin
 from src.api.auth import dump_tokens, hash_token
 from src.core.identity import Identity
 from src.infra.config import ApiCfg
+from src.infra.health import Finding, HealthChecker
 
 MakeClient = Callable[..., Any]
 
@@ -70,3 +71,15 @@ async def test_without_anything_recorded_the_report_is_empty_and_no_file_is_made
         report = (await client.get("/v1/admin/hotspots?since=1d")).json()
     assert (report["stages"], report["worst"], report["requests"]) == ([], [], {})
     assert not (tmp_path / "data" / "hotspots.sqlite").exists()
+
+
+async def test_what_is_wrong_with_a_component_is_told_to_operators_alone(client_of: MakeClient, tmp_path: Any) -> None:
+    file = tmp_path / "tokens.json"
+    file.write_text(dump_tokens({hash_token("o"): Identity("op", groups=("ops",)), hash_token("b"): Identity("bob")}))
+    checker = HealthChecker()
+    checker.register_component("printer", lambda: Finding("degraded", "/srv/spool is full"))
+    async with client_of({"health": checker}, auth="tokens", tokens_file=str(file), admin_group="ops") as client:
+        told = {token: (await client.get("/health", headers={"Authorization": f"Bearer {token}"})).json()["components"]["printer"] for token in "ob"}
+    assert told["o"]["message"] == "/srv/spool is full"
+    assert "message" not in told["b"]
+    assert told["b"]["status"] == "degraded"

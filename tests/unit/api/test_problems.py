@@ -38,7 +38,8 @@ def test_every_error_of_ours_has_a_status_and_keeps_its_code_and_hint(kind: type
     assert 400 <= status_of(error) < 600
     assert body["status"] == status_of(error)
     assert body["type"] == f"urn:rag:problem:{kind.code}"
-    assert (body["detail"], body["hint"], body["instance"], body["correlation_id"]) == ("It failed.", "Do this.", "/v1/x%20y", "abc")
+    told = (kind.plain, None) if kind.plain else ("It failed.", "Do this.")
+    assert (body["detail"], body.get("hint"), body["instance"], body["correlation_id"]) == (*told, "/v1/x%20y", "abc")
 
 
 @pytest.mark.parametrize(
@@ -197,3 +198,11 @@ def test_what_our_own_code_raised_unforeseen_is_logged_without_its_text(caplog: 
     assert "request failed" in line
     assert "ValueError: (text withheld)" in line
     assert "canary" not in line
+
+
+def test_a_trail_that_cannot_be_written_tells_callers_no_path_and_the_log_all(caplog: pytest.LogCaptureFixture) -> None:
+    error = errors.AuditError("The end of /srv/audit.jsonl is missing: /mnt/heads names record 7.", setting="audit.path", hint="Put /srv back.")
+    body = json.loads(respond_to(error, SCOPE).body)
+    assert (body["status"], body["code"]) == (503, "audit")
+    assert not any(word in str(body) for word in ("/srv", "/mnt", "record 7"))
+    assert "names record 7" in JsonFormatter().format(caplog.records[-1])
