@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ..core.chat import Answer, Approval, ChatEvent, ChatRequest, CitationsEvent, DoneEvent, TokenEvent
 from ..core.identity import Identity
 from ..errors import DeadlineExceededError, InputError, RagError
-from ..infra.persistence.turns import turn_to_dict
+from ..infra.persistence.turns import place_of, turn_to_dict
 from ..infra.persistence.user_context import create_langgraph_config
 from ..infra.providers.protocol import tool_calling
 from ..infra.resilience.deadline import deadline
@@ -84,6 +84,22 @@ class Agent:
                 if isinstance(event, DoneEvent):
                     return event.answer
         raise RagError("The agent ended without an answer.")
+
+    async def check(self, request: ChatRequest, identity: Identity) -> None:
+        """Say what is wrong with a request, as far as it shows before its turn begins; `stream`, which finds the same, looks again when that comes.
+
+        Raises:
+            InputError: the message is empty or too long; it replaces a turn of no thread.
+            NotFoundError: the thread, or in it the turn that is to be replaced, is unknown, or another user's.
+            ConflictError: the thread waits for a decision.
+        """
+        _check(request)
+        if request.thread_id is None:
+            return
+        await self._threads.get(request.thread_id, identity)
+        await self._waiting.admit(request, "", None)
+        if request.replaces is not None:
+            place_of([{"message_id": turn.message_id} for turn in await self._threads.history(request.thread_id, identity)], request.replaces)
 
     async def stream(self, request: ChatRequest, identity: Identity) -> AsyncGenerator[ChatEvent, None]:
         """One turn as it happens: sentences, then the citations, then the whole answer.

@@ -41,11 +41,10 @@ async def chat(body: ChatBody, request: Request, parts: PartsDep, identity: Call
     if body.stream and (begun := begun_before(request.scope, last_event_id)):
         return await resumed(parts, request.scope, *begun, identity, head)
     asked = ChatRequest(body.message, body.thread_id, body.mode, parse_filters(body.filters), body.replaces)
-    if body.thread_id is not None:
-        await (await parts.threads()).get(body.thread_id, identity)
     agent = await parts.agent()
     if not body.stream:
         return AnswerOut.of(await while_there(request, agent.ask(asked, identity)))
+    await agent.check(asked, identity)
     return await streamed(parts, request.scope, agent.stream(asked, identity), identity, head, thread_id=body.thread_id)
 
 

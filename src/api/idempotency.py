@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
 from typing import IO
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -134,7 +134,7 @@ class Idempotency:
         kept = Kept.load(found.parts[-1][1])
         if kept.run:
             scope.setdefault("state", {})["resume_run"] = kept.run
-            await self.app(scope, _again(body, receive), send)
+            await self.app(scope, _again(body, receive), _replayed(send))
             return
         await Response(kept.body, kept.status, _REPLAYED, kept.content_type)(scope, receive, send)
 
@@ -251,6 +251,17 @@ def _pieces(body: IO[bytes]) -> Iterator[bytes]:
     body.seek(0)
     while piece := body.read(65_536):
         yield piece
+
+
+def _replayed(send: Send) -> Send:
+    """Mark an answer that is told again."""
+
+    async def marked(message: Message) -> None:
+        if message["type"] == "http.response.start" and message["status"] < 300:
+            MutableHeaders(scope=message).update(_REPLAYED)
+        await send(message)
+
+    return marked
 
 
 def _again(body: IO[bytes], receive: Receive) -> Receive:

@@ -107,14 +107,16 @@ def test_a_thread_is_renamed_forked_exported_and_its_turns_asked_anew(client: ht
     assert ask(client, QUESTION, thread_id=thread, replaces=first["message_id"])["answer"] == first["answer"]
     assert client.get(f"/v1/threads/{thread}").json()["turns"] == 1
     for response in (
-        client.post("/v1/chat", json={"message": "x", "thread_id": thread, "replaces": first["message_id"]}),
+        *(client.post("/v1/chat", json={"message": "x", "thread_id": thread, "replaces": first["message_id"], "stream": stream}) for stream in (False, True)),
         client.post(f"/v1/threads/{thread}/fork", json={"message_id": "nobody's"}),
         client.patch("/v1/threads/nobodys", json={"title": "x"}),
         client.get("/v1/threads/nobodys/export"),
     ):
         assert response.status_code == 404
         assert response.headers["content-type"] == PROBLEM
-    assert client.post("/v1/chat", json={"message": "x", "replaces": "m"}).status_code in {400, 422}
+    for stream in (False, True):
+        nowhere = client.post("/v1/chat", json={"message": "x", "replaces": "m", "stream": stream})
+        assert (nowhere.status_code, nowhere.headers["content-type"]) == (400, PROBLEM)
     assert client.patch(f"/v1/threads/{thread}", json={"title": "  "}).status_code == 422
     for made in (thread, fork["thread_id"]):
         assert client.delete(f"/v1/threads/{made}").status_code == 204

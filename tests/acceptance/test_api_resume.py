@@ -40,6 +40,9 @@ class Speaking:
         self.closed = asyncio.Event()
         self.asked = 0
 
+    async def check(self, request: ChatRequest, identity: Identity) -> None:
+        """Nothing is wrong."""
+
     async def stream(self, request: ChatRequest, identity: Identity) -> AsyncGenerator[ChatEvent, None]:
         self.asked += 1
         try:

@@ -214,7 +214,9 @@ async def test_the_api_lists_what_waits_and_takes_one_decision(
             place = f"{path}/{waiting['approval']['approval_id']}"
             assert (await client.post(place, json={"approve": "yes"})).status_code == 422
             assert (await client.post(f"{path}/{'0' * 32}", json={"approve": True})).status_code == 404
-            assert (await client.post("/v1/chat", json={"message": "And?", "thread_id": waiting["thread_id"]})).status_code == 409
+            for stream in (False, True):
+                asked = await client.post("/v1/chat", json={"message": "And?", "thread_id": waiting["thread_id"], "stream": stream})
+                assert (asked.status_code, asked.headers["content-type"]) == (409, "application/problem+json")
             answer = (await client.post(place, json={"approve": True})).json()
             assert "25 days" in answer["answer"]
             assert "approval" not in answer

@@ -30,6 +30,9 @@ class Counting:
         self.go.set()
         self.begun = asyncio.Event()
 
+    async def check(self, request: ChatRequest, identity: Identity) -> None:
+        """Nothing is wrong."""
+
     async def stream(self, request: ChatRequest, identity: Identity) -> AsyncGenerator[ChatEvent, None]:
         self.asked += 1
         number = self.asked
@@ -124,6 +127,7 @@ async def test_a_stream_is_told_again_with_the_same_events_and_joined_while_it_g
         first, joined = [await task for task in both]
         again = await client.post("/v1/chat", json=body, headers=KEY)
     assert first.text == joined.text == again.text
+    assert [answer.headers.get("idempotent-replayed") for answer in (first, joined, again)] == [None, "true", "true"]
     assert first.text.count("event: done") == 1
     assert agent.asked == 1
 

@@ -25,6 +25,9 @@ class Speaking:
         self.items = items
         self.closed = asyncio.Event()
 
+    async def check(self, request: ChatRequest, identity: Identity) -> None:
+        """Nothing is wrong."""
+
     async def stream(self, request: ChatRequest, identity: Identity) -> AsyncGenerator[ChatEvent, None]:
         try:
             for item in self.items:
