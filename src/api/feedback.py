@@ -13,7 +13,7 @@ router = APIRouter(prefix="/v1", tags=["threads"])
 
 @router.get("/threads/{thread_id}/feedback")
 async def list_feedback(thread_id: str, parts: PartsDep, identity: CallerDep) -> FeedbackListOut:
-    """What the caller said of the answers of this thread."""
+    """What the caller said of the answers of this thread, those included that were replaced since."""
     return FeedbackListOut.of(await (await parts.feedback()).of_thread(thread_id, identity))
 
 
@@ -32,6 +32,6 @@ async def post_feedback(body: FeedbackPostBody, request: Request, parts: PartsDe
 
 @router.delete("/threads/{thread_id}/messages/{message_id}/feedback", status_code=204)
 async def withdraw_feedback(thread_id: str, message_id: str, parts: PartsDep, identity: CallerDep) -> Response:
-    """Take back what was said of an answer."""
+    """Take back what was said of an answer, also of one that was replaced since."""
     await (await parts.feedback()).withdraw(thread_id, message_id, identity)
     return Response(status_code=204)

@@ -76,6 +76,21 @@ async def test_what_is_kept_says_what_it_takes_to_learn_from_it_and_the_last_wor
     assert await parts.service.of_thread(thread_id, ANNE) == []
 
 
+async def test_what_was_said_of_an_answer_that_was_replaced_stays_until_it_is_taken_back(parts: Parts) -> None:
+    thread_id = await parts.thread(turns=2)
+    await parts.service.give(thread_id, "m2", ANNE, "down", COMMENT)
+    await save_turns(parts.checkpointer, thread_id, [turn_to_dict(a_turn(number)) for number in (1, 3)], ANNE)
+    assert [one.message_id for one in await parts.service.of_thread(thread_id, ANNE)] == ["m2"]
+    with pytest.raises(NotFoundError):
+        await parts.service.give(thread_id, "m2", ANNE, "up")
+    with pytest.raises(NotFoundError):
+        await parts.service.withdraw(thread_id, "m2", BOB)
+    await parts.service.withdraw(thread_id, "m2", ANNE)
+    assert await parts.everything() == []
+    with pytest.raises(NotFoundError):
+        await parts.service.withdraw(thread_id, "m2", ANNE)
+
+
 @pytest.mark.parametrize("stranger", [BOB, ELSEWHERE])
 async def test_a_foreign_answer_is_like_one_that_does_not_exist(parts: Parts, stranger: Identity) -> None:
     thread_id = await parts.thread()

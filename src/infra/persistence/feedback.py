@@ -98,7 +98,10 @@ class FeedbackRecords:
 
 
 class FeedbackService:
-    """Feedback on answers of the caller's own threads."""
+    """Feedback on answers of the caller's own threads.
+
+    What was said of an answer stays when the answer is replaced, which is when it says most, until it is taken back or the thread goes.
+    """
 
     def __init__(self, threads: ThreadService, records: FeedbackRecords) -> None:
         self._threads = threads
@@ -134,7 +137,7 @@ class FeedbackService:
         return feedback
 
     async def of_thread(self, thread_id: str, identity: Identity) -> list[Feedback]:
-        """What the caller said of the answers of a thread.
+        """What the caller said of the answers of a thread, those included that were replaced since.
 
         Raises:
             NotFoundError: there is no such thread of the caller's.
@@ -143,12 +146,13 @@ class FeedbackService:
         return await self._records.of_thread(thread_id, identity.tenant, identity.user)
 
     async def withdraw(self, thread_id: str, message_id: str, identity: Identity) -> None:
-        """Take back what was said of an answer; where nothing was, nothing happens.
+        """Take back what was said of an answer, also of one that was replaced since; where nothing was, nothing happens.
 
         Raises:
             NotFoundError: there is no such thread or turn of the caller's.
         """
-        await self._turn(thread_id, message_id, identity)
+        if all(one.message_id != message_id for one in await self.of_thread(thread_id, identity)):
+            await self._turn(thread_id, message_id, identity)
         await self._records.remove(thread_id, message_id, identity.tenant, identity.user)
 
     async def _turn(self, thread_id: str, message_id: str, identity: Identity) -> Turn:
