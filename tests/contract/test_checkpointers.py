@@ -307,6 +307,15 @@ def test_thread_ids_sort_by_time_and_cannot_be_guessed() -> None:
         generate_thread_id("")
 
 
+@pytest.mark.parametrize("bad", [None, "", " ", 7, 0, uuid.UUID(int=7), b"t1", ("t1",), "a\0b", "\ud800"])
+def test_an_id_that_users_would_share_or_no_backend_keeps_is_refused(bad: Any) -> None:
+    for user, thread_id in (("anne", bad), (bad, "t1")):
+        with pytest.raises((TypeError, ValueError), match="generate_thread_id"):
+            create_langgraph_config({"user_id": user, "tenant": "acme"}, thread_id)
+    with pytest.raises(TypeError, match="tenant"):
+        create_langgraph_config({"user_id": "anne", "tenant": None}, "t1")
+
+
 # -- threads
 
 

@@ -32,10 +32,10 @@ class GraphThread:
     """The id of its latest checkpoint, a version 6 UUID, which tells the time."""
 
 
-def storable(thread_id: str) -> bool:
-    """Whether databases can hold such an id: they take neither NUL nor lone surrogates, so no thread has one."""
+def storable(text: str) -> bool:
+    """Whether databases can hold such a text, or have a thread of such an id: they take neither NUL nor lone surrogates."""
     try:
-        return b"\0" not in thread_id.encode()
+        return b"\0" not in text.encode()
     except UnicodeEncodeError:
         return False
 

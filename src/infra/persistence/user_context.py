@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...core.identity import Identity, current_identity
+from .rows import storable
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
@@ -72,8 +73,18 @@ def create_langgraph_config(ctx: Mapping[str, Any], thread_id: str, *, durabilit
         durability: None for a graph that is compiled without a checkpointer, or with ``checkpointer=False``: asked to be durable, such a
             graph fails in LangGraph (1.2.22: ``AttributeError: … '_put_checkpoint_fut'``), for it waits for a checkpoint that
             nobody writes; and this config cannot know which graph it will be given to.
+
+    Raises:
+        ValueError: thread or user is empty, or no database can hold it: LangGraph would take it, and all who send it would share a thread.
+        TypeError: thread, user or tenant is no text.
     """
-    config: RunnableConfig = {"configurable": {"thread_id": thread_id, "user_id": ctx["user_id"], "tenant": ctx.get("tenant", "")}}
+    user, tenant = ctx["user_id"], ctx.get("tenant", "")
+    for name, value in (("thread_id", thread_id), ("user_id", user), ("tenant", tenant)):
+        if not isinstance(value, str):
+            raise TypeError(f"{name} is a str, not {type(value).__name__}; generate_thread_id(user_id) makes the id of a new thread")
+        if not storable(value) or (not value.strip() and name != "tenant"):
+            raise ValueError(f"{name} must not be empty, nor hold NUL or lone surrogates; generate_thread_id(user_id) makes the id of a new thread")
+    config: RunnableConfig = {"configurable": {"thread_id": thread_id, "user_id": user, "tenant": tenant}}
     if durability is not None:
         config["configurable"][CONFIG_KEY_DURABILITY] = durability
     return config
