@@ -307,6 +307,8 @@ def test_a_conversation_deleted_elsewhere_goes_on_as_a_new_one(open_page: Callab
     watched = open_page()
     page = watched.page
     gone = thread_of(page, "How often are gas detectors tested?")
+    ask_in_a_deleted_thread_by_editing(page, f"{handbook_server.url}/v1/threads/{gone}")
+    gone = thread_of(page, "How often are gas detectors tested?")
     assert page.request.delete(f"{handbook_server.url}/v1/threads/{gone}").ok
     ask(page, QUESTION)
     note = page.get_by_role("alert")
@@ -318,6 +320,20 @@ def test_a_conversation_deleted_elsewhere_goes_on_as_a_new_one(open_page: Callab
     expect(page.locator(".threads [aria-current=page]")).to_have_text(QUESTION)
     assert gone not in page.url
     watched.faults[:] = [fault for fault in watched.faults if "404" not in fault]
+
+
+def ask_in_a_deleted_thread_by_editing(page: Page, thread: str) -> None:
+    assert page.request.delete(thread).ok
+    ask(page, QUESTION)
+    expect(page.get_by_role("alert")).to_contain_text("This conversation was deleted elsewhere.")
+    page.locator(".turn").first.get_by_role("button", name="Edit the question").click()
+    page.keyboard.press("End")
+    page.keyboard.type(" By whom?")
+    page.keyboard.press("Enter")
+    expect(page.locator(".turn")).to_have_count(1)
+    expect(page.locator(".answer")).to_have_attribute("aria-busy", "false", timeout=30_000)
+    expect(page.locator(".note.bad")).to_have_count(0)
+    expect(page.locator(".threads [aria-current=page]")).to_have_text("How often are gas detectors tested? By whom?")
 
 
 def test_an_answer_can_be_stopped(open_page: Callable[..., Watched]) -> None:

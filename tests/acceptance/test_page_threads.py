@@ -117,6 +117,7 @@ def test_an_answer_is_made_anew_a_question_edited_and_a_branch_begun(open_page: 
     expect(page.get_by_text("This conversation was changed in another window.")).to_be_visible()
     expect(page.locator(".turn .question")).to_contain_text(FOLLOW_UP)
     expect(page.get_by_label("Your question")).to_have_value(f"{QUESTION} Say it.")
+    forgive(watched)
 
 
 def edit_while_an_answer_is_on_its_way(page: Page) -> None:

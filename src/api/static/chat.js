@@ -43,7 +43,10 @@ const about = (question, more = {}) => ({
 /** Ask a question in the current thread, or in a new one where that was deleted elsewhere; `replaced` and those after it give way to the answer. */
 export async function ask(message, replaced = null) {
   if (running || waits()) return;
-  if (gone) newThread();
+  if (gone) {
+    newThread(); // nothing is there that could be replaced
+    replaced = null;
+  }
   steps += 1;
   const old = replaced ? turns.slice(turns.indexOf(replaced)) : [];
   const json = { message, stream: true, ...(threadId ? { thread_id: threadId } : {}), ...(replaced ? { replaces: replaced.id } : {}) };
