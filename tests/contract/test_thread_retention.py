@@ -16,12 +16,15 @@ from langgraph.types import Command, interrupt
 from pydantic import SecretStr
 
 from src.api import app
+from src.core.chat import Turn
 from src.core.identity import Identity
 from src.infra.config import PersistenceCfg, Settings, StorageCfg
-from src.infra.persistence import create_langgraph_config, get_checkpointer_and_store, schedule
-from src.infra.persistence.retention import Retention, time_of
+from src.infra.persistence import create_langgraph_config, generate_thread_id, get_checkpointer_and_store, schedule
+from src.infra.persistence.retention import Retention, iso, time_of
+from src.infra.persistence.rows import ThreadRow
 from src.infra.persistence.schedule import is_scheduled, run_if_due
-from src.infra.persistence.threads import ThreadService
+from src.infra.persistence.threads import INTERRUPT, ThreadService
+from src.infra.persistence.turns import save_turns, turn_to_dict
 from src.infra.resource_manager import ResourceManager
 
 ACME, OTHER = {"user_id": "anne", "tenant": "acme"}, {"user_id": "zoe", "tenant": "other"}
@@ -244,3 +247,33 @@ def test_a_checkpoints_id_tells_when_it_was_made() -> None:
     assert abs((made - datetime.now(UTC)).total_seconds()) < 60
     assert time_of("no uuid") is None
     assert time_of("01890000-0000-7000-8000-000000000000") is None
+
+
+async def test_what_a_killed_process_left_of_a_first_answer_is_no_conversation_and_is_swept_unless_held_or_waiting(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.infra.persistence.threads.SWEEP_WAIT_S", 0.2)
+    who = Identity("anne", "acme")
+    left, waiting, saved = (generate_thread_id("anne") for _ in range(3))
+    for thread_id in (left, waiting, saved):
+        now = iso(datetime.now(UTC))
+        await parts.service.rows.add(ThreadRow(thread_id, "acme", "anne", "How many days?", now, now))
+    await parts.graph.ainvoke({"ask": True}, create_langgraph_config(ACME, waiting))
+    turn = turn_to_dict(Turn("m1", "How many days?", "Thirty.", (), False, (), iso(datetime.now(UTC))))
+    await save_turns(parts.checkpointer, saved, [turn], who)
+    retention = parts.retention()
+    assert (await retention.apply(days=0, keep=0, dry_run=True)).deleted == 0
+    async with parts.service.turn(None, who, "How many days?") as held:
+        assert (await retention.apply(keep=5)).deleted == 0
+        assert [await parts.service.rows.get(one) is not None for one in (held, left, waiting, saved)] == [True, False, True, True]
+        await parts.service.finished(held, 1)
+    assert {one.thread_id for one in (await parts.service.list(who)).threads} == {held, saved}
+    assert (await retention.apply(days=1, now=datetime.now(UTC) + timedelta(days=2))).deleted == 2
+    assert await parts.service.rows.of_user("acme", "anne") == []
+    assert await parts.ids() == set()
+
+
+def test_langgraph_writes_what_a_step_waits_for_where_sweeping_looks() -> None:
+    from langgraph._internal._constants import INTERRUPT as THEIRS
+
+    assert INTERRUPT == THEIRS

@@ -127,7 +127,7 @@ class MemoryThreadRows:
 
     async def surplus(self, tenant: str | None, before: str | None, keep: int | None) -> list[str]:
         with self._lock:
-            rows = [row for row in self._rows.values() if tenant in (None, row.tenant)]
+            rows = [row for row in self._rows.values() if row.turns > 0 and tenant in (None, row.tenant)]
         rows.sort(key=lambda row: (row.updated_at, row.thread_id), reverse=True)
         seen: Counter[str] = Counter()
         found = []
@@ -139,7 +139,11 @@ class MemoryThreadRows:
 
     async def all_ids(self, tenant: str | None) -> list[str]:
         with self._lock:
-            return [row.thread_id for row in self._rows.values() if tenant in (None, row.tenant)]
+            return [row.thread_id for row in self._rows.values() if row.turns > 0 and tenant in (None, row.tenant)]
+
+    async def unfinished(self, tenant: str | None) -> list[str]:
+        with self._lock:
+            return [row.thread_id for row in self._rows.values() if row.turns == 0 and tenant in (None, row.tenant)]
 
     async def runs_of(self, tenant: str, user: str) -> list[str]:
         found = self._saver.list(None, filter={"user_id": user, "tenant": tenant}) if self._saver is not None else ()

@@ -63,6 +63,8 @@ class _Plan:
     graphs_gone: set[str]
     graphs_staying: set[str]
     at: str
+    unfinished: list[str]
+    before: str | None
 
 
 class Retention:
@@ -78,6 +80,7 @@ class Retention:
     ) -> RetentionReport:
         """Delete threads that nobody used for ``days``, and of each tenant all but the ``keep`` latest; prune the steps of those that stay.
 
+        What processes that were killed left of threads whose first answer never came goes too, and is no thread in the report.
         Both follow from `[persistence]` where they are left out. Turns are never pruned. A thread that is being answered is waited for, and stays.
         Threads of graphs of one's own, which ran with a config of `create_langgraph_config`, are counted by themselves; of each
         that stays ``[persistence] retention_graphs`` says what is kept.
@@ -101,22 +104,26 @@ class Retention:
 
     async def _applied(self, plan: _Plan, used: int) -> RetentionReport:
         deleted = sum([await self._threads.remove(thread_id, unused_since=plan.at) for thread_id in plan.gone])
+        swept = sum([await self._threads.sweep(thread_id, plan.before) for thread_id in plan.unfinished])
         graph_deleted = sum([await self._threads.remove(thread_id) for thread_id in plan.graphs_gone])
         pruned = sum([await self._prune(thread_id, "latest") for thread_id in plan.staying])
         graph_pruned = sum([await self._prune(thread_id, self._graphs_keep) for thread_id in plan.graphs_staying])
         report = RetentionReport(deleted, pruned, used, await self._threads.rows.used_bytes(), False, graph_deleted, graph_pruned)
-        log.info("retention was applied", deleted=deleted, graph_deleted=graph_deleted, pruned=pruned, bytes_before=used, bytes_after=report.bytes_after)
+        log.info(
+            "retention was applied", deleted=deleted, swept=swept, graph_deleted=graph_deleted, pruned=pruned, bytes_before=used, bytes_after=report.bytes_after
+        )
         return report
 
     async def _plan(self, tenant: str | None, days: float | None, keep: int | None, now: datetime) -> _Plan:
         rows = self._threads.rows
         before = None if days is None else now - timedelta(days=days)
-        gone = await rows.surplus(tenant, None if before is None else iso(before), keep) if before is not None or keep is not None else []
+        oldest = None if before is None else iso(before)
+        gone = await rows.surplus(tenant, oldest, keep) if before is not None or keep is not None else []
         graphs = await rows.graph_threads(tenant)
         graphs_gone = surplus_graphs(graphs, before, keep)
         staying = set(await rows.all_ids(tenant)) - set(gone)
         graphs_staying = {graph.thread_id for graph in graphs} - graphs_gone if self._cfg.retention_graphs != "off" else set[str]()
-        return _Plan(gone, staying, graphs_gone, graphs_staying, iso(datetime.now(UTC)))
+        return _Plan(gone, staying, graphs_gone, graphs_staying, iso(datetime.now(UTC)), await rows.unfinished(tenant), oldest)
 
     @property
     def _graphs_keep(self) -> Keep:

@@ -68,11 +68,15 @@ class ThreadRows(Protocol):
         ...
 
     async def surplus(self, tenant: str | None, before: str | None, keep: int | None) -> list[str]:
-        """Ids of the threads that were last used before a date, and of those beyond each tenant's ``keep`` latest; one tenant's, or all's."""
+        """Ids of the threads with a turn that were last used before a date, and of those beyond each tenant's ``keep`` latest; one tenant's, or all's."""
         ...
 
     async def all_ids(self, tenant: str | None) -> list[str]:
-        """Ids of one tenant's threads, or of all."""
+        """Ids of one tenant's threads with a turn, or of all's."""
+        ...
+
+    async def unfinished(self, tenant: str | None) -> list[str]:
+        """Ids of one tenant's threads without a turn, or of all's: their first answer is under way, waits for a decision, or was never finished."""
         ...
 
     async def runs_of(self, tenant: str, user: str) -> list[str]:

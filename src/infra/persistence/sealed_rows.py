@@ -19,6 +19,7 @@ class SealedThreadRows:
         self.of_user = inner.of_user
         self.surplus = inner.surplus
         self.all_ids = inner.all_ids
+        self.unfinished = inner.unfinished
         self.runs_of = inner.runs_of
         self.used_bytes = inner.used_bytes
         self.graph_threads = inner.graph_threads

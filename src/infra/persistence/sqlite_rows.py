@@ -8,7 +8,7 @@ from .sqlite import SqliteFile
 _SURPLUS = """
 SELECT thread_id FROM (
     SELECT thread_id, updated_at, row_number() OVER (PARTITION BY tenant ORDER BY updated_at DESC, thread_id DESC) AS place
-    FROM rag_threads WHERE ?1 IS NULL OR tenant = ?2
+    FROM rag_threads WHERE turns > 0 AND (?1 IS NULL OR tenant = ?2)
 ) WHERE updated_at < ?3 OR (?4 >= 0 AND place > ?4)
 """
 _RUNS = """
@@ -61,7 +61,10 @@ class SqliteThreadRows:
         return await self._file.run(self._ids, _SURPLUS, (tenant, tenant, before or "", -1 if keep is None else keep))
 
     async def all_ids(self, tenant: str | None) -> list[str]:
-        return await self._file.run(self._ids, "SELECT thread_id FROM rag_threads WHERE ? IS NULL OR tenant = ?", (tenant, tenant))
+        return await self._file.run(self._ids, "SELECT thread_id FROM rag_threads WHERE turns > 0 AND (? IS NULL OR tenant = ?)", (tenant, tenant))
+
+    async def unfinished(self, tenant: str | None) -> list[str]:
+        return await self._file.run(self._ids, "SELECT thread_id FROM rag_threads WHERE turns = 0 AND (? IS NULL OR tenant = ?)", (tenant, tenant))
 
     async def runs_of(self, tenant: str, user: str) -> list[str]:
         return await self._file.run(self._runs, tenant, user)

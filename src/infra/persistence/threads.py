@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -34,6 +35,10 @@ log = get_logger(__name__)
 
 TITLE_CHARS = 80
 MAX_PAGE = 200
+SWEEP_WAIT_S = 1.0
+"""A thread that is not free within that is being answered."""
+INTERRUPT = "__interrupt__"
+"""The channel to which LangGraph writes what a step waits for (`langgraph._internal._constants`, pinned by a test)."""
 _BAD_CURSOR = "The cursor of the list of threads is not one that this server gave."
 
 
@@ -177,13 +182,40 @@ class ThreadService:
             row = await self._rows.get(thread_id)
             if row is not None and unused_since is not None and row.updated_at > unused_since:
                 return False
-            if row is not None:
-                for part in self._beside:
-                    await part.forget_thread(row)
-            await self.journal.forget_thread(thread_id)
-            # The row goes last: while anything is left, its owner can still find it and delete again.
-            await self._checkpointer.adelete_thread(thread_id)
-            await self._rows.delete(thread_id)
+            await self._remove(thread_id, row)
+            return True
+
+    async def _remove(self, thread_id: str, row: ThreadRow | None) -> None:
+        if row is not None:
+            for part in self._beside:
+                await part.forget_thread(row)
+        await self.journal.forget_thread(thread_id)
+        # The row goes last: while anything is left, its owner can still find it and delete again.
+        await self._checkpointer.adelete_thread(thread_id)
+        await self._rows.delete(thread_id)
+
+    async def sweep(self, thread_id: str, before: str | None = None) -> bool:
+        """Remove a thread whose first answer a process that was killed left unfinished; False, and nothing done, where that is not so.
+
+        It stays while anybody holds it, or where it waits for a person and was begun after ``before``. One whose turn is saved is put in the list.
+        """
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(SWEEP_WAIT_S):
+                    await stack.enter_async_context(self._locks.hold(thread_id))
+            except TimeoutError:
+                return False
+            row = await self._rows.get(thread_id)
+            if row is None or row.turns:
+                return False
+            saved = await self._checkpointer.aget_tuple(_config(thread_id))
+            if saved is not None and (turns := saved.checkpoint["channel_values"].get(TURNS)):
+                await self._rows.touch(thread_id, turn_from_dict(turns[-1]).created_at, len(turns))
+                return False
+            waits = saved is not None and any(channel == INTERRUPT for _, channel, _ in saved.pending_writes or ())
+            if waits and (before is None or row.updated_at >= before):
+                return False
+            await self._remove(thread_id, row)
             return True
 
     async def prepare(self) -> None:

@@ -18,7 +18,7 @@ _INSERT = (
 _SURPLUS = """
 SELECT thread_id FROM (
     SELECT thread_id, updated_at, row_number() OVER (PARTITION BY tenant ORDER BY updated_at COLLATE "C" DESC, thread_id COLLATE "C" DESC) AS place
-    FROM rag_threads WHERE %s::text IS NULL OR tenant = %s
+    FROM rag_threads WHERE turns > 0 AND (%s::text IS NULL OR tenant = %s)
 ) ranked WHERE updated_at COLLATE "C" < %s OR (%s::int IS NOT NULL AND place > %s)
 """
 # What a table's file takes does not shrink before it is vacuumed in full; what its rows take does.
@@ -71,7 +71,10 @@ class PostgresThreadRows:
         return await self._ids(_SURPLUS, (tenant, tenant, before or "", keep, keep))
 
     async def all_ids(self, tenant: str | None) -> list[str]:
-        return await self._ids("SELECT thread_id FROM rag_threads WHERE %s::text IS NULL OR tenant = %s", (tenant, tenant))
+        return await self._ids("SELECT thread_id FROM rag_threads WHERE turns > 0 AND (%s::text IS NULL OR tenant = %s)", (tenant, tenant))
+
+    async def unfinished(self, tenant: str | None) -> list[str]:
+        return await self._ids("SELECT thread_id FROM rag_threads WHERE turns = 0 AND (%s::text IS NULL OR tenant = %s)", (tenant, tenant))
 
     async def runs_of(self, tenant: str, user: str) -> list[str]:
         return await self._ids("SELECT DISTINCT thread_id FROM checkpoints WHERE metadata @> %s", (Jsonb({"user_id": user, "tenant": tenant}),))
