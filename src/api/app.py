@@ -89,7 +89,7 @@ def _add_middlewares(app: FastAPI, settings: Settings) -> None:
     """Innermost first: each one added wraps those before it."""
     cfg = settings.api
     authenticator = make_authenticator(settings)
-    app.add_middleware(Deadline, seconds=cfg.request_timeout_s)
+    app.add_middleware(Deadline, seconds=cfg.request_timeout_s, stopping=app.state.parts.stopping)
     app.add_middleware(Idempotency, journal=app.state.parts.journal)
     app.add_middleware(BodyLimit, limit_of=_limit_of(cfg))
     refusals = SignInRefusals(lambda: app.state.parts.resources.get("audit"))
@@ -134,7 +134,7 @@ def _lifespan(resources: ResourceManager) -> Callable[[FastAPI], AbstractAsyncCo
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await app.state.parts.runs.aclose()
+            await app.state.parts.end_answers()
             await resources.aclose()
             if counting:
                 stop_metrics()

@@ -12,6 +12,7 @@ from ..infra.config import Settings
 from ..infra.resource_manager import ResourceManager
 from .auth import caller
 from .files import FileStore
+from .limits import Stopping
 from .runs import Runs
 
 if TYPE_CHECKING:
@@ -35,6 +36,12 @@ class Parts:
         self.files = FileStore(resources.settings.storage.path / "files")
         self.hotspots: HotspotRecorder | None = None
         self.runs = Runs(self.journal, resources.settings.api.resume_s)
+        self.stopping = Stopping()
+
+    async def end_answers(self) -> None:
+        """The server stops: end what is not answered yet, each in the way of its request."""
+        self.stopping.tell()
+        await self.runs.aclose()
 
     @property
     def settings(self) -> Settings:

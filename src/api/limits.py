@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..errors import DeadlineExceededError, PayloadTooLargeError
+from ..errors import DeadlineExceededError, PayloadTooLargeError, RagError, ServiceUnavailableError
 from .problems import respond_to
 
 LimitOf = Callable[[Scope], tuple[int, str]]
@@ -47,12 +48,43 @@ class BodyLimit:
         await self.app(scope, counted, send)
 
 
-class Deadline:
-    """Ends a request that has not begun to answer in time with 504. Streams mind their deadline themselves once they run."""
+class Stopping:
+    """Lets what is waited for know that the server stops before it is ready."""
 
-    def __init__(self, app: ASGIApp, seconds: float) -> None:
+    def __init__(self) -> None:
+        self.told = False
+        self._timers: set[asyncio.Timeout] = set()
+
+    @contextmanager
+    def ends(self, timer: asyncio.Timeout) -> Iterator[None]:
+        """Within the timer's block: have it run out at once when the server stops."""
+        self._timers.add(timer)
+        if self.told:
+            timer.reschedule(0)
+        try:
+            yield
+        finally:
+            self._timers.discard(timer)
+
+    def tell(self) -> None:
+        """The server stops: all timers run out, except those that were switched off."""
+        self.told = True
+        for timer in self._timers:
+            if timer.when() is not None and not timer.expired():
+                timer.reschedule(0)
+
+    def late(self, seconds: float) -> RagError:
+        """Why a timer ran out: the server stops, or it was the time of a request."""
+        return server_stopped() if self.told else deadline_error(seconds)
+
+
+class Deadline:
+    """Ends a request that has not begun to answer in time with 504, or with 503 when the server stops. Streams mind both themselves once they run."""
+
+    def __init__(self, app: ASGIApp, seconds: float, stopping: Stopping | None = None) -> None:
         self.app = app
         self.seconds = seconds
+        self.stopping = stopping or Stopping()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -67,11 +99,12 @@ class Deadline:
 
         try:
             async with timer:
-                await self.app(scope, receive, begun)
+                with self.stopping.ends(timer):
+                    await self.app(scope, receive, begun)
         except TimeoutError:
             if not timer.expired():
                 raise
-            await respond_to(deadline_error(self.seconds), scope)(scope, receive, send)
+            await respond_to(self.stopping.late(self.seconds), scope)(scope, receive, send)
 
 
 def deadline_error(seconds: float) -> DeadlineExceededError:
@@ -79,3 +112,8 @@ def deadline_error(seconds: float) -> DeadlineExceededError:
     return DeadlineExceededError(
         f"The request took longer than {seconds:g} seconds.", setting="api.request_timeout_s", hint="Ask for less at once, or raise the setting."
     )
+
+
+def server_stopped() -> ServiceUnavailableError:
+    """What is told of an answer that was not ready when the server stopped."""
+    return ServiceUnavailableError("The server stopped before the answer was ready.", hint="Ask again.")

@@ -17,6 +17,7 @@ from ..core.identity import Identity
 from ..errors import ConflictError, InputError, NotFoundError, PayloadTooLargeError, RagError, ServiceUnavailableError
 from ..infra.persistence.journal import Addition, Journal, Key
 from ..telemetry.logger import get_logger
+from .limits import server_stopped
 from .sse import event
 
 log = get_logger(__name__)
@@ -158,6 +159,7 @@ class Runs:
         self._live: dict[str, Run] = {}
         self._keeper: asyncio.Task[None] | None = None
         self._saving: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
 
     async def start(
         self,
@@ -212,7 +214,7 @@ class Runs:
         frames = [frame for _, frame in entry.parts]
         over = bool(frames) and bool(ended_with(frames[-1]))
         _check(entry.head, head, after, len(frames) if over else after)
-        return None if _is_over(frames, after) else _tail(journal, key, after, problem)
+        return None if _is_over(frames, after) else _tail(journal, key, after, problem, self._closing)
 
     async def stop(self, run_id: str, identity: Identity) -> None:
         """Stop a run of the caller; one of another replica stops within `RENEW_S`. One that ended stays as it is.
@@ -232,10 +234,11 @@ class Runs:
         await journal.begin(_beside(key, "stop"), b"", KEEP_S)
 
     async def aclose(self) -> None:
-        """Stop what still runs, and say so to whoever asks another replica."""
+        """Stop what still runs, and say so to whoever asks another replica; what runs elsewhere is told there from now on."""
+        self._closing.set()
         live = list(self._live.values())
         for run in live:
-            run.stop(ServiceUnavailableError("The server stopped before the answer was ready.", hint="Ask again."))
+            run.stop(server_stopped())
         await asyncio.gather(*(run.task for run in live if run.task is not None), return_exceptions=True)
         if self._keeper is not None:
             self._keeper.cancel()
@@ -313,8 +316,8 @@ async def _save(runs: Sequence[Run], journal: Journal, ttl_s: float) -> None:
         run.saved, run.renewed_at = end, now
 
 
-async def _tail(journal: Journal, key: Key, after: int, problem: Problem) -> AsyncGenerator[bytes, None]:
-    """The events of a run that another replica serves, until the last."""
+async def _tail(journal: Journal, key: Key, after: int, problem: Problem, closing: asyncio.Event) -> AsyncGenerator[bytes, None]:
+    """The events of a run that another replica serves, until the last, or until this one stops: its listener asks again, there."""
     loop = asyncio.get_running_loop()
     told = loop.time() - RENEW_S
     # From the one before: a listener that has the last event already may come before that event was written.
@@ -325,6 +328,8 @@ async def _tail(journal: Journal, key: Key, after: int, problem: Problem) -> Asy
                 after = number
             if ended_with(frame):
                 return
+        if closing.is_set():
+            return
         if loop.time() - told >= RENEW_S:
             told = loop.time()
             await _renew(journal, _beside(key, "listener"))

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from uvicorn import Server
 
-    from ..api.runs import Runs
+    from ..api.deps import Parts
     from ..infra.config import ApiCfg, Settings
 
 GRACE_S = 5
 """Seconds that running requests get after SIGTERM or Ctrl-C."""
-ANSWERING_S = 3
-"""Seconds of them after which streamed answers are ended with an error event: what uvicorn cuts off at their end tells its client nothing."""
+ANSWERING_S = 4
+"""Seconds of them after which what is not answered is ended with an error: what uvicorn cuts off at their end tells its client nothing."""
 
 
 @click.command("serve")
@@ -89,10 +89,10 @@ def event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def end_answers(runs: Runs) -> None:
-    """End the streamed answers that are not ready soon enough after the server was told to stop."""
+async def end_answers(parts: Parts) -> None:
+    """End the answers that are not ready soon enough after the server was told to stop."""
     await asyncio.sleep(ANSWERING_S)
-    await runs.aclose()
+    await parts.end_answers()
 
 
 async def settle(loaded: asyncio.Task[None]) -> None:
@@ -153,7 +153,7 @@ def make_server(app: FastAPI, ready: Callable[[], None]) -> Server:
                 self.settling = asyncio.create_task(settle(loading))
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            ending = asyncio.create_task(end_answers(app.state.parts.runs))
+            ending = asyncio.create_task(end_answers(app.state.parts))
             try:
                 await super().shutdown(sockets)
             finally:

@@ -139,20 +139,33 @@ async def test_an_answer_is_stopped_at_once_where_its_client_says_so(tmp_path: P
         assert agent.closed.is_set()
 
 
-async def test_a_server_that_is_told_to_stop_ends_its_answers_with_an_error_event(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+MESSAGES = {"model": "rag", "messages": [{"role": "user", "content": QUESTION}]}
+STOPPED = "The server stopped before the answer was ready."
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "said"),
+    [
+        ("/v1/chat", ASK, 200, "event: token"),
+        ("/v1/chat/completions", {**MESSAGES, "stream": True}, 200, "One."),
+        ("/v1/chat/completions", MESSAGES, 503, ""),
+    ],
+)
+async def test_a_server_that_is_told_to_stop_ends_its_answers_with_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, path: str, body: dict[str, Any], status: int, said: str
 ) -> None:
     monkeypatch.setattr(serve, "ANSWERING_S", 0)
-    agent, text = Speaking(), ""
+    agent = Speaking()
     agent.words.put_nowait("One.")
-    async with listening(tmp_path, agent) as client, client.stream("POST", "/v1/chat", json=ASK) as response:
-        async for piece in response.aiter_text():
-            if not text:
-                signal.raise_signal(signal.SIGTERM)
-            text += piece
-    events = parse(text)
-    assert [event["event"] for event in events] == ["token", "error"]
-    assert json.loads(events[1]["data"])["status"] == 503
+    async with listening(tmp_path, agent) as client:
+        asking = asyncio.create_task(client.post(path, json=body))
+        while not agent.asked or not agent.words.empty():
+            await asyncio.sleep(0.01)
+        signal.raise_signal(signal.SIGTERM)
+        answer = await asking
+    assert answer.status_code == status
+    assert said in answer.text
+    assert answer.text.count(STOPPED) == 1
     assert agent.closed.is_set()
     assert "Exception in ASGI application" not in caplog.text
 

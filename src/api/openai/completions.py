@@ -14,16 +14,15 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.types import Scope
 
-from ...core.chat import Answer, ChatRequest, DoneEvent, TokenEvent
+from ...core.chat import Answer, ChatEvent, ChatRequest, DoneEvent, TokenEvent
 from ...core.identity import Identity
 from ...errors import RagError
 from ...retrieval.filters import parse_filters
 from ..deps import CallerDep, Parts, PartsDep
 from ..leaving import while_there
-from ..limits import deadline_error
 from ..problems import log_problem, problem_of
 from ..schemas import CitationOut
-from ..sse import EventStream, data_event, next_before
+from ..sse import EventStream, data_event
 from .bodies import CompletionBody, check_supported, not_applied
 from .conversation import Conversation, read, sources_text
 from .models import names_of
@@ -114,13 +113,13 @@ async def pieces(parts: Parts, agent: Agent, call: Call, identity: Identity) -> 
     answer: Answer | None = None
     try:
         async with aclosing(agent.stream(call.asked, identity)) as stream:
-            while (found := await next_before(stream, due)) is not None:
+            while (found := await _next(parts, stream, due)) is not None:
                 if isinstance(found, DoneEvent):
                     answer = found.answer
                 elif isinstance(found, TokenEvent) and not waits and await room.takes(found.text):
                     yield found.text
     except TimeoutError:
-        raise deadline_error(timeout_s) from None
+        raise parts.stopping.late(timeout_s) from None
     if answer is None:
         raise RagError("The agent ended without an answer.")
     for sentence in _sentences(answer.answer) if waits else ():
@@ -128,6 +127,12 @@ async def pieces(parts: Parts, agent: Agent, call: Call, identity: Identity) -> 
             yield sentence
     cited = answer.citations if not room.full else tuple(item for item in answer.citations if f"[{item.n}]" in room.text)
     yield Finished(replace(answer, citations=cited), room.text, room.full)
+
+
+async def _next(parts: Parts, stream: AsyncGenerator[ChatEvent, None], due: float) -> ChatEvent | None:
+    async with asyncio.timeout_at(due) as timer:
+        with parts.stopping.ends(timer):
+            return await anext(stream, None)
 
 
 class Room:
