@@ -56,15 +56,18 @@ def _append(descriptor: int, head: Head) -> None:
     os.fsync(descriptor)
 
 
-def read_anchors(path: Path) -> list[Anchor]:
+def read_anchors(path: Path, *, own: bool = False) -> list[Anchor]:
     """All heads of a file: of an anchor file, or of a log in JSON lines, in whatever else they stand.
+
+    Args:
+        own: it is the configured anchor of the file that is checked, so no head of another chain has a place in it.
 
     Raises:
         AuditError: it cannot be read, or holds no head.
     """
     try:
         with path.open("rb") as file:
-            found = [anchor for line in file for anchor in _heads(line)]
+            found = [anchor for line in file for anchor in _heads(line, own=own)]
     except OSError as error:
         raise AuditError(f"The anchors in {path} cannot be read: {error.strerror}.", setting=SETTING) from error
     if not found:
@@ -87,10 +90,10 @@ def last_anchor(path: Path) -> Anchor | None:
     return found[-1] if found else None
 
 
-def _heads(line: bytes) -> Iterator[Anchor]:
+def _heads(line: bytes, *, own: bool = False) -> Iterator[Anchor]:
     try:
         entry = json.loads(line)
     except ValueError:  # an empty line, or half of one
         return
     if isinstance(entry, dict) and type(entry.get("n")) is int and isinstance(entry.get("mac"), str) and isinstance(entry.get("chain"), str):
-        yield Anchor(entry["n"], entry["mac"], entry["chain"])
+        yield Anchor(entry["n"], entry["mac"], entry["chain"], own)

@@ -170,6 +170,9 @@ class ChainFile:
         last = anchors.last_anchor(self._anchor)
         if last is None and head.n:
             log.warning("the anchor of the audit trail begins anew", anchor=str(self._anchor), record=head.n)
+        if last is not None and head.n and last.chain != head.chain:
+            hint = "Put the file back, or name another anchor: one holds the heads of one chain."
+            raise AuditError(f"{self._path} holds another chain than {self._anchor} names.", setting=SETTING, hint=hint)
         if last is not None and last.n > head.n:
             hint = "Put the file back, and see `rag audit verify`; to begin a new one, name other files in both keys."
             what = f"The end of {self._path} is missing: {self._anchor} names record {last.n}, the file ends at {head.n}."

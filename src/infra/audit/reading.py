@@ -33,8 +33,8 @@ def anchors_of(cfg: AuditCfg, more: Sequence[Path] = ()) -> list[Anchor]:
     Raises:
         AuditError: one of them cannot be read, or holds no head.
     """
-    paths = [*([cfg.anchor] if cfg.anchor is not None else []), *more]
-    return [anchor for path in paths for anchor in read_anchors(path)]
+    own = read_anchors(cfg.anchor, own=True) if cfg.anchor is not None else []
+    return [*own, *(anchor for path in more for anchor in read_anchors(path))]
 
 
 @contextmanager

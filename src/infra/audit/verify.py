@@ -12,7 +12,7 @@ from typing import Literal
 
 from .chain import GENESIS, RECOVERED, Head, Keyring, Record, authentic, digest, opened
 
-Kind = Literal["changed", "unknown-key", "deleted", "moved", "repeated", "relinked", "cut", "recomputed", "replaced", "torn"]
+Kind = Literal["changed", "unknown-key", "deleted", "moved", "repeated", "relinked", "foreign", "cut", "recomputed", "replaced", "torn"]
 EXPLAINED: Mapping[Kind, str] = {
     "changed": "the row is not what was written: its MAC is wrong, or it is no record",
     "unknown-key": "the row names a key that is not configured",
@@ -20,20 +20,26 @@ EXPLAINED: Mapping[Kind, str] = {
     "moved": "the row stands at another place than it was written",
     "repeated": "the row stands a second time",
     "relinked": "the row follows another record than the one it was written after",
+    "foreign": "the row is of another chain than the rows before it",
     "cut": "the end of the file is missing: an anchor names records that are not there",
     "recomputed": "the row has another MAC than an anchor says: the chain was written anew by somebody who has the key",
-    "replaced": "the file holds another chain than the anchors are of",
+    "replaced": "the file holds another chain than the anchors are of (or none of its own is among them yet)",
     "torn": "a writer was killed while it wrote this row; nothing of it was acknowledged",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """A head of the chain, kept elsewhere. ``chain`` is empty where it is not known."""
+    """A head of a chain, kept elsewhere. ``chain`` is empty where it is not known.
+
+    Attributes:
+        own: from where heads of the checked file's chain stand alone (its configured anchor); collected lines may be of several chains.
+    """
 
     n: int
     mac: str
     chain: str = ""
+    own: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +74,15 @@ class Verification:
     records: int = 0
     head: Head = field(default_factory=Head)
     anchors: int = 0
+    """Those of the file's chain."""
+    others: int = 0
+    """Anchors of other chains: they say nothing of this file."""
+    anchored_from: int = 0
+    """Record of the first anchor, 0 without one. Whoever had the key could write those before it anew until then."""
     unanchored: int = 0
     """Records behind the last anchor: cut off or written anew, they would not be missed."""
+    forged: list[range] = field(default_factory=list)
+    """Rows that contradict the anchors: from behind the last one that is right to the one that is not; of a replaced file all."""
 
     @property
     def intact(self) -> bool:
@@ -87,11 +100,9 @@ class Verifier:
         self._keys = keys
         self._anchors = anchors
         self._wanted: dict[int, str] = {}
-        for anchor in anchors:
-            same = self._wanted.setdefault(anchor.n, anchor.mac) == anchor.mac
-            self._wanted[anchor.n] = anchor.mac if same else ""  # two heads of one number: no row can have both
-        self._anchored = max(self._wanted, default=0)
-        self._found = Verification(anchors=len(anchors))
+        self._found = Verification()
+        self._unsettled = 1
+        self._forging = False
         self._highest = 0
         self._last: tuple[int, str] = (0, GENESIS)
         self._gaps: dict[int, tuple[int, int]] = {}
@@ -113,8 +124,11 @@ class Verifier:
             kind: Kind = "changed" if record["key"] in self._keys else "unknown-key"
             self._untrusted(row, kind)
             return None
+        if not self._is_own(record["chain"]):
+            self._untrusted(row, "foreign")
+            return None
         self._place(row, record)
-        return record
+        return record if self._settle(row, record) else None
 
     def finish(self) -> Verification:
         """What was found, by rows. Missing records are those that stand nowhere in the file."""
@@ -123,13 +137,44 @@ class Verifier:
         for first, (row, count) in self._gaps.items():
             found.findings.append(Finding("deleted", row, first, count))
         found.head = Head(self._highest, self._last[1], self._chain)
-        found.unanchored = max(0, self._highest - self._anchored)
-        if self._anchored > self._highest:
-            found.findings.append(Finding("cut", found.rows + 1, self._highest + 1, self._anchored - self._highest))
-        if self._chain and any(anchor.chain not in ("", self._chain) for anchor in self._anchors):
+        of_it = [anchor for anchor in self._anchors if self._concerns(anchor)]
+        found.anchors, found.others = len(of_it), len(self._anchors) - len(of_it)
+        found.anchored_from, anchored = min((one.n for one in of_it), default=0), max((one.n for one in of_it), default=0)
+        found.unanchored = max(0, self._highest - anchored)
+        if anchored > self._highest:
+            found.findings.append(Finding("cut", found.rows + 1, self._highest + 1, anchored - self._highest))
+        if self._forging:
+            found.forged.append(range(self._unsettled, found.rows + 1))
+        if found.others and (not of_it or any(anchor.own and not self._concerns(anchor) for anchor in self._anchors)):
             found.findings.append(Finding("replaced", 1, 1))
+            found.forged = [range(1, found.rows + 1)]
         found.findings.sort(key=lambda one: (one.row, one.record))
         return found
+
+    def _concerns(self, anchor: Anchor) -> bool:
+        """Whether it is of the file's chain; of a file without a record any may be."""
+        return not self._chain or anchor.chain in ("", self._chain)
+
+    def _is_own(self, chain: str) -> bool:
+        """Whether a record is of the file's chain, which its first authentic record names."""
+        if not self._chain:
+            self._chain = chain
+            for anchor in filter(self._concerns, self._anchors):
+                same = self._wanted.setdefault(anchor.n, anchor.mac) == anchor.mac
+                self._wanted[anchor.n] = anchor.mac if same else ""  # two heads of one number: no row can have both
+        return chain == self._chain
+
+    def _settle(self, row: int, record: Record) -> bool:
+        """Whether the row is what an anchor says, where one does; it vouches for the rows before it, or against them."""
+        wanted = self._wanted.get(record["n"])
+        if wanted is None:
+            return True
+        self._forging = wanted != record["mac"]
+        if self._forging:
+            self._found.findings.append(Finding("recomputed", row, record["n"]))
+            self._found.forged.append(range(self._unsettled, row + 1))
+        self._unsettled = row + 1
+        return not self._forging
 
     def _unreadable(self, row: int, line: bytes, *, ended: bool) -> None:
         self._settle_torn(None)
@@ -167,9 +212,6 @@ class Verifier:
                 self._found.findings.append(Finding("relinked", row, n))
             self._highest = n
         self._last = (n, record["mac"])
-        self._chain = self._chain or record["chain"]
-        if self._wanted.get(n, record["mac"]) != record["mac"]:
-            self._found.findings.append(Finding("recomputed", row, n))
 
     def _earlier(self, row: int, n: int) -> None:
         """A record behind a later one: out of one of the gaps, or there twice; or the row before it was put in."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from src.errors import ConfigurationError
 from src.infra.audit.chain import Head, Keyring, opened, parse_keys, sealed
-from src.infra.audit.verify import Anchor, Finding, Verification, verify
+from src.infra.audit.verify import Anchor, Finding, Verification, Verifier, records, verify
 
 OLD = base64.b64encode(b"o" * 32).decode()
 NEW = base64.b64encode(b"n" * 32).decode()
@@ -124,6 +125,41 @@ def test_a_whole_other_chain_and_one_put_behind_a_cut_one_are_found() -> None:
     assert kinds(verify([*lines[:2], *later], KEYS, [*anchors, *later_anchors])) == [("recomputed", 3), ("recomputed", 4)]
     spliced, _ = chain(4, word="other")
     assert kinds(verify([*lines[:2], *spliced[2:]], KEYS)) == [("relinked", 3)]
+
+
+def test_collected_heads_of_other_chains_say_nothing_but_in_the_files_own_anchor_they_do() -> None:
+    lines, anchors = chain(4)
+    _, others = chain(9, head=Head(chain="dead"))
+    found = verify(lines, KEYS, [*others, *anchors])
+    assert (found.intact, found.anchors, found.others, found.anchored_from) == (True, 4, 9, 1)
+    assert kinds(verify(lines[:2], KEYS, [*others, *anchors])) == [("cut", 3)]
+    assert kinds(verify(lines, KEYS, [*anchors, replace(others[0], own=True)])) == [("replaced", 1)]
+
+
+def test_it_is_known_from_which_record_on_there_are_anchors() -> None:
+    lines, anchors = chain(4)
+    found = verify(lines, KEYS, anchors[2:])
+    assert (found.intact, found.anchored_from, found.unanchored) == (True, 3, 0)
+    assert verify(lines, KEYS).anchored_from == 0
+
+
+def test_rows_of_another_chain_are_named_each_and_not_taken_for_authentic() -> None:
+    lines, _ = chain(4)
+    other, _ = chain(4, head=Head(chain="dead"))
+    spliced = [*lines[:1], b"junk\n", *other[2:]]
+    assert kinds(verify(spliced, KEYS)) == [("changed", 2), ("foreign", 3), ("foreign", 4)]
+    assert [row for row, _ in records(spliced, Verifier(KEYS))] == [1]
+
+
+@fewer
+@given(SIZES, st.data())
+def test_rows_that_contradict_the_anchors_are_told_from_those_that_an_anchor_vouches_for(size: int, data: st.DataObject) -> None:
+    lines, anchors = chain(size)
+    row = data.draw(st.integers(1, size - 1))
+    forged, _ = chain(size - row, head=Head(row, anchors[row - 1].mac, "c0ffee"), word="forged")
+    found = verify([*lines[:row], *forged], KEYS, [anchors[row - 1], anchors[-1]])
+    assert [at for one in found.forged for at in one] == list(range(row + 1, size + 1))
+    assert verify(lines, KEYS, anchors).forged == []
 
 
 def test_after_a_rotation_the_new_key_signs_and_the_old_one_still_verifies() -> None:
