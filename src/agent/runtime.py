@@ -336,6 +336,8 @@ async def _within(seconds: float | None) -> AsyncIterator[None]:
 def _check(request: ChatRequest) -> None:
     if not request.message.strip():
         raise InputError("The message is empty.", hint="Ask with at least one word.")
+    if "\0" in request.message:  # no database stores it as text: feedback repeats the question there
+        raise InputError("The message holds a NUL character.", hint="Leave it out; texts that were cut from binary files may hold it.")
     if request.replaces is not None and request.thread_id is None:
         raise InputError("A turn can be replaced only in its thread, and none is named.", hint="Send thread_id beside replaces.")
     if request.history is not None and request.thread_id is not None:
