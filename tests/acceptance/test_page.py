@@ -231,8 +231,18 @@ def test_a_narrow_screen_shows_everything_without_sideways_scrolling(open_page: 
 
 def test_a_question_beyond_the_documents_is_shown_as_refused(open_page: Callable[..., Watched]) -> None:
     page = open_page().page
-    page.route("**/v1/chat", lambda route: route.fulfill(status=200, content_type="text/event-stream", body=REFUSED))
-    ask(page, "What is the price of coffee on the moon?")
+    held: list[Route] = []
+    page.route("**/v1/chat", lambda route: held.append(route))  # noqa: PLW0108 - Playwright marks the handler, which a built-in does not allow
+    page.locator("#turns").evaluate("(turns) => { turns.style.paddingTop = '900px'; }")  # as after many questions
+    with page.expect_request("**/v1/chat"):
+        page.get_by_label("Your question").fill("What is the price of coffee on the moon?")
+        page.keyboard.press("Enter")
+    log = page.locator("#log")
+    assert log.evaluate("(log) => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(log.scrollTop))))") > 0
+    log.evaluate("(log) => { log.scrollTop = 0; return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))); }")
+    held.pop().fulfill(status=200, content_type="text/event-stream", body=REFUSED)
+    expect(page.locator(".answer")).to_have_attribute("aria-busy", "false")
+    assert log.evaluate("(log) => log.scrollTop") == 0  # who reads further up stays there
     expect(page.locator(".answer.refused .note").first).to_contain_text("Not in the documents")
     expect(page.locator(".note.warn")).to_contain_text("searched by words alone")
     page.unroute("**/v1/chat")

@@ -9,10 +9,13 @@ import { Run } from "./stream.js";
 import { listedIds } from "./threads.js";
 import { TurnView } from "./turn.js";
 
+const NEAR_PX = 40; // about a line and a half
+
 let threadId = null;
 let turns = []; // the views on the page, in order
 let running = null; // the answer under way: its run, and what ends it
 let gone = false; // the thread on the page was deleted elsewhere
+let following = true; // the end of the conversation is kept in view
 let steps = 0; // counts what the person did, so that what arrives late can tell
 let page = { changed: () => {}, waits: () => {}, open: () => {} };
 
@@ -90,6 +93,7 @@ async function listen(run, turn, old = []) {
   running = mine;
   busy(true);
   for (const view of old) view.root.hidden = true;
+  following = true;
   follow();
   try {
     await show(run, turn, controller.signal, old);
@@ -237,9 +241,18 @@ function busy(on) {
 
 /** Keep the end in view, unless the person has scrolled up to read. */
 function follow() {
+  if (following) $("log").scrollTop = $("log").scrollHeight;
+}
+
+/** Only a move upwards is a person's: an answer that grows puts the end further down without one. */
+function watchScrolling() {
   const log = $("log");
-  const near = log.scrollHeight - log.scrollTop - log.clientHeight < 240;
-  if (near || running) log.scrollTop = log.scrollHeight;
+  let before = 0;
+  log.addEventListener("scroll", () => {
+    if (log.scrollHeight - log.scrollTop - log.clientHeight < NEAR_PX) following = true;
+    else if (log.scrollTop < before) following = false;
+    before = log.scrollTop;
+  });
 }
 
 export function setTitle(text, fresh = false) {
@@ -290,7 +303,8 @@ export async function openThread(id, title) {
     said.then((known) => view.offer(id, known[one.message_id]));
   }
   setTitle(named || told[0]?.question || "Conversation");
-  $("log").scrollTop = $("log").scrollHeight;
+  following = true;
+  follow();
   showWaiting(id, steps);
   return true;
 }
@@ -308,6 +322,7 @@ async function showWaiting(id, mine) {
 
 export function setupChat(given) {
   page = given;
+  watchScrolling();
   const form = $("ask");
   const box = $("question");
   const grow = () => {
