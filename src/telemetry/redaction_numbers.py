@@ -23,6 +23,9 @@ _BEHIND = re.compile(r"[0-9A-Za-z]|\.[0-9]")
 """What stands behind digits that are part of something else."""
 _GROUP = re.compile(r"[0-9]+")
 
+_DOUBLED = {str(digit): 2 * digit - 9 * (digit > 4) for digit in range(10)}
+MIN_CARD = 12
+
 _IBAN = re.compile(r"(?<![0-9A-Za-z])[A-Za-z]{2}[0-9]{2}(?=[ -]?[0-9A-Za-z]{3})")
 _SEPARATED = re.compile(r"[0-9A-Za-z](?:[ -]?[0-9A-Za-z])*+")
 _IBAN_LENGTHS = (
@@ -101,27 +104,33 @@ def cards(text: str) -> Iterator[Place]:
     if _DIGITS.search(text) is None:
         return
     for run in _RUN.finditer(text):
-        groups = [found.span() for found in _GROUP.finditer(run[0])]
-        for first, (start, _) in enumerate(groups):
-            end = _card_end(run[0], groups[first : first + 19])
-            if end and (end < len(run[0]) or not _BEHIND.match(text, run.end())):
-                yield run.start() + start, run.start() + end
+        whole = run[0]
+        groups = [found.span() for found in _GROUP.finditer(whole)]
+        digits = "".join(whole[begin:end] for begin, end in groups)
+        before, ends = 0, {}
+        for begin, end in groups:
+            before += end - begin
+            ends[before] = end
+        before = 0
+        for begin, end in groups:
+            last = _card_end(digits, before, ends)
+            if last and (last < len(whole) or not _BEHIND.match(text, run.end())):
+                yield run.start() + begin, run.start() + last
+            before += end - begin
 
 
-def _card_end(run: str, groups: list[Place]) -> int:
-    """Where a card's number ends that begins with the first group; 0 where none does."""
-    digits = ""
-    for begin, end in groups:
-        digits += run[begin:end]
-        if len(digits) > 19:
-            return 0
-        if len(digits) >= 12 and len(digits) in _card_lengths(digits) and luhn(digits):
-            return end
-    return 0
+def _card_end(digits: str, start: int, ends: dict[int, int]) -> int:
+    """Where a card's number ends whose digits begin at ``start``; 0 where none does.
+
+    Args:
+        ends: by the number of digits up to there, where groups of them end.
+    """
+    lengths = _card_lengths(digits[start : start + 4]) if len(digits) - start >= MIN_CARD else ()
+    return next((ends[start + length] for length in lengths if start + length in ends and luhn(digits[start : start + length])), 0)
 
 
 def _card_lengths(digits: str) -> tuple[int, ...]:
-    """How long numbers of this issuer are; none where there is no such issuer."""
+    """How long numbers of the issuer with these first four digits are; none where there is no such issuer."""
     two, three, four = int(digits[:2]), int(digits[:3]), int(digits[:4])
     if digits[0] == "4":
         return (13, 16, 19)
@@ -138,11 +147,7 @@ def _card_lengths(digits: str) -> tuple[int, ...]:
 
 def luhn(digits: str) -> bool:
     """Whether the last digit checks the others."""
-    total = 0
-    for place, char in enumerate(reversed(digits)):
-        doubled = int(char) * (2 if place % 2 else 1)
-        total += doubled - 9 if doubled > 9 else doubled
-    return total % 10 == 0
+    return (sum(map(int, digits[::-2])) + sum(_DOUBLED[char] for char in digits[-2::-2])) % 10 == 0
 
 
 def accounts(text: str) -> Iterator[Place]:

@@ -187,6 +187,17 @@ def test_beyond_a_depth_what_is_left_is_redacted_as_text() -> None:
     assert "hunter2" not in str(redact_value(value))
 
 
+def test_a_long_run_of_groups_is_looked_through_to_its_end() -> None:
+    run = "4-" * 20_000
+    assert redact(run) == run
+    assert redact(f"{run}4111-1111-1111-1111").endswith("-[redacted:card]")
+
+
+def test_a_card_is_found_within_a_run_of_other_groups() -> None:
+    assert redact("1 2 3 4111 1111 1111 1111 4 5") == "1 2 3 [redacted:card] 4 5"
+    assert redact("4111-1111-1111-1111-" * 3) == "[redacted:card]-[redacted:card]-[redacted:card]-"
+
+
 def test_own_patterns_are_redacted_under_their_names() -> None:
     policy = Policy((("customer", Places("C-[0-9]{4,8}").of),))
     assert policy.redact("of C-12345 and C\u200b-99999: ann@example.com") == "of [redacted:customer] and [redacted:customer] [redacted:email]"
