@@ -23,6 +23,7 @@ from ..telemetry.content import capture
 from ..telemetry.recording import note
 from ..telemetry.stages import collect_timings, operation, record_stage, stage
 from ..util.aio import stopped
+from ..util.plain_text import is_blank
 from .emitting import emitting
 from .evidence import default_threshold
 from .figures import Turns
@@ -334,7 +335,7 @@ async def _within(seconds: float | None) -> AsyncIterator[None]:
 
 
 def _check(request: ChatRequest) -> None:
-    if not request.message.strip():
+    if is_blank(request.message):
         raise InputError("The message is empty.", hint="Ask with at least one word.")
     if "\0" in request.message:  # no database stores it as text: feedback repeats the question there
         raise InputError("The message holds a NUL character.", hint="Leave it out; texts that were cut from binary files may hold it.")

@@ -109,9 +109,9 @@ def retain(ctx: CommandContext, days: float | None, keep: int | None, tenant: st
         ctx.emit(report)
         return
     verb = "would be " if dry_run else ""
-    click.echo(f"{report.deleted} conversations {verb}deleted, {report.pruned} {verb}pruned")
+    click.echo(f"{_number(report.deleted, 'conversation')} {verb}deleted, {report.pruned} {verb}pruned")
     if report.graph_deleted or report.graph_pruned:
-        click.echo(f"{report.graph_deleted} threads of other graphs {verb}deleted, {report.graph_pruned} {verb}pruned")
+        click.echo(f"{_number(report.graph_deleted, 'thread')} of other graphs {verb}deleted, {report.graph_pruned} {verb}pruned")
     click.echo(f"{report.bytes_before:,} bytes before, {report.bytes_after:,} after" if not dry_run else f"{report.bytes_before:,} bytes used")
 
 
@@ -128,7 +128,8 @@ def erase(ctx: CommandContext, user: str, tenant: str, yes: bool) -> None:
     if ctx.json:
         ctx.emit(report)
     else:
-        click.echo(f"{report.threads} conversations, {report.runs} other runs and {report.entries} stored entries erased")
+        entries = _number(report.entries, "stored entry", "stored entries")
+        click.echo(f"{_number(report.threads, 'conversation')}, {_number(report.runs, 'other run')} and {entries} erased")
 
 
 @command.command()
@@ -142,6 +143,10 @@ def delete(ctx: CommandContext, thread_id: str, tenant: str, user: str | None, g
         ctx.emit({"deleted": thread_id})
     else:
         click.echo("deleted")
+
+
+def _number(count: int, one: str, many: str = "") -> str:
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
 
 
 def _tell(ctx: CommandContext, thread: ThreadSummary) -> None:

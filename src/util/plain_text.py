@@ -9,6 +9,22 @@ _DASHES = frozenset("‐‑‒–—―−﹘﹣")
 _INVISIBLE = frozenset({"\u034f", "\u115f", "\u1160", "\u3164", "\uffa0", *(chr(code) for code in range(0xFE00, 0xFE10))})
 
 
+_JOINERS = "\u200c\u200d"
+"""They change how their neighbours look: words of Persian, and emoji of several parts."""
+
+
+def is_blank(text: str) -> bool:
+    """Whether nobody would see anything of it."""
+    return all(char.isspace() or char == "\u2800" or char in _INVISIBLE or unicodedata.category(char) in ("Cc", "Cf", "Cs") for char in text)
+
+
+def one_line(text: str) -> str:
+    """A text as lists show it: on one line, without what steers a terminal or turns the direction of what follows; empty where nothing would be seen."""
+    kept = (" " if unicodedata.category(char) == "Cc" else char for char in text if char in _JOINERS or unicodedata.category(char) not in ("Cf", "Cs"))
+    line = " ".join("".join(kept).split())
+    return "" if is_blank(line) else line
+
+
 @lru_cache(maxsize=4096)
 def _as_ascii(code: int) -> int | None:
     """What one character is compared as; None where nobody sees it."""

@@ -152,8 +152,11 @@ async def test_a_thread_is_renamed(parts: Parts) -> None:
     assert [thread.title for thread in (await parts.service.list(ANNE)).threads] == ["Leave and holidays"]
     await parts.ask(thread_id, ANNE, 2, "another question")
     assert (await parts.service.get(thread_id, ANNE)).title == "Leave and holidays"
-    with pytest.raises(InputError):
-        await parts.service.rename(thread_id, ANNE, " \n ")
+    assert (await parts.service.rename(thread_id, ANNE, "\u202ePay\u200b slip\u2066s")).title == "Pay slips"
+    for blank in (" \n ", "\u200b\u2060", "\u200d", "\u3164 \u2800"):
+        with pytest.raises(InputError):
+            await parts.service.rename(thread_id, ANNE, blank)
+    assert (await parts.service.get(thread_id, ANNE)).title == "Pay slips"
 
 
 async def test_a_renamed_thread_keeps_its_place_in_the_list(parts: Parts) -> None:

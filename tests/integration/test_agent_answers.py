@@ -156,7 +156,7 @@ async def test_two_questions_at_once_on_one_thread_both_end_up_in_it(tmp_path: P
         assert len(history) == 3
 
 
-@pytest.mark.parametrize("message", ["", "  \n", "x" * 10_001, "How many\0 days?"])
+@pytest.mark.parametrize("message", ["", "  \n", "x" * 10_001, "How many\0 days?", "\u200b\u2060"])
 async def test_messages_that_are_no_questions_are_refused_as_input(tmp_path: Path, model_cache: Path, message: str) -> None:
     async with agent_over(tmp_path, model_cache) as (agent, resources):
         with pytest.raises(InputError):

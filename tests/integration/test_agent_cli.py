@@ -176,7 +176,7 @@ def test_retention_and_erasing_say_what_they_did(rag: Any) -> None:
     assert (planned["deleted"], planned["pruned"], planned["dry_run"]) == (1, 1, True)
     assert len(json.loads(rag("threads", "list", "--json").stdout)["threads"]) == 2
     said = rag("threads", "retain", "--keep", "1").stdout
-    assert "1 conversations deleted, 1 pruned" in said
+    assert "1 conversation deleted, 1 pruned" in said
     assert "bytes before" in said
     assert rag("threads", "erase", "--user", "local", "--tenant", "default", said="n\n").exit_code == 1
     erased = json.loads(rag("threads", "erase", "--user", "local", "--tenant", "default", "--yes", "--json").stdout)

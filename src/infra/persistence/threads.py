@@ -17,6 +17,7 @@ from ...errors import ConflictError, InputError, NotFoundError, QueryError, RagE
 from ...telemetry.audit import NO_AUDIT, AuditEvent, AuditTrail, changing, ended, reading
 from ...telemetry.logger import get_logger
 from ...util.clock import iso_now
+from ...util.plain_text import one_line
 from .backends import LOCKS_FOLDER, Locks, locks_of, rows_of
 from .journal import journal_of
 from .pruning import Keep, Prunes
@@ -128,7 +129,7 @@ class ThreadService:
         row = await self._owned(thread_id, identity)
         wanted = _title(title)
         if not wanted:
-            raise InputError("A conversation's title must not be empty.")
+            raise InputError("A conversation's title must not be empty.", hint="Give it at least one character that can be seen.")
         if not await self._rows.rename(thread_id, wanted):
             raise _unknown()
         return _summary(replace(row, title=wanted))
@@ -318,7 +319,7 @@ def _summary(row: ThreadRow) -> ThreadSummary:
 
 def _title(question: str) -> str:
     """The first question on one line, cut at a word."""
-    line = " ".join("".join(" " if one < " " or one == "\x7f" else one for one in question).split())  # databases store no NUL, lists show no controls
+    line = one_line(question)  # databases store no NUL, and one title must not change how the next looks
     if len(line) <= TITLE_CHARS:
         return line
     cut = line[: TITLE_CHARS - 1]
