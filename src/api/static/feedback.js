@@ -27,6 +27,7 @@ export class FeedbackBar {
     this.reason = h("input", { type: "text", class: "feedback-reason", maxlength: "4000", "aria-label": "What was good or bad about it", placeholder: "Why? (optional)" });
     this.form = h("form", { class: "feedback-form", hidden: true, onsubmit: (event) => this.explain(event) }, this.reason, h("button", { type: "submit", class: "button quiet" }, "Send"));
     this.root = h("div", { class: "feedback", role: "group", "aria-label": "Feedback on this answer" }, ...this.buttons, this.form, this.said);
+    this.reason.value = this.known.comment;
     this.draw();
   }
 
@@ -37,7 +38,6 @@ export class FeedbackBar {
   draw() {
     for (const button of this.buttons) button.setAttribute("aria-pressed", String(button.dataset.rating === this.known.rating));
     this.form.hidden = this.known.rating === null;
-    this.reason.value = this.known.comment;
   }
 
   press(rating) {
@@ -53,6 +53,8 @@ export class FeedbackBar {
     try {
       if (rating === null) await call("DELETE", this.path);
       else await call("PUT", this.path, { json: { rating, comment } });
+      // What was typed and not sent stays.
+      if ([this.known.comment, comment].includes(this.reason.value.trim())) this.reason.value = comment;
       this.known = { rating, comment };
       this.draw();
       this.tell(rating === null ? "Taken back." : "Thank you.");
