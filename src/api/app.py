@@ -25,7 +25,7 @@ from ..telemetry.serving import NO_TELEMETRY, TraceRequests
 from . import admin, approvals, chat, documents, feedback, health, hotspots, log_levels, metrics, page, problems, search, threads
 from .auth import LocalOnly, RequireIdentity, caller, make_authenticator
 from .deps import Parts
-from .idempotency import HEADER, Idempotency
+from .idempotency import HEADER, REPLAYED_HEADER, Idempotency
 from .limits import BodyLimit, Deadline
 from .middleware import REQUEST_ID_HEADER, RequestContext, SecurityHeaders
 from .openai import completions, embeddings, models
@@ -100,7 +100,7 @@ def _add_middlewares(app: FastAPI, settings: Settings) -> None:
             allow_origins=cfg.cors_origins,
             allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=["Authorization", "Content-Type", HEADER, "Last-Event-ID", REQUEST_ID_HEADER, *MCP_HEADERS],
-            expose_headers=[REQUEST_ID_HEADER, RUN_HEADER],
+            expose_headers=[REQUEST_ID_HEADER, RUN_HEADER, REPLAYED_HEADER],
         )
     if cfg.auth == "none":
         app.add_middleware(LocalOnly, allowed_origins=cfg.cors_origins)

@@ -31,6 +31,7 @@ from .runs import RUN_HEADER, ended_with, key_of
 log = get_logger(__name__)
 
 HEADER = "Idempotency-Key"
+REPLAYED_HEADER = "Idempotent-Replayed"
 KEEP_S = 86_400.0
 LEASE_S = 20.0
 """How long a key stays claimed by a server that was killed."""
@@ -45,7 +46,7 @@ THREAD = "answers_in_thread"
 """In a request's state: the thread that the answer goes with, where the answer itself does not name it."""
 _KEY = re.compile(r"[\x21-\x7e]{1,200}")
 _BOUNDARY = re.compile(r'boundary="?([^";,\s]+)', re.IGNORECASE)
-_REPLAYED = {"Idempotent-Replayed": "true"}
+_REPLAYED = {REPLAYED_HEADER: "true"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -271,6 +271,22 @@ async def test_a_server_that_stops_says_so() -> None:
     assert b"The server stopped" in last
 
 
+async def test_a_server_that_stops_lets_those_go_who_listen_to_an_answer_of_another() -> None:
+    here, there = replicas(MemoryJournal())
+    source = Source()
+    run = await begin(here, source)
+    source.say("One")
+    frames = await there.follow(run.id, ANNE, 0, problem)
+    assert frames is not None
+    async with aclosing(frames) as listened:
+        heard = [await anext(listened)]
+        await there.aclose()
+        heard += [frame async for frame in listened]
+    assert numbers(run, heard) == [1]  # no last event: the answer goes on, and its listener asks again
+    source.finish()
+    assert ended_with((await take(await here.follow(run.id, ANNE, 1, problem)))[-1]) == "done"
+
+
 async def test_an_answer_without_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_BYTES", 1000)
     here, _ = replicas(MemoryJournal())
