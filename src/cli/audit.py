@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 _FILE = click.option("--file", "file", type=click.Path(dir_okay=False, path_type=Path), help="The audit file, such as a copy; default: that of [audit].")
 _ANCHORS = click.option(
-    "--anchors", multiple=True, type=click.Path(dir_okay=False, path_type=Path), help="Heads kept elsewhere, beside those of [audit] anchor; may be repeated."
+    "--anchors",
+    multiple=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Heads kept elsewhere, such as collected logs; may be repeated. Those of [audit] anchor count as well, but not for a copy (--file).",
 )
 
 
@@ -31,44 +34,73 @@ def command() -> None:
 def verify(ctx: CommandContext, file: Path | None, anchors: tuple[Path, ...]) -> None:
     """Check every row against the key, its neighbours and the anchors; exit code 1 where something was tampered with.
 
-    ANCHORS are the anchor file, or a log in JSON lines with the lines "audit head". Without any, neither a cut tail nor a chain
-    that was written anew by somebody with the key can be noticed.
+    ANCHORS are the anchor file, or a log in JSON lines with the lines "audit head"; heads of other chains in it are passed over.
+    Without any, neither a cut tail nor a chain that was written anew by somebody with the key can be noticed.
     """
     from ..infra.audit.reading import rows_of
-    from ..infra.audit.verify import records
 
-    verifier, path = _verifier(ctx, file, anchors)
-    with rows_of(path) as rows:
-        for _ in records(rows, verifier):
-            pass
-    found = verifier.finish()
-    _tell(ctx, path, found)
+    checked = _checked(ctx, file, anchors)
+    with rows_of(checked.path) as rows:
+        for row in rows:
+            checked.verifier.take(row.removesuffix(b"\n"), ended=row.endswith(b"\n"))
+    found = checked.verifier.finish()
+    _tell(ctx, checked, found)
     if not found.intact:
         raise SystemExit(EXIT_FAILED)
 
 
-def _verifier(ctx: CommandContext, file: Path | None, anchors: tuple[Path, ...]) -> tuple[Verifier, Path]:
+class _Checked(NamedTuple):
+    """A file, what checks it, and whether the configured anchor was passed over."""
+
+    path: Path
+    verifier: Verifier
+    passed_over: bool
+
+
+def _checked(ctx: CommandContext, file: Path | None, anchors: tuple[Path, ...]) -> _Checked:
     from ..infra.audit.reading import anchors_of, keyring_of
     from ..infra.audit.trail import audit_file
     from ..infra.audit.verify import Verifier
 
-    cfg = ctx.settings.audit
-    # A file that is named may be a copy from another machine: then the configured anchor says nothing of it.
-    known = cfg if file is None else cfg.model_copy(update={"anchor": None})
-    return Verifier(keyring_of(cfg), anchors_of(known, anchors)), file or audit_file(ctx.settings)
+    cfg, ours = ctx.settings.audit, audit_file(ctx.settings)
+    path = file or ours
+    # A file that is named may be an older copy, or of another machine: then the configured anchor would find fault with it.
+    copy = path.absolute() != ours.absolute()
+    known = cfg.model_copy(update={"anchor": None}) if copy else cfg
+    return _Checked(path, Verifier(keyring_of(cfg), anchors_of(known, anchors)), copy and cfg.anchor is not None)
 
 
-def _tell(ctx: CommandContext, path: Path, found: Verification) -> None:
+def _notes(checked: _Checked, found: Verification) -> list[str]:
+    """What the check could not have noticed, and which anchors it did not use."""
+    notes = []
+    if checked.passed_over:
+        notes.append("the heads of [audit] anchor are not used for a copy; where they are of its chain, name them with --anchors")
+    if found.others:
+        notes.append(f"{found.others:,} heads are of other chains, and were passed over")
+    if not found.anchors:
+        return [*notes, "no anchors: a cut tail, or a chain written anew with the key, would not be noticed; see docs/audit.md"]
+    if found.anchored_from > 1:
+        notes.append(f"anchored from record {found.anchored_from:,} on; what was done to the {found.anchored_from - 1:,} before it earlier is not noticed")
+    if found.unanchored:
+        notes.append(f"{found.unanchored:,} records behind the last anchor")
+    return notes
+
+
+def _tell(ctx: CommandContext, checked: _Checked, found: Verification) -> None:
+    notes = _notes(checked, found)
     if ctx.json:
         ctx.emit(
             {
                 "intact": found.intact,
-                "file": path,
+                "file": checked.path,
                 "rows": found.rows,
                 "records": found.records,
                 "head": found.head,
                 "anchors": found.anchors,
+                "other_anchors": found.others,
+                "anchored_from": found.anchored_from,
                 "unanchored": found.unanchored,
+                "notes": notes,
                 "findings": [{"kind": one.kind, "row": one.row, "record": one.record, "count": one.count, "message": str(one)} for one in found.findings],
             }
         )
@@ -76,11 +108,9 @@ def _tell(ctx: CommandContext, path: Path, found: Verification) -> None:
     for one in found.findings:
         click.secho(str(one), fg="red" if one.tampering else "yellow")
     verdict = "intact" if found.intact else "NOT INTACT"
-    click.secho(f"{verdict}: {found.records:,} records in {path}, the last one {found.head.n:,} {found.head.mac[:16]}", bold=True)
-    if not found.anchors:
-        click.echo("no anchors: a cut tail, or a chain written anew with the key, would not be noticed; see docs/audit.md", err=True)
-    elif found.unanchored:
-        click.echo(f"{found.unanchored:,} records behind the last anchor", err=True)
+    click.secho(f"{verdict}: {found.records:,} records in {checked.path}, the last one {found.head.n:,} {found.head.mac[:16]}", bold=True)
+    for note in notes:
+        click.echo(note, err=True)
 
 
 @command.command()
@@ -100,9 +130,9 @@ def export(
     file: Path | None,
     anchors: tuple[Path, ...],
 ) -> None:
-    """Print records, and check the whole file on the way: exit code 1 where something was tampered with.
+    """Check the whole file, and print its records: exit code 1 where something was tampered with.
 
-    Rows that are not authentic are left out. The export is recorded itself, unless --file names a copy.
+    Rows that are not authentic, and those that contradict the anchors, are left out and named. The export is recorded itself, unless --file names a copy.
     """
     from ..infra.audit.exporting import wanted
     from ..infra.audit.reading import keyring_of
@@ -111,29 +141,34 @@ def export(
     chosen: Format = form or ("json" if ctx.json else "ndjson")
     if file is None and ctx.settings.audit.enabled:
         ctx.run(_record(ctx, chosen))
-    found = _print(ctx, chosen, asked, file, anchors)
+    checked = _checked(ctx, file, anchors)
+    found = _print(checked, chosen, asked)
     for one in found.findings:
         click.secho(str(one), fg="red" if one.tampering else "yellow", err=True)
+    for note in _notes(checked, found):
+        click.echo(note, err=True)
+    if left := sum(map(len, found.forged)):
+        click.secho(f"{left:,} rows contradict the anchors and are left out", fg="red", err=True)
     if not found.intact:
         raise SystemExit(EXIT_FAILED)
 
 
-def _print(ctx: CommandContext, form: Format, asked: Wanted, file: Path | None, anchors: tuple[Path, ...]) -> Verification:
+def _print(checked: _Checked, form: Format, asked: Wanted) -> Verification:
     from importlib.metadata import PackageNotFoundError, version
 
     from ..infra.audit.exporting import exported
     from ..infra.audit.reading import rows_of
-    from ..infra.audit.verify import records
+    from ..infra.audit.verify import authentic_rows
 
     try:
         ours = version("founders-rag")
     except PackageNotFoundError:  # run from a checkout that was never installed
         ours = "0"
-    verifier, path = _verifier(ctx, file, anchors)
-    with rows_of(path) as rows:
-        for text in exported(((row, record) for row, record in records(rows, verifier) if record in asked), form, ours):
+    with rows_of(checked.path) as rows, rows_of(checked.path) as again:
+        found, good = authentic_rows(rows, again, checked.verifier)
+        for text in exported(((row, record) for row, record in good if record in asked), form, ours):
             click.echo(text, nl=False)
-    return verifier.finish()
+    return found
 
 
 async def _record(ctx: CommandContext, form: Format) -> None:

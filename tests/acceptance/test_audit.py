@@ -83,7 +83,7 @@ def test_who_asked_and_what_they_were_shown_changed_or_refused_is_in_order(folde
 
 def test_no_word_of_question_document_or_key_is_in_it(folder: Path) -> None:
     raw = (folder / "data" / "audit" / "audit.jsonl").read_text() + (folder / "server.log").read_text()
-    for word in ("Vexillomatic", "hall nine", "417", SECRET, "Bearer", "rag_"):
+    for word in ("Vexillomatic", "hall nine", "417 crates", SECRET, "Bearer", "rag_"):
         assert word not in raw
 
 
@@ -111,6 +111,7 @@ def test_verify_names_the_row_that_was_tampered_with(folder: Path, tmp_path: Pat
     row = len(rows) - 2 if kind == "cut" else 6
     assert f"row {row}" in done.stdout
     assert kind in done.stdout
+    assert "[audit] anchor are not used for a copy" in done.stderr
 
 
 @pytest.mark.long

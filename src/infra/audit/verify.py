@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Literal
 
 from .chain import GENESIS, RECOVERED, Head, Keyring, Record, authentic, digest, opened
@@ -109,6 +110,10 @@ class Verifier:
         self._torn: tuple[int, bytes] | None = None
         self._stand_ins: set[int] = set()
         self._chain = ""
+
+    def anew(self) -> Verifier:
+        """One for the same keys and anchors that has seen no row."""
+        return Verifier(self._keys, self._anchors)
 
     def take(self, line: bytes, *, ended: bool = True) -> Record | None:
         """The next row without its line end; ``ended`` is False for a last one that has none. Its record, where it is authentic."""
@@ -239,8 +244,22 @@ def verify(lines: Iterable[bytes], keys: Keyring, anchors: Sequence[Anchor] = ()
 
 
 def records(lines: Iterable[bytes], verifier: Verifier) -> Iterator[tuple[int, Record]]:
-    """The authentic records with their rows, while ``verifier`` takes all rows."""
+    """The records that `Verifier.take` gives back, with their rows."""
     for row, line in enumerate(lines, start=1):
         record = verifier.take(line.removesuffix(b"\n"), ended=line.endswith(b"\n"))
         if record is not None:
             yield row, record
+
+
+def authentic_rows(lines: Iterable[bytes], again: Iterable[bytes], verifier: Verifier) -> tuple[Verification, Iterator[tuple[int, Record]]]:
+    """What was found in a whole file, and then its authentic records with their rows. That one was written anew an anchor says only behind it.
+
+    Args:
+        again: the same lines a second time; what a writer has added meanwhile is passed over.
+    """
+    second = verifier.anew()
+    for _ in records(lines, verifier):
+        pass
+    found = verifier.finish()
+    good = records(islice(again, found.rows), second)
+    return found, ((row, record) for row, record in good if not any(row in part for part in found.forged))

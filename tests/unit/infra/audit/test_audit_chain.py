@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from src.errors import ConfigurationError
 from src.infra.audit.chain import Head, Keyring, opened, parse_keys, sealed
-from src.infra.audit.verify import Anchor, Finding, Verification, Verifier, records, verify
+from src.infra.audit.verify import Anchor, Finding, Verification, Verifier, authentic_rows, records, verify
 
 OLD = base64.b64encode(b"o" * 32).decode()
 NEW = base64.b64encode(b"n" * 32).decode()
@@ -160,6 +160,9 @@ def test_rows_that_contradict_the_anchors_are_told_from_those_that_an_anchor_vou
     found = verify([*lines[:row], *forged], KEYS, [anchors[row - 1], anchors[-1]])
     assert [at for one in found.forged for at in one] == list(range(row + 1, size + 1))
     assert verify(lines, KEYS, anchors).forged == []
+    rows = [*lines[:row], *forged]
+    left = authentic_rows(rows, [*rows, b"later\n"], Verifier(KEYS, [anchors[row - 1], anchors[-1]]))[1]
+    assert [at for at, _ in left] == list(range(1, row + 1))
 
 
 def test_after_a_rotation_the_new_key_signs_and_the_old_one_still_verifies() -> None:
