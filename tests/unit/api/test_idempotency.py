@@ -15,6 +15,8 @@ from src.api.idempotency import Kept, fingerprint
 from src.core.chat import Answer, ChatEvent, ChatRequest, CitationsEvent, DoneEvent, TokenEvent
 from src.core.identity import Identity
 from src.errors import ServiceUnavailableError
+from src.infra.persistence import get_checkpointer_and_store
+from src.infra.persistence.threads import ThreadService
 
 ASK = {"message": "x"}
 KEY = {"Idempotency-Key": "one"}
@@ -150,3 +152,18 @@ async def test_a_body_over_the_limit_is_refused_as_without_a_key(client_of: Any)
 
         response = await client.post("/v1/chat", content=pieces(), headers={**KEY, "content-type": "application/json"})
     assert (response.status_code, response.json()["code"]) == (413, "too-large")
+
+
+async def test_what_was_streamed_under_a_key_is_not_told_again_once_its_thread_is_gone(client_of: Any, make_settings: Any) -> None:
+    settings, me = make_settings(), Identity("local")
+    checkpointer, _ = get_checkpointer_and_store(settings)
+    threads = ThreadService(settings, checkpointer)
+    async with threads.turn(None, me, "x") as thread_id:
+        await threads.finished(thread_id, 1)
+    async with client_of({"agent": Counting(ServiceUnavailableError("down")), "threads": threads}) as client:
+        broken = await client.post("/v1/chat", json={**ASK, "thread_id": thread_id, "stream": True}, headers=KEY)
+        events = f"/v1/chat/runs/{broken.headers['x-run-id']}/events"
+        assert "Answer 1." in (await client.get(events)).text
+        assert (await client.delete(f"/v1/threads/{thread_id}")).status_code == 204
+        assert (await client.get(events)).status_code == 404
+    await checkpointer.aclose()  # type: ignore[attr-defined] - ours has it
