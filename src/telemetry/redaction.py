@@ -14,16 +14,17 @@ from dataclasses import dataclass
 
 from ..util.plain_text import as_seen
 from .redaction_numbers import accounts, cards, emails, phones
-from .redaction_secrets import is_secret_name, secrets
+from .redaction_secrets import kind_of_name, says_nothing, secrets
 
 Place = tuple[int, int]
 Finder = Callable[[str], Iterable[Place]]
 """Where something stands in a text: starts and ends."""
 
 _DONE = re.compile(r"\[redacted:[a-z][a-z0-9_-]{0,39}\]")
-_HINT = re.compile(r"[0-9@:=]|-----|--[a-z]|(?i:bearer|basic|token|authorization|cookie|eyj|password)")
-"""What every text that holds one of the kinds holds."""
-SECRET = "[redacted:secret]"  # noqa: S105 - what stands instead of one
+_HINT = re.compile(
+    r"[0-9@:=]|-----|--[A-Za-z]|</|[\"']\s{0,4},|[-_./][A-Za-z_/-]{8}|[A-Z]{12}|[A-Za-z_-]{24}|(?i:bearer|basic|negotiate|ntlm|token|authorization|cookie|eyj|password)"
+)
+"""What every text that holds one of the kinds holds; keys of known makers may be of letters alone."""
 MAX_DEPTH = 8
 MAX_ROUNDS = 8
 MAX_VALUE = 8192
@@ -109,8 +110,9 @@ def redact_value(value: object, name: str = "", depth: int = 0) -> object:
     """
     if value is None or isinstance(value, bool):
         return value
-    if name and is_secret_name(name):
-        return SECRET
+    kind = kind_of_name(name) if name else ""
+    if kind and not says_nothing(value):
+        return f"[redacted:{kind}]"
     if isinstance(value, int | float):
         shown = redact(str(value))
         return value if shown == str(value) else shown
@@ -119,6 +121,10 @@ def redact_value(value: object, name: str = "", depth: int = 0) -> object:
     if depth < MAX_DEPTH:
         if isinstance(value, Mapping):
             return {redact(str(key)): redact_value(item, str(key), depth + 1) for key, item in value.items()}
+        if isinstance(value, list | tuple) and len(value) == 2 and isinstance(value[0], str | bytes):
+            # Name and value, as headers are often given.
+            first = value[0] if isinstance(value[0], str) else value[0].decode("latin-1")
+            return [redact_part(first), redact_value(value[1], first, depth + 1)]
         if isinstance(value, list | tuple | set | frozenset):
             return [redact_value(item, "", depth + 1) for item in value]
     return redact_part(str(value))

@@ -19,6 +19,10 @@ MAX_LOCAL = 64
 _DIGITS = re.compile(r"[0-9](?:[ ()./-]{0,3}[0-9]){5}")
 """What every card, account and telephone number holds; most lines hold none."""
 _RUN = re.compile(r"(?<![0-9A-Za-z])(?<![0-9]\.)[0-9](?:[ -]?[0-9]){11,}+")
+_CARD_APART = re.compile(
+    r"(?<![0-9A-Za-z.])[0-9]{4}(?P<mark>\.| {2,3})(?:[0-9]{4}(?P=mark)[0-9]{4}(?P=mark)[0-9]{4}|[0-9]{6}(?P=mark)[0-9]{5})(?![0-9A-Za-z]|[.,][0-9])"
+)
+"""Groups of a card as they are printed, with dots or wider spaces between them."""
 _BEHIND = re.compile(r"[0-9A-Za-z]|\.[0-9]")
 """What stands behind digits that are part of something else."""
 _GROUP = re.compile(r"[0-9]+")
@@ -39,15 +43,20 @@ LONGEST_IBAN = 34
 
 _SSN = re.compile(r"(?<![0-9A-Za-z-])(?<![0-9][.,])(?!000|666|9)[0-9]{3}-(?!00)[0-9]{2}-(?!0000)[0-9]{4}(?![0-9A-Za-z])(?!-[0-9])")
 _SSN_NAMED = re.compile(r"\b(?:ssn|social security(?: (?:number|no\.?|#))?)(?: is)?[\s:#=]{1,4}([0-9]{3}[ -]?[0-9]{2}[ -]?[0-9]{4})(?![0-9])", re.IGNORECASE)
+_AMOUNT = r"(?! ?(?:[kMG]?Wh?|[kM]?V|[kM]?VA|m[³3]|kg|ms|s|%|[€$£]|EUR|USD|took|users?|customers?|devices?|records?|rows?|items?|failed|returned|ended)(?!\w))"
+"""Behind a number that counts something, whatever stands before it."""
 _ACCOUNT = re.compile(
     r"\b(?:(?:bank |customer |checking |savings )?(?:account|acct|a/c)|routing|sort code|konto|iban|bic|swift)(?:[ _-]?(?:number|num|no\.?|nr\.?|id|nummer))?"
-    r"(?: is)?[\"']?[\s:#=]{1,4}[\"']?([0-9](?:[ -]?[0-9]){5,19})(?![0-9A-Za-z]|[.,][0-9])",
+    r"(?: is)?[\"']?[\s:#=]{1,4}[\"']?([0-9](?:[ -]?[0-9]){5,19})(?![0-9A-Za-z]|[.,][0-9])" + _AMOUNT,
     re.IGNORECASE,
 )
 
 _PHONES = (
     # with its country: +44 20 7946 0958, 0049 (0)30 901820
-    re.compile(r"(?<![0-9A-Za-z.])(?:\+|00(?=[1-9]{2}[ (./-]))[1-9][0-9]{0,2}(?:[ .-]?\(0?\))?(?:[ ./-]{0,2}\(?[0-9]{1,5}\)?){2,6}(?![0-9A-Za-z]|[.,][0-9])"),
+    re.compile(
+        r"(?<![0-9A-Za-z.])(?:\+(?!1?[0-9]{1,2}\.[0-9]{4,6}(?![0-9]|[ ./()-]{1,3}[0-9]))|00(?=[1-9]{2}[ (./-]))"  # and no degrees: +48.13743
+        r"[1-9][0-9]{0,2}(?:[ .-]?\(0?\))?(?:[ ./-]{0,2}\(?[0-9]{1,5}\)?){2,6}(?![0-9A-Za-z]|[.,][0-9])"
+    ),
     # North America: (555) 123-4567, 555-123-4567, 1-800-555-0199
     re.compile(r"(?<![0-9A-Za-z.,-])(?:1[ .-])?\([2-9][0-9]{2}\) {0,2}[0-9]{3}[ .-]?[0-9]{4}(?![0-9A-Za-z]|[.,-][0-9])"),
     re.compile(r"(?<![0-9A-Za-z.,-])(?:1[ .-])?[2-9][0-9]{2}(?P<mark>[.-])[0-9]{3}(?P=mark)[0-9]{4}(?![0-9A-Za-z]|[.,-][0-9])"),
@@ -64,7 +73,7 @@ _PHONES = (
 _PHONE_NAMED = re.compile(
     r"\b(?:tele)?(?:phone|fon)(?: ?(?:number|no\.?|nummer))?(?: is)?[\"']?[\s:#=]{1,4}[\"']?(\+?\(?[0-9](?:[ ()./-]{0,2}[0-9]){5,14})(?![0-9A-Za-z])"
     r"|\b(?:tel|mobile|cell|fax|handy|whatsapp|sms|call(?: me| us)?(?: (?:on|at))?)\.?(?: ?(?:number|no\.?|nummer))?[\"']?[\s:#=]{1,4}[\"']?"
-    r"(\+?\(?[0-9](?:[ ()./-]{0,2}[0-9]){6,14})(?![0-9A-Za-z]|[.,][0-9])",
+    r"(\+?\(?[0-9](?:[ ()./-]{0,2}[0-9]){6,14})(?![0-9A-Za-z]|[.,][0-9])" + _AMOUNT,
     re.IGNORECASE,
 )
 MIN_PHONE, MIN_NATIONAL = 7, 9
@@ -73,15 +82,16 @@ MIN_PHONE, MIN_NATIONAL = 7, 9
 
 def emails(text: str) -> Iterator[Place]:
     """Addresses with a host that has a top-level domain; letters of every script."""
-    at = text.find("@")
-    while at >= 0:
-        start = at
-        while start > max(0, at - MAX_LOCAL) and _is_local(text, start - 1):
-            start -= 1
-        end = _end_of_domain(text, at + 1)
-        if start < at and end:
-            yield start, end
-        at = text.find("@", at + 1)
+    for mark in ("@", "%40"):  # the second within addresses of the web
+        at = text.find(mark)
+        while at >= 0:
+            start = at
+            while start > max(0, at - MAX_LOCAL) and _is_local(text, start - 1):
+                start -= 1
+            end = _end_of_domain(text, at + len(mark))
+            if start < at and end:
+                yield start, end
+            at = text.find(mark, at + 1)
 
 
 def _is_local(text: str, place: int) -> bool:
@@ -117,6 +127,10 @@ def cards(text: str) -> Iterator[Place]:
             if last and (last < len(whole) or not _BEHIND.match(text, run.end())):
                 yield run.start() + begin, run.start() + last
             before += end - begin
+    for found in _CARD_APART.finditer(text):
+        digits = "".join(filter(str.isdigit, found[0]))
+        if len(digits) in _card_lengths(digits[:4]) and luhn(digits):
+            yield found.span()
 
 
 def _card_end(digits: str, start: int, ends: dict[int, int]) -> int:

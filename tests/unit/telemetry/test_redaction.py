@@ -20,6 +20,14 @@ SECRETS = {
         "pw: hunter2!x",
         "Password = 'hunter2!x'",
         'db_password: "hunter2!x"',
+        "passwords: hunter2!x",
+        "credentials=hunter2!x",
+        "secrets: hunter2!x",
+        "jwt: hunter2!x",
+        "passwd hunter2!x",
+        "<password>hunter2!x</password>",
+        "<db:client-secret kind='a'>hunter2!x</db:client-secret>",
+        "curl -s -u bob:hunter2!x https://host/",
         "--password hunter2!x",
     ],
     "s3cr3t-pa55": [
@@ -55,8 +63,17 @@ SECRETS = {
     "MIIEowIBAAKCAQEA7": [PEM, PEM[:60], PEM.replace("\n", "\\n")],
 }
 OTHERS = {
-    "email": ["ann.o'neil+bills@example.co.uk", "m\u00fcller@b\u00fccher.de", "x_1@sub.example.museum"],
-    "card": ["4111111111111111", "4111 1111 1111 1111", "5500-0000-0000-0004", "3782 822463 10005", "6011000990139424", "3530111333300000"],
+    "email": ["ann.o'neil+bills@example.co.uk", "m\u00fcller@b\u00fccher.de", "x_1@sub.example.museum", "ann%40example.com"],
+    "card": [
+        "4111111111111111",
+        "4111 1111 1111 1111",
+        "5500-0000-0000-0004",
+        "3782 822463 10005",
+        "6011000990139424",
+        "3530111333300000",
+        "4111.1111.1111.1111",
+        "3782  822463  10005",
+    ],
     "account": ["DE89370400440532013000", "GB82 WEST 1234 5698 7654 32", "fr14 2004 1010 0505 0001 3m02 606", "078-05-1120", "account number 12345678"],
     "phone": [
         "+1 (555) 123-4567",
@@ -89,7 +106,9 @@ the bearer of bad news|basic understanding|a token of thanks|secretary: Ann|pass
 pin the page|Is it @home?|@param x|10 @ 5.00
 git@|a@b|user@localhost|key value store|the key: see above|keyboard|http://host:8080/@me|https://example.com:443/path?page=2|setting api.token from default
 -12.5 \u00b0C|3 x 4 = 12|50-60 Hz|1/2 1/3 0.25|0.4111111111111111|555-1234|100 200 300|24/7|9-5|0800 hours
-0800-1700 daily|token count=12|token limit 4096|2023/24|Q3 2024
+next_token=abc|page_token: abc|nextPageToken=abc|total_tokens=12|pin: the metal one|signature=missing|api_key: missing|api_key='missing'|host key: unchanged
+connection string: see documentation|authorization: required|password: not set|the passwd file changed|docker run -u 1000:1000
+call 1234567 took 3 ms|mobile 2000000 users|account 100000 kWh|+48.13743 +11.57549|0800-1700 daily|token count=12|token limit 4096|2023/24|Q3 2024
 """.strip()
     .replace("\n", "|")
     .split("|")
@@ -150,6 +169,46 @@ def test_what_is_left_can_still_be_read() -> None:
     assert redact("card 4111 1111 1111 1111 2024") == "card [redacted:card] 2024"
 
 
+def test_a_jwt_is_found_behind_other_letters_and_many_beginnings_are_read_once() -> None:
+    assert redact(f"x_{JWT} y") == "x_[redacted:secret] y"
+    assert redact(f"a.b.{JWT}") == "a.b.[redacted:secret]"
+    many = "eyJ" * 50_000
+    assert redact(many) == many
+
+
+LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+@pytest.mark.parametrize(
+    "prefix", ["ghp_", "sk-", "glpat-", "xoxb-", "AIza", "hf_", "npm_", "hvs.", "rag_", "gsk_", "xai-", "nvapi-", "glsa_", "ATATT3x", "dckr_pat_"]
+)
+def test_a_key_of_letters_alone_is_one(prefix: str) -> None:
+    assert redact(f"{prefix}{LETTERS}") == "[redacted:secret]"
+
+
+@pytest.mark.parametrize("key", ["AKIA" + LETTERS[26:42], "dop_v1_" + "a" * 64, "shpat_" + "a" * 32, "r8_" + LETTERS[:37], "tskey-auth-" + LETTERS])
+def test_keys_of_known_makers_are_found(key: str) -> None:
+    assert redact(key) == "[redacted:secret]"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [(name, "secret") for name in ("passwords", "credentials", "cookies", "jwt", "x-api-key", "Ocp-Apim-Subscription-Key", "access_token")]
+    + [
+        ("phone", "phone"),
+        ("mobile_number", "phone"),
+        ("account_number", "account"),
+        ("accountNumber", "account"),
+        ("ssn", "account"),
+        ("card_number", "card"),
+    ],
+)
+def test_a_field_named_for_what_is_private_is_that_whatever_its_value(name: str, kind: str) -> None:
+    assert redact_value(["abc"], name) == redact_value("abc", name) == f"[redacted:{kind}]"
+    assert redact_value([(name, "abc"), ("accept", "x")]) == [[name, f"[redacted:{kind}]"], ["accept", "x"]]
+    assert redact_value((name.encode(), b"abc")) == [name, f"[redacted:{kind}]"]
+
+
 FIELD = st.sampled_from([text for _, text, _ in PLANTED])
 NESTED = st.recursive(FIELD, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "text", "n"]), inner, max_size=3), max_leaves=6)
 
@@ -170,7 +229,18 @@ def test_a_field_with_the_name_of_a_secret_is_one_whatever_its_value(name: str) 
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("tokens", 12), ("max_tokens", 4096), ("chunks", 4111), ("took_ms", 31.5), ("document", "a/b.pdf"), ("flag", True), ("none", None)]
+    ("name", "value"),
+    [
+        ("tokens", 12),
+        ("max_tokens", 4096),
+        ("chunks", 4111),
+        ("took_ms", 31.5),
+        ("document", "a/b.pdf"),
+        ("flag", True),
+        ("none", None),
+        ("next_token", "abc"),
+        ("api_key", "missing"),
+    ],
 )
 def test_figures_and_names_stay_as_they_are(name: str, value: object) -> None:
     assert redact_value(value, name) is value or redact_value(value, name) == value
