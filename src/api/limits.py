@@ -114,6 +114,12 @@ def deadline_error(seconds: float) -> DeadlineExceededError:
     )
 
 
+class ServerStoppedError(ServiceUnavailableError):
+    """The server stops; ``reason`` tells a client that the question can be asked again once it is back."""
+
+    reason = "stopped"
+
+
 def server_stopped() -> ServiceUnavailableError:
     """What is told of an answer that was not ready when the server stopped."""
-    return ServiceUnavailableError("The server stopped before the answer was ready.", hint="Ask again.")
+    return ServerStoppedError("The server stopped before the answer was ready.", hint="Ask again.")

@@ -26,6 +26,7 @@ export class Problem extends Error {
     this.away = away;
     this.hint = body.hint || "";
     this.status = body.status || 0;
+    this.reason = body.reason || "";
     this.correlation = this.status >= 500 ? body.correlation_id || "" : "";
   }
 }

@@ -9,6 +9,7 @@ const MOST_TRIES = 24; // about three minutes
 const LOOKED_AT_TRIES = 8; // a key stays taken for 20 seconds where its server was killed
 const STALE_MS = 600000; // the server tells the events of an answer for ten minutes after its end
 const CLOCKS_MS = 120000; // by which this machine's clock may be ahead of the server's
+const STOPPED = "stopped"; // the reason of a server that is told to stop; it may be back in a moment
 const LAST = ["done", "error"];
 
 /** A sign that nobody can guess; `crypto.randomUUID` is not there over plain HTTP. */
@@ -98,6 +99,7 @@ export class Run {
     opened();
     for await (const event of events(response)) {
       if (event.id) this.last = event.id;
+      if (!this.broke && event.name === "error" && event.data.reason === STOPPED) throw new Broken();
       // Its server stopped, or nobody listened for so long that it was ended.
       this.gone = Boolean(this.broke) && event.name === "error" && [409, 503].includes(event.data.status);
       if (this.gone) return;
@@ -127,7 +129,7 @@ export class Run {
   /** Whether trying again may help: the connection broke, or the first sending of this question is still being looked at. */
   passes(error, tries) {
     if (error instanceof Broken) return true;
-    return error instanceof Problem && (error.away || (error.status === 409 && this.broke && !this.id && !this.again && tries < LOOKED_AT_TRIES));
+    return error instanceof Problem && (error.away || error.reason === STOPPED || (error.status === 409 && this.broke && !this.id && !this.again && tries < LOOKED_AT_TRIES));
   }
 }
 
