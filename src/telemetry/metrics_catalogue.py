@@ -149,6 +149,14 @@ _ALL = (
     Figure("rag.pool.limit", "gauge", "{connection}", "Connections that a pool may have.", ("rag.pool",), watched=True),
     Figure("rag.telemetry.lost", "counter", "{item}", "Spans, points and log records dropped because the collector was away.", watched=True),
     Figure("rag.log.dropped", "counter", "{line}", "Log lines dropped because their file could not be written.", ("rag.stream",), watched=True),
+    Figure(
+        "rag.audit.failed",
+        "counter",
+        "{event}",
+        "Events that the audit trail could not record: refused (what they were about was not done), or missing from it (`[audit] on_failure = warn`).",
+        ("rag.outcome",),
+        starts=_each("rag.outcome", "refused", "missing"),
+    ),
     # The index and what goes into it.
     Figure("rag.index.documents", "gauge", "{document}", "Documents of the index."),
     Figure("rag.index.chunks", "gauge", "{chunk}", "Chunks of the index."),

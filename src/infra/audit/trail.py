@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import AuditError, ConfigurationError, ResourceClosedError
+from ...telemetry import metrics
 from ...telemetry.audit import NO_AUDIT, AuditEvent, AuditTrail, turn_id
 from ...telemetry.logger import get_logger
 from ...telemetry.otel import correlation_id
@@ -106,7 +107,9 @@ class AuditLog:
             await self._kept(event)
         except AuditError as error:
             self._complain(error)
-            if self._cfg.on_failure == "refuse":
+            refuses = self._cfg.on_failure == "refuse"
+            metrics.count("rag.audit.failed", 1, {"rag.outcome": "refused" if refuses else "missing"})
+            if refuses:
                 raise
             self._miss()
 

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from src.infra.audit.fingerprint import configuration_event
 from src.infra.audit.trail import AuditLog, make_audit
 from src.infra.audit.verify import Verification, verify
 from src.infra.config import AuditCfg, Settings, StorageCfg
+from src.telemetry import metrics, metrics_catalogue
 from src.telemetry.audit import NO_AUDIT, AuditEvent, changing, reading, turn_id
 from src.telemetry.otel import set_correlation_id
 
@@ -223,6 +225,36 @@ class TestOutages:
         await trail.aclose()
         assert [(row["action"], row.get("facts", {}).get("events")) for row in records(tmp_path)] == [("audit.gap", 3), ("audit.resumed", None)]
         assert checked(tmp_path).intact
+
+    @pytest.mark.parametrize(("on_failure", "outcome"), [("warn", "missing"), ("refuse", "refused")])
+    async def test_each_event_that_is_not_recorded_is_counted(self, make: Make, tmp_path: Path, on_failure: str, outcome: str) -> None:
+        class Sink:
+            def __init__(self) -> None:
+                self.seen: list[tuple[str, object]] = []
+
+            def add(self, figure: metrics_catalogue.Figure, value: float, key: metrics.Key) -> None:
+                self.seen.append((figure.exposed, dict(key)["rag.outcome"]))
+
+        (tmp_path / "audit").write_text("")
+        trail = make(on_failure=on_failure)
+        metrics.begin(sink := Sink())
+        try:
+            with suppress(AuditError):
+                await trail.record(AuditEvent.by(ANN, "search"))
+        finally:
+            metrics.begin(None)
+        assert sink.seen == [("rag_audit_failed_total", outcome)]
+        (tmp_path / "audit").unlink()
+        await trail.aclose()
+
+    async def test_nothing_is_written_behind_another_chain_than_the_anchor_names(self, make: Make, tmp_path: Path) -> None:
+        await (trail := make()).record(AuditEvent.by(ANN, "search"))
+        await trail.aclose()
+        heads = tmp_path / "elsewhere" / "heads"
+        heads.write_text(json.dumps({"chain": "dead", "mac": "0" * 64, "n": 1}) + "\n")
+        with pytest.raises(AuditError, match="holds another chain"):
+            await (trail := make()).record(AuditEvent.by(ANN, "search"))
+        await trail.aclose()
 
     async def test_a_torn_line_is_closed_by_the_next_writer_and_not_taken_for_tampering(self, make: Make, tmp_path: Path) -> None:
         for torn in (b'{"action":"sea', None):
