@@ -201,6 +201,23 @@ def test_a_server_that_is_away_when_the_page_opens_is_waited_for_and_half_a_page
     expect(away).to_be_hidden()
     expect(page.locator(".answer-text")).to_contain_text("within one hour", timeout=30_000)
     expect(page.locator("#threads li").first).to_contain_text(QUESTION)
+    # The page is left with a question on its way, and opened again before the server is back.
+    page.route("**/v1/chat", lambda route: None)  # never answers
+    page.get_by_label("Your question").fill(FOLLOW_UP)
+    page.keyboard.press("Enter")
+    expect(page.locator(".turn")).to_have_count(2)
+    for path in ("**/v1/**", "**/health/**"):
+        page.context.route(path, lambda route: route.abort())
+    page.reload()
+    expect(away).to_be_visible()
+    page.unroute("**/v1/chat")
+    for path in ("**/v1/**", "**/health/**"):
+        page.context.unroute(path)
+    page.get_by_role("button", name="Try now").click()
+    expect(page.locator(".turn")).to_have_count(2)
+    expect(page.locator(".answer-text").last).not_to_be_empty()
+    expect(page.locator(".answer").last).to_have_attribute("aria-busy", "false", timeout=30_000)
+    assert history(page) == [QUESTION, FOLLOW_UP]
     # Scripts that do not come.
     expect(page.get_by_text("This page did not load whole")).to_be_hidden()
     page.route("**/static/stream.js", lambda route: route.abort())

@@ -26,6 +26,7 @@ async function list() {
   }
 }
 
+/** Show a conversation, or a new one; false where the server has to be back first. */
 async function show(id, title) {
   menu(false);
   clearNotice();
@@ -35,22 +36,28 @@ async function show(id, title) {
     setAddress(null);
     await list();
     $("question").focus();
-    return;
+    return true;
   }
   try {
-    if (!(await openThread(id, title))) return; // the person went on elsewhere meanwhile
+    if (!(await openThread(id, title))) return true; // the person went on elsewhere meanwhile
     setAddress(id);
   } catch (error) {
     newThread();
     if (error.away) {
-      onceBack("show", () => show(id, title));
-      return;
+      onceBack("show", () => opened(id, title));
+      return false;
     }
     setAddress(null);
     if (error.status === 404) notice("That conversation is not there any more.", { kind: "bad" });
     else noticeOf(error, "The conversation cannot be opened.");
   }
   await list();
+  return true;
+}
+
+/** Show a conversation with the answer that this tab waits for. */
+async function opened(id, title) {
+  if (await show(id, title)) resume();
 }
 
 function menu(open) {
@@ -162,8 +169,7 @@ async function start() {
     if (threadInAddress() !== currentThread()) show(threadInAddress());
   });
   refreshWaiting();
-  await show(threadInAddress());
-  resume();
+  await opened(threadInAddress());
   document.documentElement.dataset.ready = "1";
 }
 

@@ -213,9 +213,10 @@ async function branch(turn) {
 
 /** Take up the answer that this tab waited for when the page was left, if it belongs to the thread on the page. */
 export function resume() {
+  if (running) return; // it is kept itself
   const kept = Run.kept();
   Run.forget();
-  if (!kept || running || kept.about.thread !== threadId) return;
+  if (!kept || kept.about.thread !== threadId) return;
   const { question, known } = kept.about;
   if (turns.some((view) => view.question === question && !known.includes(view.id))) return; // it was answered meanwhile
   steps += 1;
