@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -387,6 +388,15 @@ def test_a_server_with_tokens_is_signed_into_for_this_tab_only(
         page.reload()
         expect(page.get_by_role("dialog", name="Sign in")).to_be_visible()
         expect(page.locator("#token-message")).to_have_text("This server asks for an access token.")
+        # A question that was on its way is not asked again for who signs in next.
+        about = {"thread": page.url.split("#thread=")[1], "question": "First", "known": [], "listed": [], "asked": time.time() * 1000}
+        kept = {"path": "/v1/chat", "json": {"message": "First", "stream": True}, "about": about, "key": "k", "id": None}
+        page.evaluate("(kept) => sessionStorage.setItem('rag-pending', JSON.stringify(kept))", kept)
+        page.get_by_label("Access token").fill(SignedIn.token)
+        page.keyboard.press("Enter")
+        expect(page.locator("html[data-ready]")).to_have_count(1)
+        expect(page.locator(".turn")).to_have_count(1)
+        assert page.evaluate("sessionStorage.length") == 1
         watched.faults[:] = [fault for fault in watched.faults if "401" not in fault]
 
 

@@ -6,6 +6,7 @@ import { refreshWaiting, setupApprovals } from "./approvals.js";
 import { currentThread, newThread, openThread, resume, setTitle, setupChat, stopAnswer } from "./chat.js";
 import { clearNotice, notice, noticeOf, setupNotice } from "./notice.js";
 import { onceBack } from "./retry.js";
+import { Run } from "./stream.js";
 import { refreshThreads, setupThreads } from "./threads.js";
 import { setupUpload } from "./upload.js";
 import { closeViewer, isOpen, setupViewer } from "./viewer.js";
@@ -102,6 +103,7 @@ function tokenDialog(message) {
         return;
       }
       given = value;
+      Run.forget(); // it may be another person's: nothing is asked again in their name
       dialog.close();
     };
     $("token-cancel").onclick = () => dialog.close();
