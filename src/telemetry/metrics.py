@@ -5,14 +5,18 @@ What happens is recorded (`record`, `count`, `gauge`); what is so at any time is
 
 from __future__ import annotations
 
+import math
+import re
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from ..core.identity import current_identity
 from . import sdk
 from .attributes import Labels, Value
+from .logger import get_logger
 from .metrics_catalogue import FIGURES, SECONDS, TENANT, Figure, Kind
 
 if TYPE_CHECKING:
@@ -23,8 +27,12 @@ Point = tuple[float, Mapping[str, object]]
 Key = tuple[tuple[str, Value], ...]
 """Attributes of a series, in one order."""
 
+log = get_logger(__name__)
+
 SCOPE = "founders-rag"
 MILLION = 1_000_000
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_./-]{0,254}")
+"""What OTel's SDK takes as an instrument's name; it raises at others."""
 MAX_OWN = 500
 """Figures that other code may make up; further ones are `OTHERS`."""
 OTHERS = "rag.other"
@@ -61,6 +69,7 @@ class _Door:
         self._metered_by: Any = None
         self._instruments: dict[tuple[str, Kind], Any] = {}
         self._observed: set[str] = set()
+        self._refused: set[str] = set()
 
     def begin(self, sink: Sink | None, prices: Mapping[str, Price], tenants: int) -> None:
         self.sink, self.prices, self.tenants = sink, prices, tenants
@@ -94,6 +103,11 @@ class _Door:
 
     def _made(self, figure: Figure, attributes: Mapping[str, object], tenant: str | None) -> Key:
         named = attributes if tenant is None else {**attributes, TENANT: tenant}
+        if figure.name not in FIGURES:
+            # Nobody has looked at what code beside this package says here. Loaded late: its expressions take 11 ms.
+            from .redaction import redact, redact_value
+
+            named = {redact(str(name)): redact_value(value, str(name)) for name, value in named.items()}
         return tuple(sorted(self._labels.of(figure.name, named).items()))
 
     def take(self, figure: Figure, value: float, attributes: Mapping[str, object]) -> None:
@@ -102,6 +116,17 @@ class _Door:
             self.sink.add(figure, value, key)
         if sdk.set_up():
             self._record(figure, value, key)
+
+    def takes(self, name: str, value: object) -> bool:
+        """Whether the figure has a name and a finite number; another would spoil its sum for good. If not, that is said once a name."""
+        if isinstance(value, float | int | Real) and _is_finite(value) and (name in FIGURES or _NAME.fullmatch(name)):
+            return True
+        if name not in self._refused and len(self._refused) < MAX_OWN:
+            self._refused.add(name)
+            log.warning(
+                "a figure is not taken: its name is not one of OpenTelemetry's, or its value no finite number", figure=name, value_type=type(value).__name__
+            )
+        return False
 
     def _record(self, figure: Figure, value: float, key: Key) -> None:
         if self.later is None:
@@ -128,6 +153,13 @@ class _Door:
             taking = {"histogram": "record", "counter": "add", "gauge": "set"}[figure.kind]
             made = self._instruments[figure.name, figure.kind] = getattr(create(figure.name, unit=figure.unit, description=figure.help, **more), taking)
         return made
+
+
+def _is_finite(value: float | Real) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond what a float holds
+        return False
 
 
 def _hand_on(take: Callable[..., None], value: float, key: Key) -> None:
@@ -169,19 +201,19 @@ def end() -> None:
 
 def record(name: str, value: float, attributes: Mapping[str, object], *, unit: str = "s", bounds: tuple[float, ...] = SECONDS) -> None:
     """Add a value to a histogram; one below 0, which no sum of these may hold, is left out. Unit and bounds are the catalogue's where it has the name."""
-    if (_door.sink is not None or sdk.set_up()) and value >= 0:
+    if (_door.sink is not None or sdk.set_up()) and _door.takes(name, value) and value >= 0:
         _door.take(_door.figure(name, "histogram", unit, bounds), value, attributes)
 
 
 def count(name: str, amount: float, attributes: Mapping[str, object], *, unit: str = "1") -> None:
     """Add to a counter; never less than nothing."""
-    if _door.sink is not None or sdk.set_up():
+    if (_door.sink is not None or sdk.set_up()) and _door.takes(name, amount):
         _door.take(_door.figure(name, "counter", unit, SECONDS), max(0.0, amount), attributes)
 
 
 def gauge(name: str, value: float, attributes: Mapping[str, object], *, unit: str = "1") -> None:
     """Say what a figure is now."""
-    if _door.sink is not None or sdk.set_up():
+    if (_door.sink is not None or sdk.set_up()) and _door.takes(name, value):
         _door.take(_door.figure(name, "gauge", unit, SECONDS), value, attributes)
 
 
