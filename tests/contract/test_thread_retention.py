@@ -273,6 +273,13 @@ async def test_what_a_killed_process_left_of_a_first_answer_is_no_conversation_a
     assert await parts.ids() == set()
 
 
+async def test_sweeping_makes_no_tables_that_count_as_growth(parts: Parts) -> None:
+    now = iso(datetime.now(UTC))
+    await parts.service.rows.add(ThreadRow(generate_thread_id("anne"), "acme", "anne", "x", now, now))
+    report = await parts.retention().apply()
+    assert (await parts.service.rows.of_user("acme", "anne"), report.bytes_after <= report.bytes_before) == ([], True)
+
+
 def test_langgraph_writes_what_a_step_waits_for_where_sweeping_looks() -> None:
     from langgraph._internal._constants import INTERRUPT as THEIRS
 

@@ -222,6 +222,7 @@ class ThreadService:
     async def prepare(self) -> None:
         """Have all tables made that `remove` looks into, so that space before and after compares: each new one takes a page in SQLite."""
         nobody = ThreadRow("none", "", "", "", "", "")
+        await self._checkpointer.aget_tuple(_config(nobody.thread_id))
         await self.journal.forget_thread(nobody.thread_id)
         for part in self._beside:
             await part.forget_thread(nobody)
