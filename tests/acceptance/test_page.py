@@ -349,12 +349,19 @@ def ask_in_a_deleted_thread_by_editing(page: Page, thread: str) -> None:
 
 def test_an_answer_can_be_stopped(open_page: Callable[..., Watched]) -> None:
     page = open_page().page
-    page.route("**/v1/chat", lambda route: None)  # never answers
+    held: list[Route] = []
+    page.route("**/v1/chat", lambda route: held.append(route))  # noqa: PLW0108 - Playwright marks the handler, which a built-in does not allow
+    page.route("**/v1/chat/runs/*", lambda route: route.fulfill(status=204))
     page.get_by_label("Your question").fill(QUESTION)
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Stop the answer").click()
     expect(page.locator(".answer .note")).to_have_text("Stopped.")
     expect(page.get_by_role("button", name="Send")).to_be_visible()
+    # The server hears of it as soon as it has named the run.
+    with page.expect_request(lambda request: (request.method, request.url.rsplit("/", 1)[1]) == ("DELETE", "a1")):
+        held.pop().fulfill(status=200, content_type="text/event-stream", headers={"X-Run-ID": "a1"}, body=REFUSED)
+    expect(page.locator(".answer .note")).to_have_text("Stopped.")
+    expect(page.locator(".answer-text")).to_be_empty()
 
 
 def test_a_file_that_cannot_be_read_says_why(open_page: Callable[..., Watched]) -> None:

@@ -107,10 +107,32 @@ export class Run {
     }
   }
 
+  /** Ask. What is stopped before the server has told its name is stopped as soon as it has. */
+  async post(signal) {
+    const sent = new AbortController();
+    const asked = call("POST", this.path, { json: this.json, signal: sent.signal, headers: { "Idempotency-Key": this.key } });
+    const named = asked.then((response) => {
+      this.id = response.headers.get("X-Run-ID");
+      if (signal.aborted) {
+        this.stop();
+        sent.abort();
+      }
+      return response;
+    });
+    const stopped = new Promise((_, reject) => {
+      const stop = () => {
+        if (this.id) sent.abort();
+        reject(new DOMException("stopped", "AbortError"));
+      };
+      if (signal.aborted) stop();
+      else signal.addEventListener("abort", stop, { once: true });
+    });
+    return Promise.race([named, stopped]);
+  }
+
   async connect(signal) {
     if (!this.id) {
-      const response = await call("POST", this.path, { json: this.json, signal, headers: { "Idempotency-Key": this.key } });
-      this.id = response.headers.get("X-Run-ID");
+      const response = await this.post(signal);
       this.keep();
       return response;
     }
