@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 from ..util.plain_text import as_seen
 from .redaction_numbers import accounts, cards, emails, phones
@@ -113,6 +114,8 @@ def redact_value(value: object, name: str = "", depth: int = 0) -> object:
     kind = kind_of_name(name) if name else ""
     if kind and not says_nothing(value):
         return f"[redacted:{kind}]"
+    if isinstance(value, float) and not isfinite(value):
+        return str(value)  # JSON has no such number
     if isinstance(value, int | float):
         shown = redact(str(value))
         return value if shown == str(value) else shown
@@ -124,7 +127,8 @@ def redact_value(value: object, name: str = "", depth: int = 0) -> object:
         if isinstance(value, list | tuple) and len(value) == 2 and isinstance(value[0], str | bytes):
             # Name and value, as headers are often given.
             first = value[0] if isinstance(value[0], str) else value[0].decode("latin-1")
-            return [redact_part(first), redact_value(value[1], first, depth + 1)]
+            # Under `auth` they are a user and a password, as HTTP clients take them.
+            return [redact_part(first), redact_value(value[1], "password" if name.lower().endswith("auth") else first, depth + 1)]
         if isinstance(value, list | tuple | set | frozenset):
             return [redact_value(item, "", depth + 1) for item in value]
     return redact_part(str(value))

@@ -237,6 +237,7 @@ def test_values_of_any_type_make_a_line(lines: Lines) -> None:
     get_logger("src.x").warning("types", odd=Odd(), data=b"\x00" * 10, many={1: {2, 3}}, nan=float("nan"), long="x" * 100_000)
     assert lines.last["odd"] == "odd\nthing"
     assert lines.last["data"] == "(10 bytes)"
+    assert lines.last["nan"] == "nan", "JSON has no such number"
     assert len(lines.json[-1]) < 20_000
 
 

@@ -209,6 +209,11 @@ def test_a_field_named_for_what_is_private_is_that_whatever_its_value(name: str,
     assert redact_value((name.encode(), b"abc")) == [name, f"[redacted:{kind}]"]
 
 
+def test_a_user_and_a_password_as_http_clients_take_them() -> None:
+    assert redact_value(("bob", "abc"), "auth") == ["bob", "[redacted:secret]"]
+    assert redact_value("oidc", "auth") == "oidc"
+
+
 FIELD = st.sampled_from([text for _, text, _ in PLANTED])
 NESTED = st.recursive(FIELD, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "text", "n"]), inner, max_size=3), max_leaves=6)
 
