@@ -44,7 +44,7 @@ def create_app(resources: ResourceManager) -> FastAPI:
     """The HTTP API and the chat page over these resources, which are closed when the server stops.
 
     Raises:
-        ConfigurationError: `[api]` cannot be served as it is.
+        ConfigurationError: `[api]` or `[audit]` cannot be served as it is.
     """
     settings = resources.settings
     features = settings.features
@@ -60,6 +60,8 @@ def create_app(resources: ResourceManager) -> FastAPI:
         telemetry=NO_TELEMETRY,
     )
     app.state.parts = Parts(resources)
+    if settings.audit.enabled:
+        resources.get("audit")  # one that cannot be used is the operator's to hear of, before anybody is served
     problems.install(app)
     openai = (completions.router, models.router, embeddings.router)
     for router in (
