@@ -80,7 +80,8 @@ def _notes(checked: _Checked, found: Verification) -> list[str]:
     if not found.anchors:
         return [*notes, "no anchors: a cut tail, or a chain written anew with the key, would not be noticed; see docs/audit.md"]
     if found.anchored_from > 1:
-        notes.append(f"anchored from record {found.anchored_from:,} on; what was done to the {found.anchored_from - 1:,} before it earlier is not noticed")
+        first = found.anchored_from
+        notes.append(f"anchored from record {first:,} on; records 1-{first - 1:,} are not: what was done to them before would not be noticed")
     if found.unanchored:
         notes.append(f"{found.unanchored:,} records behind the last anchor")
     return notes

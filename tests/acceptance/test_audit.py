@@ -134,3 +134,15 @@ def test_an_export_is_recorded_itself(folder: Path) -> None:
     assert len(rows) == len(records(folder)) == before + 1
     assert rows[-1]["action"] == "audit.export"
     assert not [value for row in rows for value in row.values() if value.startswith(("=", "+", "-", "@"))]
+
+
+def test_a_lost_anchor_and_heads_of_other_chains_are_noted(folder: Path, tmp_path: Path) -> None:
+    heads = [line for line in (folder / "anchors" / "heads").read_text().splitlines() if line]
+    (tmp_path / "copy").write_bytes((folder / "data" / "audit" / "audit.jsonl").read_bytes())
+    first = json.loads(heads[3])["n"]
+    (tmp_path / "collected").write_text("\n".join([*heads[3:], json.dumps({"chain": "dead", "mac": "0" * 64, "n": 9_000})]))
+    for command in ("verify", "export"):
+        done = audit(folder, command, "--file", str(tmp_path / "copy"), "--anchors", str(tmp_path / "collected"))
+        assert done.returncode == 0, done.stderr
+        assert f"anchored from record {first} on; records 1-{first - 1} are not" in done.stderr
+        assert "1 heads are of other chains" in done.stderr
