@@ -197,7 +197,7 @@ def announce(context: CommandContext, settings: Settings, listener: socket.socke
         click.echo(f"  API          {url}/docs")
     if figures:
         click.echo(f"  Figures      {figures}")
-    question = '{"message": "How do I report an outage?"}'
+    question = '{"message": "How many days of annual leave do employees get?"}'
     token = " -H 'Authorization: Bearer TOKEN'" if settings.api.auth == "tokens" else ""
     click.echo(f"  From a shell curl {url}/v1/chat{token} -H 'Content-Type: application/json' -d '{question}'")
     click.echo("Next: open the chat page and ask; `rag ingest PATH` in another shell adds documents. Ctrl-C stops.")
