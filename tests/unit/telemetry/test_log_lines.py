@@ -60,6 +60,7 @@ def lines() -> Iterator[Lines]:
 @pytest.fixture
 def as_before() -> Iterator[None]:
     """`setup_logging` changes the whole process."""
+    logging.captureWarnings(False)  # a server that ran in this process before may have left it on, for another test's warnings
     names = ("", "src", "src.x", "urllib3", "noisy")
     levels = {name: logging.getLogger(name).level for name in names}
     handlers, raising = list(logging.getLogger().handlers), logging.raiseExceptions
