@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # No assertion on a clock: an example that takes 10 ms takes 400 beside a server that starts.
 hypothesis.settings.register_profile("rag", deadline=None)
-hypothesis.settings.register_profile("sampled", deadline=None, max_examples=40)
+hypothesis.settings.register_profile("sampled", deadline=None, max_examples=30)
 hypothesis.settings.load_profile("rag")
 
 SERVERS = frozenset(

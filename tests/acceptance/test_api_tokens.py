@@ -180,6 +180,7 @@ def test_an_answer_never_rests_on_what_the_asker_may_not_see(member: Callable[..
     assert "hall nine" not in answer["answer"]
 
 
+@pytest.mark.long
 def test_no_token_ever_stands_in_the_log(server: Any, member: Callable[..., httpx2.Client]) -> None:
     client = member("ana")
     client.get("/v1/threads")

@@ -342,7 +342,7 @@ async def test_no_error_log_or_object_shows_a_secret_however_the_hops_fail(world
     assert_none(world.catch)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", [one if one == "tokens" else pytest.param(one, marks=pytest.mark.long) for one in VARIANTS])
 async def test_no_proxy_or_certificate_that_fails_shows_one(world: World, variant: str) -> None:
     settings = world.settings(variant)
     with everything_logged(world.catch):
@@ -381,7 +381,7 @@ def test_settings_show_none_however_they_are_looked_at(world: World, variant: st
     assert_none(catch)
 
 
-@pytest.mark.parametrize("variant", ["keys", "vaults", pytest.param("tokens", marks=pytest.mark.long), pytest.param("aws", marks=pytest.mark.long)])
+@pytest.mark.parametrize("variant", ["keys", *(pytest.param(more, marks=pytest.mark.long) for more in ("vaults", "tokens", "aws"))])
 def test_no_command_prints_one(world: World, variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path = world.write(variant)
     monkeypatch.setenv("RAG_SECRETS_DIR", str(world.folder / "mounted"))

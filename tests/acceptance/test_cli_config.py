@@ -109,6 +109,7 @@ def test_somebody_elses_config_ini_is_a_helpful_error(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.long
 def test_explain_shows_the_variable_that_gave_the_proxy_once_the_environment_is_trusted(tmp_path: Path) -> None:
     path = tmp_path / "rag.ini"
     path.write_text("[network]\ntrust_env = true\n")

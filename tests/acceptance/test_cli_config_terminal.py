@@ -32,7 +32,11 @@ def on_terminal(*arguments: str, cwd: Path, **environ: str) -> str:
     return seen.decode().replace("\r\n", "\n")
 
 
-@pytest.mark.parametrize("arguments", [("explain", "search.host"), ("explain",), ("explain", "network"), ("diff", "local", "jpmc_azure")])
+NARROW = [("explain", "search.host"), ("diff", "local", "jpmc_azure")]
+MORE_NARROW = [pytest.param(arguments, marks=pytest.mark.long) for arguments in (("explain",), ("explain", "network"))]
+
+
+@pytest.mark.parametrize("arguments", [*NARROW, *MORE_NARROW])
 def test_a_narrow_terminal_gets_lines_that_fit_and_whole_words(arguments: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "config.ini").write_text("[search]\nhost = https://search.example\n[environment]\ncloud_profile = azure\n")
     narrow = on_terminal(*arguments, cwd=tmp_path, COLUMNS="40", RAG_SEARCH__HOST="https://other.example")

@@ -62,6 +62,7 @@ def test_a_rule_may_filter_and_choose_the_mode(folder: Path) -> None:
     assert "mode" not in own["intent"]
 
 
+@pytest.mark.long
 def test_the_api_answers_the_same(folder: Path, model_cache: Path) -> None:
     with serving(folder, more=f"[cache]\npath = {model_cache}\n{RULES}") as server, server.client() as client:
         answer = client.post("/v1/search", json={"query": "how do I read the meter"})

@@ -189,7 +189,7 @@ async def test_an_outage_stops_the_run_and_tells_what_was_done(search: EmbeddedS
     assert {event.document_id for event in events if isinstance(event, Stored)} == {doc.id for doc in (await search.list_documents(SCOPE)).documents}
 
 
-@pytest.mark.parametrize("after", [1, 2, 4])
+@pytest.mark.parametrize("after", [1, pytest.param(2, marks=pytest.mark.long), pytest.param(4, marks=pytest.mark.long)])
 async def test_a_cancelled_run_has_told_all_that_it_stored(ingestor: Ingestor, search: EmbeddedSearch, folder: Path, after: int) -> None:
     events: list[IngestEvent] = []
 

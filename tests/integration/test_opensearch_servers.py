@@ -129,6 +129,7 @@ def test_killed_node_comes_back_with_what_it_acknowledged(opensearch_node: Calla
     assert node.cluster.ask("GET", "docs/_count")["count"] == 23
 
 
+@pytest.mark.long
 def test_node_that_cannot_start_shows_its_log(opensearch_node: Callable[..., OpenSearchNode]) -> None:
     with pytest.raises(NodeDidNotStartError, match=r"no\.such\.setting[\s\S]*version\[2\.19"):
         opensearch_node("plain", "256m", **{"no.such.setting": 1})

@@ -135,6 +135,7 @@ class TestRefusals:
         assert opensearch.ask("GET", f"{docs}/_count")["count"] == 2000
 
 
+@pytest.mark.long
 async def test_limits_that_no_repeat_can_heal_are_told_apart_from_those_it_can(opensearch_node: Callable[..., OpenSearchNode], make: Make) -> None:
     node = opensearch_node("plain", "256m", **{"indexing_pressure.memory.limit": "200kb", "http.max_content_length": "1mb"})
     with FaultProxy(node.url).running() as proxy:

@@ -245,7 +245,7 @@ def test_a_text_with_a_nul_is_stored_in_a_checkpoint_and_refused_as_an_id(saver:
     graph.invoke({"note": "a\0b"}, config())
     assert graph.get_state(config()).values["note"] == "a\0b"
     with pytest.raises(InputError):
-        saver.get_tuple(config("a\0b"))
+        saver.get_tuple({"configurable": {"thread_id": "a\0b", "checkpoint_ns": ""}})
 
 
 # -- the pool
